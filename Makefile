@@ -1,0 +1,47 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check -q
+
+.PHONY: setup demo test check fix schema bench-families clean
+
+setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
+
+# The application alone: what `make demo` and daily work need.
+$(VENV)/.app: pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (some minutes, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt "$$(grep '^torch==' constraints.txt)" setuptools
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.app
+	@echo "adding SDV and the tools of development (some minutes, once)"
+	@$(PIP) install -c constraints.txt -e '.[sdv,image,dev]'
+	@touch $@
+
+demo: $(VENV)/.app  ## breast cancer with 40 malignant rows, balanced, judged, published
+	@$(BIN)/counterpoise run configs/runs/breast_cancer.yaml --engine prefect
+
+test: $(VENV)/.all  ## every test
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.all  ## lint, types, import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: $(VENV)/.all  ## what ruff can mend by itself
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schema: $(VENV)/.all  ## the JSON schema that editors check plans against
+	@$(BIN)/counterpoise schema > configs/plan.schema.json
+
+bench-families: $(VENV)/.all  ## fit time, rows/s, memory and quality of the families beside SDV's CTGAN
+	@$(BIN)/python -m benchmarks.families --data adult --families gan sdv:CTGAN bootstrap smote --epochs 30 --seed 0
+
+clean:  ## what was built here, runs and published data excepted
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,220 @@
+"""What is one run? Every choice that a user can make, with its default, its bounds and its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data.schema import Kind
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Spec(BaseModel):
+    """A part of a plan: frozen, and strict about keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Source(Spec):
+    """What every source of data has."""
+
+    keep: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """Cut a class of the target to at most this many rows (drawn with the plan's seed), e.g. {malignant: 40}."""
+
+
+class CsvSource(Source):
+    """A delimited text file; what is not stated is found out from the file."""
+
+    use: Literal["csv"]
+    path: str
+    """The file, relative to the working directory."""
+    encoding: str | None = None
+    """Text encoding, e.g. utf-8 or cp1252."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """The character between fields."""
+    missing: list[str] | None = None
+    """Texts that mean "no value", e.g. ["?", "n/a"]."""
+    decimal: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """The decimal mark."""
+
+
+class ParquetSource(Source):
+    """A Parquet file, or a folder of them."""
+
+    use: Literal["parquet"]
+    path: str
+    """The file or folder, relative to the working directory."""
+
+
+class SqlSource(Source):
+    """The answer of a database to one query."""
+
+    use: Literal["sql"]
+    url: str
+    """SQLAlchemy URL: sqlite:///file.db, duckdb:///file.duckdb, postgresql+pg8000://user:password@host/db."""
+    query: str
+    """One SELECT."""
+
+
+class SklearnSource(Source):
+    """A set that scikit-learn brings along."""
+
+    use: Literal["sklearn"]
+    set: Literal["breast_cancer", "iris", "wine", "digits", "diabetes"]
+    """Which set."""
+
+
+DataSource = Annotated[CsvSource | ParquetSource | SqlSource | SklearnSource, Field(discriminator="use")]
+
+
+class ColumnSpec(Spec):
+    """What the plan states about a column in place of what is inferred; a stated bound is a hard rule of the gate."""
+
+    kind: Kind | None = None
+    """numeric, integer, categorical, boolean, datetime, id or text."""
+    drop: bool = False
+    """Leave the column out of everything."""
+    nullable: bool | None = None
+    """Whether the column may be empty."""
+    categories: list[str | int | float | bool] | None = None
+    """Every level that is allowed."""
+    low: float | int | str | None = None
+    """Least value that is allowed."""
+    high: float | int | str | None = None
+    """Greatest value that is allowed."""
+    decimals: Annotated[int, Field(ge=0, le=15)] | None = None
+    """Digits after the point."""
+    pii: str | None = None
+    """The personal data that the column holds."""
+
+    def stated(self) -> dict[str, Any]:
+        """The schema fields this states."""
+        return {k: v for k, v in self.model_dump(exclude_unset=True).items() if k != "drop"}
+
+
+class SplitSpec(Spec):
+    """How the real rows are divided; what is not reference or holdout trains the generator."""
+
+    reference: Annotated[float, Field(ge=0, lt=0.5)] = 0.15
+    """Share of rows that fix the gate's geometry; 0 lets the training rows do that, for very small data."""
+    holdout: Share = 0.25
+    """Share of rows that the gate counts once, at the end."""
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train(self) -> SplitSpec:
+        if self.reference + self.holdout > 0.8:
+            raise ValueError("reference and holdout together take more than 0.8 of the rows; leave more to the generator")
+        return self
+
+
+class GeneratorSpec(BaseModel):
+    """The family and its settings. `use` is a file in generators (gan), a class in it (sdv:CTGAN), or package.module:Class."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    use: str = "gan"
+    """The family."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The family's own fields, as stated."""
+        return dict(self.model_extra or {})
+
+
+class SampleSpec(Spec):
+    """Which rows are drawn for the dataset."""
+
+    mix: Literal["balanced", "natural"] | dict[str, Annotated[float, Field(ge=0)]] = "balanced"
+    """balanced: fill every class up to the largest; natural: as in the data; or a weight for each class."""
+    rows: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Synthetic rows; auto: what `balanced` needs, else as many as there are real rows."""
+    include_real: bool = True
+    """Whether the dataset also holds the real rows (is_synthetic is false there)."""
+
+
+class GateSpec(Spec):
+    """What the gate must be able to see, and how sure it must be."""
+
+    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.01
+    """False-alarm rate over all attempts; attempt k spends alpha / 2**k."""
+    detect: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Smallest mode, as a share of the judged rows, whose loss must be visible; else INCONCLUSIVE."""
+    draws: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Rows that the gate draws for itself, for each holdout row."""
+    limits: dict[str, dict[str, float]] = {}
+    """Limits of reported figures, e.g. {fidelity: {c2st_auc: 0.9}}."""
+
+
+class PublishSpec(Spec):
+    """Where the versions go."""
+
+    root: str = "published"
+    """A folder, or s3://bucket/prefix."""
+    dataset: str | None = None
+    """Folder of the dataset under root; the plan's name if not stated."""
+    endpoint: str | None = None
+    """Address of an S3-compatible store."""
+    region: str | None = None
+    """Region of the bucket."""
+    license: str | None = None
+    """Licence of the published data, as the dataset card names it."""
+    rows_per_file: Annotated[int, Field(ge=1)] = 1_000_000
+    """Rows in one Parquet file."""
+
+
+class Plan(Spec):
+    """One run of counterpoise."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    """Name of the run's folder."""
+    purpose: Literal["augment", "release"] = "augment"
+    """augment: rows that stand beside the real ones; release: rows that replace them."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """All randomness comes from here."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """auto takes a GPU when there is one."""
+    data: DataSource
+    target: str | None = None
+    """The column of the classes."""
+    group: str | None = None
+    """Rows that share a value here (one patient, one machine) never fall on both sides of a split."""
+    columns: dict[str, ColumnSpec] = {}
+    split: SplitSpec = SplitSpec()
+    generator: GeneratorSpec = GeneratorSpec()
+    sample: SampleSpec = SampleSpec()
+    gate: GateSpec = GateSpec()
+    publish: PublishSpec = PublishSpec()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Plan:
+        if self.target is None and isinstance(self.sample.mix, dict):
+            raise ValueError("sample.mix names classes but the plan names no target; add `target: <column>`")
+        if self.target is None and self.data.keep:
+            raise ValueError("data.keep names classes but the plan names no target; add `target: <column>`")
+        return self
+
+
+def json_schema(families: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """JSON schema of a plan; the generator's settings are those of the families given (name -> settings model)."""
+    schema = Plan.model_json_schema()
+    definitions = schema["$defs"]
+    variants = []
+    for name, model in sorted(families.items()):
+        part = model.model_json_schema(ref_template="#/$defs/{model}")
+        definitions.update(part.pop("$defs", {}))
+        part["properties"] = {"use": {"const": name}} | part.get("properties", {})
+        part["required"] = ["use", *part.get("required", [])]
+        definitions[f"generator.{name}"] = part
+        variants.append({"$ref": f"#/$defs/generator.{name}"})
+    other = {"type": "object", "properties": {"use": {"type": "string", "pattern": ":"}}, "required": ["use"]}
+    known = [name for name in families if ":" in name]
+    definitions["GeneratorSpec"] = {
+        "description": GeneratorSpec.__doc__,
+        "anyOf": [*variants, other | {"not": {"properties": {"use": {"enum": known}}}}],
+    }
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "counterpoise plan"
+    return schema

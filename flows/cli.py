@@ -1,0 +1,284 @@
+"""The command line: one verb, one function, each as short as what it says. Heavy imports wait until a verb needs them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from data.errors import UserError
+
+app = typer.Typer(
+    name="counterpoise",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Synthetic rows for scarce and imbalanced data, judged for missing modes and copies before they are published.",
+    epilog="Exit codes: 0 published, PASS or WARN; 2 bad input or plan; 3 BLOCK; 4 INCONCLUSIVE; 1 anything unexpected.",
+)
+
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of all runs.", envvar="COUNTERPOISE_RUNS")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override", "-o", metavar="KEY=VALUE", help="Change a key of the plan, e.g. -o generator.epochs=5; repeatable."
+    ),
+]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
+RUNS = Path("runs")
+
+
+def verb(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn what a verb returns or raises into an exit code and one sentence on stderr."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs) or 0
+        except UserError as error:
+            print(f"counterpoise: {error}", file=sys.stderr)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            print("counterpoise: stopped; the same command goes on from where it was", file=sys.stderr)
+            code = 130
+        except BrokenPipeError:
+            code = 0
+        except Exception as error:  # noqa: BLE001  # the last line of defence: no traceback reaches a user
+            code = _unexpected(error)
+        raise typer.Exit(code)
+
+    return guarded
+
+
+def _unexpected(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile("w", prefix="counterpoise-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    print(f"counterpoise: unexpected {type(error).__name__}: {error}; the full log is in {file.name}", file=sys.stderr)
+    return 1
+
+
+@app.command()
+@verb
+def init(
+    data: Annotated[str, typer.Argument(help="A csv or parquet file, a folder of parquet files, or a database url.")],
+    target: Annotated[str | None, typer.Option("--target", "-t", help="The column of the classes.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="The SELECT, when DATA is a database url.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The plan to write; <name>.yaml here if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing plan.")] = False,
+) -> None:
+    """Look at the data and write a commented plan that runs as it stands."""
+    from flows.init import write_plan
+
+    path = write_plan(data, target=target, query=query, out=out, force=force)
+    print(path)
+    print(f"run it with: counterpoise run {path}", file=sys.stderr)
+
+
+@app.command()
+@verb
+def plan(
+    config: Annotated[Path, typer.Argument(help="The plan.")],
+    override: OverrideOption = None,
+    as_json: JsonOption = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Dry run: the data, the family chosen and why, rows per class, and the smallest mode the gate could miss."""
+    from flows.preview import preview
+    from flows.show import show_preview
+
+    facts = preview(_load(config, override), runs)
+    _write_json(as_json, facts)
+    show_preview(facts)
+
+
+@app.command()
+@verb
+def run(
+    config: Annotated[Path, typer.Argument(help="The plan.")],
+    override: OverrideOption = None,
+    engine: Annotated[
+        Literal["local", "prefect"],
+        typer.Option(
+            help="prefect tells a server (an embedded one if none is named); local needs none. The bytes are the same."
+        ),
+    ] = "local",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, even with unchanged inputs.")] = False,
+    as_json: JsonOption = None,
+    as_html: HtmlOption = None,
+    runs: RunsOption = RUNS,
+    quiet: QuietOption = False,
+) -> int:
+    """Read, profile, choose, split, fit, sample, judge, and publish or quarantine."""
+    import shutil
+
+    from flows.run import Run
+    from flows.show import show_outcome
+    from flows.stages.read import fingerprint
+    from validators.gate import EXIT_CODES
+
+    loaded = _load(config, override)
+    this = Run.open(runs, loaded, fingerprint(loaded))
+    if fresh:
+        this = this.renewed()
+    stages = _tell(this, engine, quiet=quiet)
+    for wanted, made in ((as_json, "report.json"), (as_html, "report.html")):
+        if wanted:
+            shutil.copyfile(this.folder / made, _writable(wanted))
+    show_outcome(this.folder, stages)
+    return EXIT_CODES[stages["judge"]["verdict"]]
+
+
+def _tell(this: Any, engine: str, *, quiet: bool) -> dict[str, Any]:
+    if engine == "prefect":
+        from flows.synthesize import tell
+
+        return tell(this, quiet=quiet)
+    from flows.tell import console
+    from flows.walk import walk
+
+    with console(quiet=quiet) as teller:
+        return walk(this, teller)
+
+
+@app.command()
+@verb
+def judge(
+    train: Annotated[Path, typer.Option("--train", help="Real rows the generator saw (csv or parquet).")],
+    synthetic: Annotated[Path, typer.Option("--synthetic", help="The synthetic rows (csv or parquet).")],
+    holdout: Annotated[
+        Path | None, typer.Option("--holdout", help="Real rows the generator did not see; without them train is split.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Real rows that fix the geometry; train if not given.")
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="The column of the classes.")] = None,
+    intended: Annotated[Path | None, typer.Option("--intended", help="YAML mapping of class to intended share.")] = None,
+    detect: Annotated[
+        float,
+        typer.Option("--detect", min=0.0001, max=1.0, help="Smallest mode whose loss must be visible, as a share of the set."),
+    ] = 0.05,
+    alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.2, help="False-alarm rate over all attempts.")] = 0.01,
+    attempt: Annotated[int, typer.Option("--attempt", min=1, help="Which try this is; try k spends alpha / 2^k.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the gate's own draws.")] = 0,
+    as_json: JsonOption = None,
+    as_html: HtmlOption = None,
+    quiet: QuietOption = False,
+) -> int:
+    """The gate alone, on anyone's synthetic data."""
+    from flows.judging import judge_files
+    from flows.show import show_decision
+
+    decision = judge_files(
+        train, holdout, synthetic, reference=reference, target=target, intended=intended, detect=detect, alpha=alpha,
+        attempt=attempt, seed=seed, as_json=as_json, as_html=as_html, quiet=quiet,
+    )  # fmt: skip
+    show_decision(decision.to_json())
+    return decision.exit_code
+
+
+@app.command()
+@verb
+def sample(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows.")],
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="What every row must hold; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed gives other rows.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="A .csv or .parquet file; csv on stdout if not given.")] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """More rows from a fitted model. They have not been judged."""
+    from flows.more import more_rows
+
+    more_rows(name, runs, rows=rows, where=where or [], seed=seed, out=out)
+
+
+@app.command()
+@verb
+def report(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
+    runs: RunsOption = RUNS,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Show a run's verdict and where its report is."""
+    from flows.run import Run
+    from flows.show import show_decision
+
+    this = Run.find(name, runs)
+    page = this.folder / "report.html"
+    if not page.is_file():
+        raise UserError(f"run {this.id} has not been judged yet; `counterpoise run` its plan to the end")
+    show_decision(json.loads((this.folder / "report.json").read_text()))
+    print(page)
+    if browser:
+        typer.launch(page.resolve().as_uri())
+
+
+@app.command(name="runs")
+@verb
+def list_runs(as_json: JsonOption = None, runs: RunsOption = RUNS) -> None:
+    """List the runs, latest first."""
+    from flows.run import all_runs
+    from flows.show import run_rows, show_runs
+
+    rows = run_rows(reversed(all_runs(runs)))
+    _write_json(as_json, rows)
+    show_runs(rows)
+
+
+@app.command()
+@verb
+def doctor(runs: RunsOption = RUNS) -> int:
+    """Check the installation and say what to do about what is wrong."""
+    from flows.doctor import examine
+    from flows.show import show_health
+
+    findings = examine(runs)
+    show_health(findings)
+    return 0 if all(finding.well for finding in findings) else 2
+
+
+@app.command()
+@verb
+def schema() -> None:
+    """Print the JSON schema of a plan, families included."""
+    from flows.plan_schema import plan_schema
+
+    print(json.dumps(plan_schema(), indent=1, sort_keys=True))
+
+
+@app.command()
+@verb
+def serve() -> None:
+    """Run plans on a schedule (not in this version)."""
+    raise UserError("serve is not in this version; schedule `counterpoise run PLAN --engine prefect` with cron until it is")
+
+
+def _load(config: Path, override: list[str] | None) -> Any:
+    from configs.load import load
+    from flows.stages.fit import check_generator, check_purpose
+
+    return load(config, override or [], checks=(check_purpose, check_generator))
+
+
+def _write_json(path: Path | None, value: Any) -> None:
+    if path:
+        _writable(path).write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _writable(path: Path) -> Path:
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"{path} cannot be written: name a file in a folder that exists")
+    return path

@@ -1,0 +1,192 @@
+"""What would a first plan for these data be? Looks at them and writes a commented one that runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ruamel.yaml import YAML
+
+from data.dataset import Dataset
+from data.errors import DataError
+from data.schema import Column, Schema
+from flows.stages.shared import class_counts
+from validators.stats import least_holdout_count, smallest_mode
+
+ALPHA, RHO = 0.005, 0.5
+#: The number of cells is not known before the split; the smallest detectable mode depends on its logarithm alone.
+CELLS = 500
+TARGETS = re.compile(
+    r"^(target|class|label|outcome|y|churn\w*|income|default\w*|is_?fraud|fraud\w*|diagnosis|survived|species|defect\w*)$", re.I
+)
+MOST_CLASSES = 20
+STEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What fits data of this size: shares of the split, and what the gate can be asked to see."""
+
+    reference: float
+    holdout: float
+    draws: int
+    detect: float
+
+
+def write_plan(data: str, *, target: str | None, query: str | None, out: Path | None, force: bool) -> Path:
+    """Write a plan for a csv or parquet file, a parquet folder or a database url; the path it was written to.
+
+    Raises DataError when the data cannot be read, cannot be balanced, or the plan would overwrite another.
+    """
+    from data.infer import infer
+
+    source, name = _source(data, query)
+    table = _table(source)
+    guessed = target or _guess_target(infer(table))
+    schema = infer(table, target=guessed)
+    path = out or Path(f"{name}.yaml")
+    if path.exists() and not force:
+        raise DataError(f"{path} is there already; add --force to write over it, or name another with --out")
+    if not path.parent.is_dir():
+        raise DataError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another with --out")
+    path.write_text(_plan(name, source, Dataset(table, schema), guessed, stated=target is not None), encoding="utf-8")
+    return path
+
+
+def _source(data: str, query: str | None) -> tuple[dict[str, Any], str]:
+    if "://" in data:
+        return {"use": "sql", "url": data, "query": query or _only_table(data)}, _name(data.rsplit("/", 1)[-1])
+    path = Path(data)
+    if not path.exists():
+        raise DataError(f"{data}: there is no such file or folder")
+    if path.is_dir() and any(p.suffix.lower() in IMAGES for p in path.rglob("*")):
+        raise DataError(f"{data} is a folder of images; this version reads tables: csv, parquet, databases")
+    use = "parquet" if path.is_dir() or path.suffix in (".parquet", ".pq") else "csv"
+    return {"use": use, "path": data}, _name(path.stem)
+
+
+def _name(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text.partition(".")[0]).strip("_.-").lower()
+    return name[:64] or "dataset"
+
+
+def _only_table(url: str) -> str:
+    from data.sources.sql import tables
+
+    names = tables(url)
+    if len(names) != 1:
+        raise DataError(f"the database holds {len(names)} tables ({', '.join(names[:20])}); choose one's rows with --query")
+    return f'SELECT * FROM "{names[0]}"'  # noqa: S608  # the name comes from the database itself
+
+
+def _table(source: dict[str, Any]) -> pa.Table:
+    import importlib
+
+    from configs.load import fill
+
+    options = {k: fill(v) if k == "url" else v for k, v in source.items() if k != "use"}
+    table: pa.Table = importlib.import_module(f"data.sources.{source['use']}").read(**options)
+    return table
+
+
+def _guess_target(schema: Schema) -> str | None:
+    fit = [c for c in schema if c.discrete and 2 <= len(c.categories) <= MOST_CLASSES]
+    named = [c.name for c in fit if TARGETS.match(c.name.strip())]
+    if named:
+        return named[0]
+    last = schema.columns[-1]
+    return last.name if last in fit else None
+
+
+def _plan(name: str, source: dict[str, Any], data: Dataset, target: str | None, *, stated: bool) -> str:
+    counts = class_counts(data)
+    balanced = len(set(counts.values())) > 1
+    sizes = _sizes(counts, data.num_rows, balanced)
+    why = (
+        "" if stated or target is None else "  # guessed from its name or place; change it if another column holds the classes"
+    )
+    lines = [
+        "# yaml-language-server: $schema=" + _schema_reference(),
+        f"# counterpoise run {name}.yaml",
+        f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
+        f"name: {name}",
+        "seed: 0                 # all randomness comes from here",
+        "data:",
+        *(f"  {key}: {_scalar(value)}" for key, value in source.items()),
+        f"target: {_scalar(target)}{why}" if target else "# target: <column>      # the column of the classes; none was found",
+        "",
+        *_columns(data.schema),
+        "split:",
+        f"  reference: {sizes.reference:g}"
+        + ("          # 0: so few rows that the training rows fix the gate's geometry" if not sizes.reference else ""),
+        f"  holdout: {sizes.holdout:g}          # counted once, by the gate",
+        "",
+        "generator:",
+        "  use: gan              # or bootstrap, smote, sdv:CTGAN, sdv:TVAE, sdv:GaussianCopula, package.module:Class",
+        "",
+        "sample:",
+        *_sample(counts, balanced),
+        "",
+        "gate:",
+        f"  draws: {sizes.draws:<14} # rows that the gate draws for each holdout row it judges",
+        f"  detect: {sizes.detect:<13g} # the smallest mode whose loss must be visible, as a share of the judged rows",
+        "",
+        "publish:",
+        "  root: published       # a folder, or s3://bucket/prefix",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _schema_reference() -> str:
+    return str(Path(__file__).resolve().parent.parent / "configs/plan.schema.json")
+
+
+def _columns(schema: Schema) -> list[str]:
+    """Notes on what was inferred, ready to be overruled."""
+    shown = [f"#   {_scalar(column.name)}: {{kind: {column.kind}}}{_remark(column)}" for column in schema]
+    head = "# What was inferred; uncomment a line to overrule it (kind, categories, low, high, decimals, nullable, drop)."
+    return [head, "# columns:", *shown, ""]
+
+
+def _remark(column: Column) -> str:
+    remarks = [f"{len(column.categories)} levels"] if column.kind == "categorical" else []
+    remarks += [f"{column.low} to {column.high}"] if column.low is not None and column.kind != "id" else []
+    remarks += [f"{100 * column.null_share:.2g} % missing"] if column.null_share else []
+    remarks += [f"looks like personal data: {column.pii}"] if column.pii else []
+    remarks += ["made anew"] if column.kind == "id" else []
+    remarks += ["free text, left out"] if column.kind == "text" else []
+    return f"  # {', '.join(remarks)}" if remarks else ""
+
+
+def _sample(counts: dict[Any, int], balanced: bool) -> list[str]:
+    if not balanced:
+        return ["  mix: natural          # as many synthetic rows as real ones, in the same mix"]
+    shown = ", ".join(f"{str(level).strip()} {n:,}" for level, n in list(counts.items())[:6])
+    return [f"  mix: balanced         # every class is filled up to the largest: {shown}", "  include_real: true"]
+
+
+def _sizes(counts: dict[Any, int], rows: int, balanced: bool) -> _Sizes:
+    least = min(counts.values()) if counts else rows
+    reference = 0.0 if least < 100 else 0.15
+    holdout = 0.3 if least < 100 else 0.25
+    judged = (rows - max(counts.values())) if balanced else rows
+    n = max(1, int(holdout * judged))
+    draws = 10 if n >= 500 else 50
+    chance = RHO * draws / (RHO * draws + 1)
+    seen = smallest_mode(n, least_holdout_count(ALPHA, CELLS, chance)) or 1.0
+    return _Sizes(reference, holdout, draws, next((step for step in STEPS if seen <= step), 1.0))
+
+
+def _scalar(value: Any) -> str:
+    """One value as YAML writes it inside a line."""
+    out = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, 10_000, True
+    yaml.dump([value], out)
+    return out.getvalue().strip()[1:-1]

@@ -1,0 +1,58 @@
+"""More rows from a fitted model: to a file, or as csv to stdout."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from data.errors import DataError
+from flows.run import Run
+from flows.stages.sample import load_model
+from flows.stages.shared import load_schema
+
+
+def more_rows(name: str, runs: Path, *, rows: int, where: list[str], seed: int, out: Path | None) -> None:
+    """Draw from the model of a run and write the rows as they come; memory does not grow with `rows`.
+
+    Raises DataError for a condition that is not column=value, or a file that is neither csv nor parquet.
+    """
+    run = Run.find(name, runs)
+    model, schema = load_model(run), load_schema(run)
+    wanted = dict(_condition(text) for text in where)
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise DataError(f"{out}: rows are written as .csv or .parquet; name such a file")
+    for column in wanted:
+        schema[column]
+    batches = model.sample(rows, where=wanted or None, seed=seed)
+    beside = out.with_name(out.name + ".part") if out else None
+    try:
+        with _writer(beside, out, schema.arrow()) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+    except BaseException:
+        if beside:
+            beside.unlink(missing_ok=True)
+        raise
+    if out and beside:
+        beside.replace(out)
+        print(out)
+
+
+def _condition(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not equals:
+        raise DataError(f"--where {text}: a condition is column=value, e.g. --where income='>50K'")
+    return column, value
+
+
+def _writer(beside: Path | None, out: Path | None, schema: pa.Schema) -> pq.ParquetWriter | pacsv.CSVWriter:
+    try:
+        if beside and out and out.suffix == ".parquet":
+            return pq.ParquetWriter(beside, schema, compression="zstd")
+        return pacsv.CSVWriter(beside or sys.stdout.buffer, schema)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error.strerror or error}); name a file in a folder that exists") from None

@@ -1,0 +1,196 @@
+"""Where does a run live, what of it is done, and may a stage be skipped?"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from configs.load import dump, load
+from configs.plan import Plan
+from data.errors import UserError
+
+ROOM = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the walk: what it is called and what it writes."""
+
+    name: str
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run: `<runs>/<name>/<run id>/`. All state is in files, so a Run can be made anew anywhere."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, runs: Path, plan: Plan, fingerprint: str) -> Run:
+        """The run of this plan on these data: the same plan and the same bytes lead to the same folder."""
+        text = dump(plan)
+        folder = runs / plan.name / digest(text, fingerprint)[:10]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "plan.yaml", text)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written ({error.strerror}); name another place with --runs") from None
+        run = cls(folder)
+        run.note("fingerprint", fingerprint)
+        return run
+
+    @classmethod
+    def find(cls, name: str, runs: Path) -> Run:
+        """The run a user means: a folder, a run id, or a plan's name (its latest run).
+
+        Raises UserError when there is none.
+        """
+        if (Path(name) / "plan.yaml").is_file():
+            return cls(Path(name))
+        found = [run for run in all_runs(runs) if name in (run.folder.name, f"{run.folder.parent.name}/{run.folder.name}")]
+        found = found or [run for run in all_runs(runs) if run.folder.parent.name == name]
+        if not found:
+            raise UserError(f"there is no run {name!r} under {runs}; `counterpoise runs` lists them")
+        return max(found, key=lambda run: run.touched)
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def plan(self) -> Plan:
+        return load(self.folder / "plan.yaml")
+
+    @property
+    def touched(self) -> float:
+        """When the run last moved, in seconds since the epoch."""
+        return max(p.stat().st_mtime for p in (self.folder / "plan.yaml", self._ledger) if p.exists())
+
+    @property
+    def _ledger(self) -> Path:
+        return self.folder / "stages.json"
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """What is done: stage -> {key, seconds, facts}."""
+        return json.loads(self._ledger.read_text()) if self._ledger.is_file() else {}
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep a fact of the run beside its stages."""
+        self._write({**self.stages, name: value})
+
+    def renewed(self) -> Run:
+        """The same run with nothing done yet, and told not to take over what other runs did."""
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        self._write({"fingerprint": self.stages["fingerprint"], "fresh": True})
+        return self
+
+    def done(self, stage: Stage, key: str) -> dict[str, Any] | None:
+        """The facts of a finished stage with this key and all its outputs still there, else None."""
+        entry = self.stages.get(stage.name)
+        if not entry or entry["key"] != key or not all((self.folder / out).exists() for out in stage.outputs):
+            return None
+        facts: dict[str, Any] = entry["facts"]
+        return facts
+
+    def finish(self, stage: Stage, key: str, facts: Mapping[str, Any], seconds: float) -> None:
+        self._write({**self.stages, stage.name: {"key": key, "seconds": round(seconds, 3), "facts": dict(facts)}})
+
+    def borrow(self, stage: Stage, key: str) -> dict[str, Any] | None:
+        """Take over a stage that another run of the same name did from the same inputs."""
+        if self.stages.get("fresh"):
+            return None
+        for other in (run for run in all_runs(self.folder.parent.parent) if run.folder.parent == self.folder.parent):
+            if other.folder != self.folder and (facts := other.done(stage, key)) is not None:
+                entry = other.stages[stage.name]
+                for out in stage.outputs:
+                    _copy(other.folder / out, self.folder / out)
+                self.finish(stage, key, facts, entry["seconds"])
+                return facts
+        return None
+
+    def clear(self, stage: Stage) -> None:
+        """Remove what an earlier or broken attempt at this stage left."""
+        for out in stage.outputs:
+            path = self.folder / out
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run: a second process that wants it is told so at once."""
+        with (self.folder / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise UserError(f"{self.folder} is being worked on by process {holder}; wait for it or stop it") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def _write(self, value: Mapping[str, Any]) -> None:
+        write_text(self._ledger, json.dumps(value, indent=1, default=str))
+
+
+def all_runs(runs: Path) -> list[Run]:
+    """Every run under a folder, oldest first."""
+    return sorted((Run(p.parent) for p in runs.glob("*/*/plan.yaml")), key=lambda run: run.touched)
+
+
+def through(run: Run, stage: Stage, key: str, work: Callable[[], Mapping[str, Any]]) -> tuple[dict[str, Any], str]:
+    """Do a stage unless its inputs are unchanged: (facts, "done" | "skipped" | "borrowed")."""
+    if (facts := run.done(stage, key)) is not None:
+        return facts, "skipped"
+    if (facts := run.borrow(stage, key)) is not None:
+        return facts, "borrowed"
+    run.clear(stage)
+    started = time.monotonic()
+    made = dict(work())
+    run.finish(stage, key, made, time.monotonic() - started)
+    return made, "done"
+
+
+def digest(*parts: object) -> str:
+    """sha256 over the text of the parts, each ended so that ("a", "bc") differs from ("ab", "c")."""
+    seal = hashlib.sha256()
+    for part in parts:
+        seal.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
+    return seal.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def code_version(*rooms: str) -> str:
+    """sha256 over the source of these packages or modules, so that a changed program runs its stages again."""
+    seal = hashlib.sha256()
+    for room in rooms:
+        path = ROOM / room
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            seal.update(str(file.relative_to(ROOM)).encode() + b"\0" + file.read_bytes())
+    return seal.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write beside and move into place: a reader or a kill never meets half a file."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def _copy(source: Path, to: Path) -> None:
+    if to.is_dir():
+        shutil.rmtree(to)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, to) if source.is_dir() else shutil.copy2(source, to)

@@ -1,0 +1,135 @@
+"""How results look on a terminal. All of it goes to stdout; tables fold themselves where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from flows.doctor import Health
+    from flows.run import Run
+
+COLOURS = {"PASS": "green", "WARN": "yellow", "BLOCK": "red", "INCONCLUSIVE": "magenta", "ERROR": "red", "SKIPPED": "dim"}
+SHOWN_CELLS = 5
+
+
+def show_outcome(folder: Path, stages: Mapping[str, Any]) -> None:
+    """The end of a run: verdict, why, what next, and where report and dataset are."""
+    report = json.loads((folder / "report.json").read_text())
+    show_decision(report)
+    published = stages["publish"]
+    print(f"report   {folder / 'report.html'}")
+    print(f"{'dataset' if published['version'] else 'quarantine'}  {published['uri']}")
+
+
+def show_decision(report: Mapping[str, Any]) -> None:
+    """The verdict of a report.json, its findings, and the worst cells."""
+    console = Console(highlight=False)
+    console.print()
+    console.print(
+        Text(report["verdict"], style=f"bold {COLOURS[report['verdict']]}"),
+        Text(f" {report['reason']}"),
+        sep="",
+        soft_wrap=True,
+    )
+    console.print(Text(f"next: {report['next_action']}", style="italic"), soft_wrap=True)
+    console.print()
+    console.print(_findings(report["findings"]))
+    culprits = [c for f in report["findings"] for c in f["culprits"] if f["check"] == "modes"]
+    if culprits and report["verdict"] in ("BLOCK", "WARN"):
+        console.print(_cells(culprits[:SHOWN_CELLS]))
+    least = report["smallest_detectable_mode"]
+    if least is not None:
+        console.print(
+            f"smallest mode whose loss would be seen: {100 * least:.2g} % of the judged rows (attempt {report['attempt']})"
+        )
+    console.print()
+
+
+def _findings(findings: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("check", "verdict", "value", "limit", "real", "says", box=None, pad_edge=False, header_style="dim")
+    for name in ("value", "limit", "real"):
+        table.columns[("check", "verdict", "value", "limit", "real").index(name)].justify = "right"
+    for f in findings:
+        verdict = Text(f["verdict"], style=COLOURS[f["verdict"]])
+        table.add_row(f["check"], verdict, *(_figure(f[k]) for k in ("value", "limit", "reference")), escape(f["summary"]))
+    return table
+
+
+def _cells(culprits: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("cell", "expected", "got", "ratio", title="thinnest cells", title_justify="left", box=None, pad_edge=False)
+    for c in culprits:
+        table.add_row(escape(c["cell"]), _figure(c["expected"]), _figure(c["observed"]), _figure(c["ratio"]))
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """What `counterpoise runs` lists of each run."""
+    rows = []
+    for run in runs:
+        stages = run.stages
+        facts = {name: entry["facts"] for name, entry in stages.items() if isinstance(entry, dict)}
+        rows.append(
+            {
+                "run": f"{run.folder.parent.name}/{run.id}",
+                "when": datetime.fromtimestamp(run.touched, UTC).isoformat(timespec="seconds"),
+                "verdict": facts.get("judge", {}).get("verdict"),
+                "version": facts.get("publish", {}).get("version"),
+                "stage": next(reversed(facts), "begun"),
+            }
+        )
+    return rows
+
+
+def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The runs as a table."""
+    table = Table("run", "when (UTC)", "verdict", "version", "last stage", box=None, pad_edge=False, header_style="dim")
+    for row in rows:
+        verdict = row["verdict"] or "-"
+        table.add_row(
+            row["run"], row["when"], Text(verdict, style=COLOURS.get(verdict, "")), row["version"] or "-", row["stage"]
+        )
+    Console(highlight=False).print(
+        table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one"
+    )
+
+
+def show_health(findings: Sequence[Health]) -> None:
+    """What doctor found, and what to do."""
+    table = Table("", "", box=None, pad_edge=False, show_header=False)
+    for finding in findings:
+        mark = Text("✓ ", style="green") if finding.well else Text("✗ ", style="red")
+        said = finding.found if finding.well else f"{finding.found}\n→ {finding.remedy}"
+        table.add_row(mark + finding.name, escape(said))
+    Console(highlight=False).print(table)
+
+
+def show_preview(facts: Mapping[str, Any]) -> None:
+    """What `counterpoise plan` found out."""
+    console = Console(highlight=False)
+    table = Table("", "", box=None, pad_edge=False, show_header=False)
+    for name, said in facts["said"].items():
+        table.add_row(Text(name, style="bold"), escape(said))
+    console.print(table)
+    if facts["classes"]:
+        classes = Table("class", "real", "holdout", "to draw", "smallest mode that would be missed", box=None, pad_edge=False)
+        for c in facts["classes"]:
+            least = "even its complete loss" if c["detectable"] is None else f"{100 * c['detectable']:.2g} % of the class"
+            classes.add_row(
+                escape(c["name"]), f"{c['real']:,}", f"{c['holdout']:,}", f"{c['draw']:,}", least if c["draw"] else "not judged"
+            )
+        console.print(classes)
+    for notice in facts["notices"]:
+        console.print(f"· {escape(notice)}", soft_wrap=True)

@@ -1,0 +1,53 @@
+"""Which family, and how many rows of each class? Written down with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from configs.plan import Plan
+from data.mix import quotas
+from data.schema import Schema
+from flows.run import Run, Stage, write_text
+from flows.stages.shared import Step, class_counts, dataset, generator_spec, key_of
+from generators.base import Progress
+
+
+def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
+    plan, data = run.plan, dataset(run)
+    counts = class_counts(data)
+    drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
+    family = generator_spec(plan)["use"]
+    stated = "generator" in plan.model_fields_set and "use" in plan.generator.model_fields_set
+    reason = (
+        "the plan names it" if stated else "it is the default for tables: sharp, one pass to sample, exact class conditions"
+    )
+    choice = {
+        "family": family,
+        "reason": reason,
+        "settings": plan.generator.settings,
+        "rows": data.num_rows,
+        "classes": {str(k): n for k, n in counts.items()},
+        "draw": {str(k): n for k, n in drawn.items()},
+    }
+    write_text(run.folder / "choice.json", json.dumps(choice, indent=1))
+    return choice
+
+
+def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int) -> dict[Any, int]:
+    """Synthetic rows to draw of each class: {level: n}; {None: n} without classes."""
+    stated = None if plan.sample.rows == "auto" else plan.sample.rows
+    if not counts:
+        return {None: stated or rows}
+    mix: Any = plan.sample.mix
+    if isinstance(mix, dict):
+        mix = {schema[str(plan.target)].level(level): weight for level, weight in mix.items()}
+    return quotas(counts, mix, rows=stated, include_real=plan.sample.include_real)
+
+
+STEP = Step(
+    Stage("choose", ("choice.json",)),
+    key_of("choose", "profile", "data/mix.py", part=lambda p: [p.generator, p.sample]),
+    _choose,
+)

@@ -1,0 +1,72 @@
+"""What does the family learn from the training rows? Goes on from a checkpoint when one is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from configs.components import build
+from configs.errors import KeyFault
+from configs.plan import Plan
+from flows.run import Run, Stage, write_text
+from flows.stages.shared import Step, dataset, file_sha256, generator_spec, key_of
+from generators.base import Generator, Progress
+
+
+def check_generator(plan: Plan) -> None:
+    """Build the family without training it, so that a wrong name or setting is found before any work.
+
+    Raises KeyFault at generator.<key>.
+    """
+    try:
+        build(generator_spec(plan), Generator, package="generators")
+    except KeyFault as fault:
+        raise KeyFault(("generator", *fault.key), fault.message) from None
+
+
+def check_purpose(plan: Plan) -> None:
+    """Refuse a release, which needs checks of privacy that are not there yet.
+
+    Raises KeyFault at purpose.
+    """
+    if plan.purpose == "release":
+        raise KeyFault(
+            ("purpose",), "release needs privacy checks that this version does not have; use augment, inside the house"
+        )
+
+
+class _Recorder:
+    """Passes progress on and keeps the figures for the report's training curves."""
+
+    def __init__(self, inner: Progress) -> None:
+        self.inner = inner
+        self.curve: list[dict[str, float]] = []
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+        if figures:
+            self.curve.append({what: done, **{name: float(value) for name, value in figures.items()}})
+        self.inner.advance(done, total, what, **figures)
+
+
+def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
+    plan = run.plan
+    recorder = _Recorder(progress)
+    family = build(generator_spec(plan), Generator, package="generators")
+    fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=run.folder / "checkpoint")
+    beside = run.folder / "model.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    fitted.save(beside)
+    beside.rename(run.folder / "model")
+    write_text(run.folder / "training.json", json.dumps(recorder.curve))
+    shutil.rmtree(run.folder / "checkpoint", ignore_errors=True)
+    return {"family": plan.generator.use, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
+
+
+STEP = Step(
+    Stage("fit", ("model", "training.json")),
+    key_of("fit", "split", "generators", "data", part=lambda p: [p.generator, p.device, p.seed]),
+    _fit,
+)

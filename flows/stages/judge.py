@@ -1,0 +1,86 @@
+"""May what the model draws be published? Asks the gate, and writes its report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from data.dataset import Dataset
+from flows.run import Run, Stage, code_version, write_text
+from flows.stages.shared import Step, dataset, file_sha256, key_of, load_schema
+from generators.base import Progress
+
+
+def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
+    from validators.judge import judge
+
+    from validators.base import Evidence, Intent
+    from validators.report import write_html, write_json
+
+    plan, schema = run.plan, load_schema(run)
+    rows = run.stages["sample"]["facts"]["judged"]
+    total = sum(rows.values())
+    mix = {level: rows[str(level)] / total for level in schema.classes() if str(level) in rows} or None
+    reference = None if plan.split.reference == 0 else dataset(run, "reference")
+    train, holdout = dataset(run, "train"), dataset(run, "holdout")
+    drawn = Dataset.from_parquet(sorted((run.folder / "work/judged").glob("*.parquet")), schema)
+    decision = judge(
+        train,
+        holdout,
+        drawn,
+        reference=reference,
+        mix=mix,
+        detect=plan.gate.detect,
+        alpha=plan.gate.alpha,
+        attempt=attempt(run),
+        limits=plan.gate.limits,
+        seed=plan.seed,
+        docs=run.folder / "data_docs",
+        lineage=lineage(run),
+        progress=progress,
+    )
+    write_json(decision, run.folder / "report.json")
+    training = json.loads((run.folder / "training.json").read_text())
+    evidence = Evidence(train=train, reference=reference or train, holdout=holdout, synthetic=drawn, intent=Intent(mix=mix))
+    write_html(decision, run.folder / "report.html", evidence=evidence, training=training, title=plan.name)
+    facts = {"verdict": decision.verdict, "reason": decision.reason, "next_action": decision.next_action}
+    write_text(run.folder / "decision.json", json.dumps(facts, indent=1))
+    return facts
+
+
+def attempt(run: Run) -> int:
+    """Which try this is to get a model past one holdout: 1, 2, ... The same draw judged again is the same try."""
+    ledger = run.folder.parent.parent / ".attempts.json"
+    tries = json.loads(ledger.read_text()) if ledger.is_file() else {}
+    seen = tries.setdefault(run.stages["split"]["key"], [])
+    draw = run.stages["sample"]["key"]
+    if draw not in seen:
+        seen.append(draw)
+        write_text(ledger, json.dumps(tries, indent=1))
+    return int(seen.index(draw)) + 1
+
+
+def lineage(run: Run) -> dict[str, Any]:
+    """Where a dataset comes from: data, plan, model, seed and the versions that made it."""
+    stages = run.stages
+    packages = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "great-expectations", "prefect")
+    versions = {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
+    return {
+        "run": run.id,
+        "data_sha256": stages["read"]["facts"]["data_sha256"],
+        "plan_sha256": file_sha256(run.folder / "plan.yaml"),
+        "code_sha256": code_version("configs", "data", "generators", "validators", "flows"),
+        "model": f"{run.plan.generator.use}@{stages['fit']['facts']['model_sha256'][:16]}",
+        "seed": run.plan.seed,
+        "versions": versions,
+    }
+
+
+STEP = Step(
+    Stage("judge", ("report.json", "report.html", "decision.json", "data_docs")),
+    key_of("judge", "sample", "validators", "data", part=lambda p: p.gate),
+    _judge,
+)

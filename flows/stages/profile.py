@@ -1,0 +1,57 @@
+"""What is in the rows? Settles the schema, and leaves out what no tabular family can write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from data.dataset import Dataset
+from data.errors import DataError
+from data.schema import Column
+from flows.run import Run, Stage, write_text
+from flows.stages.shared import Step, key_of
+from generators.base import Progress
+
+
+def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
+    from data.profile import profile
+
+    from data.infer import infer
+
+    plan = run.plan
+    table = pq.read_table(run.folder / "work/data.parquet")
+    stated = {name: column.stated() for name, column in plan.columns.items() if not column.drop}
+    schema = infer(table, target=plan.target, group=plan.group, stated=stated)
+    left_out = [c for c in schema if c.kind in ("text", "image", "series") and c.name not in (plan.target, plan.group)]
+    for column in (schema[name] for name in (plan.target, plan.group) if name):
+        if column.kind in ("text", "image", "series"):
+            raise DataError(
+                f"column {column.name!r} is of kind {column.kind} and cannot be the target or group; choose another"
+            )
+    kept = schema.select([c.name for c in schema if c not in left_out])
+    if not kept.learned:
+        raise DataError("no column is left to learn: all are ids or free text; state a kind under `columns:` for one of them")
+    facts = profile(Dataset(table, kept))
+    facts["notices"] = [*facts["notices"], *(_left_out(c) for c in left_out)]
+    write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
+    write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
+    return {"classes": facts.get("classes"), "notices": facts["notices"], "columns": len(kept)}
+
+
+def _left_out(column: Column) -> str:
+    return (
+        f"column {column.name!r} is {column.kind}, which no tabular family writes, and is left out; "
+        f"if its values repeat, state columns.{column.name}.kind: categorical"
+    )
+
+
+STEP = Step(
+    Stage("profile", ("profile.json", "schema.json")),
+    key_of(
+        "profile", "read", "data/infer.py", "data/profile.py", "data/schema.py", part=lambda p: [p.columns, p.target, p.group]
+    ),
+    _profile,
+)

@@ -1,0 +1,98 @@
+"""Where do the rows go: into the next version, or into quarantine?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from configs.plan import Plan
+from data.dataset import Dataset
+from data.schema import Column, Schema
+from flows.run import Run, Stage, digest, write_text
+from flows.stages.judge import lineage
+from flows.stages.shared import SYNTHETIC, Step, dataset, load_schema
+from generators.base import Progress
+
+
+def _publish(run: Run, progress: Progress) -> Mapping[str, Any]:
+    plan = run.plan
+    publisher = make_publisher(plan)
+    verdict = run.stages["judge"]["facts"]["verdict"]
+    parts = _rows_to_publish(run)
+    arguments = _publication(run)
+    if verdict in ("PASS", "WARN"):
+        done = publisher.publish(parts, **arguments)
+        facts = {"verdict": verdict, "uri": done.uri, "version": done.name, "rows": done.rows}
+    else:
+        facts = {"verdict": verdict, "uri": publisher.quarantine(parts, **arguments).uri, "version": None}
+    write_text(run.folder / "published.json", json.dumps(facts, indent=1))
+    return facts
+
+
+def make_publisher(plan: Plan) -> Any:
+    """The Publisher of a plan, not yet connected to anything."""
+    from data.publish import Publisher
+
+    spec = plan.publish
+    options: dict[str, Any] = {"region": spec.region}
+    if spec.endpoint:
+        scheme, _, host = spec.endpoint.rpartition("://")
+        options |= {"endpoint_override": host, "scheme": scheme or "https"}
+    return Publisher(spec.root, spec.dataset or plan.name, **options)
+
+
+def _publication(run: Run) -> dict[str, Any]:
+    plan, schema = run.plan, load_schema(run)
+    flag = Column(name=SYNTHETIC, kind="boolean", dtype="bool", categories=(True, False))
+    report = json.loads((run.folder / "report.json").read_text())
+    return {
+        "schema": Schema((*schema.columns, flag), target=schema.target, group=schema.group),
+        "rows_per_file": plan.publish.rows_per_file,
+        "run_id": run.id,
+        "report_json": run.folder / "report.json",
+        "report_html": run.folder / "report.html",
+        "plan_yaml": (run.folder / "plan.yaml").read_text(),
+        "lineage": lineage(run),
+        "facts": {
+            "purpose": plan.purpose,
+            "family": plan.generator.use,
+            "seed": plan.seed,
+            "license": plan.publish.license,
+            "verdict": report["verdict"],
+            "reason": report["reason"],
+            "smallest_detectable_mode": report["smallest_detectable_mode"],
+        },
+    }
+
+
+def _rows_to_publish(run: Run) -> Iterator[pa.RecordBatch]:
+    schema = load_schema(run)
+    if run.plan.sample.include_real:
+        for batch in dataset(run).batches():
+            yield _flagged(batch, False)
+    files = sorted((run.folder / "samples").glob("*.parquet"))
+    for batch in Dataset.from_parquet(files, schema).batches():
+        yield _flagged(batch, True)
+
+
+def _flagged(batch: pa.RecordBatch, synthetic: bool) -> pa.RecordBatch:
+    return batch.append_column(SYNTHETIC, pa.array(np.full(batch.num_rows, synthetic)))
+
+
+def _published_still(run: Run) -> object:
+    # A version that somebody removed is published again.
+    path = run.folder / "published.json"
+    version_name = json.loads(path.read_text()).get("version") if path.is_file() else None
+    return version_name is None or version_name in make_publisher(run.plan).versions()
+
+
+def _publish_key(run: Run) -> str:
+    plan = run.plan
+    return digest(run.stages["judge"]["key"], plan.publish, plan.purpose, plan.name, _published_still(run))
+
+
+STEP = Step(Stage("publish", ("published.json",)), _publish_key, _publish)

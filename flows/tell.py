@@ -1,0 +1,172 @@
+"""Who is told where a run stands: a terminal, a log file, or both."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from generators.base import SILENT, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+#: A plain line of progress at most this often, in seconds.
+EVERY = 10.0
+
+_SENTENCES = {
+    "read": "{rows:,} rows, {columns} columns",
+    "profile": "{columns} columns kept",
+    "choose": "{family}: {reason}",
+    "fit": "{family}",
+    "judge": "{verdict}",
+    "publish": "{uri}",
+}
+
+
+class Teller(Protocol):
+    """Hears of stages as they begin and end."""
+
+    def begin(self, stage: str) -> Progress:
+        """A stage starts; the progress to give to it."""
+
+    def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        """A stage ended: done, skipped (unchanged) or borrowed (from a run with the same inputs)."""
+
+
+class Quiet:
+    """Says nothing."""
+
+    def begin(self, stage: str) -> Progress:
+        return SILENT
+
+    def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        return None
+
+
+class Log:
+    """Appends one line an event to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, stage: str) -> Progress:
+        self.line(f"{stage} begins")
+        return SILENT
+
+    def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        self.line(f"{stage} {how} in {seconds:.2f} s: {dict(facts)}")
+
+    def line(self, text: str) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{stamp} {text}\n")
+
+
+class Lines:
+    """One line a stage on stderr, and a line of progress now and then: for pipes, logs and CI."""
+
+    def begin(self, stage: str) -> Progress:
+        return _PlainProgress(stage)
+
+    def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        print(f"{stage:<8} {sentence(stage, how, facts)}  ({seconds:.1f} s)", file=sys.stderr, flush=True)
+
+
+class _PlainProgress:
+    def __init__(self, stage: str) -> None:
+        self.stage, self.last = stage, time.monotonic()
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+        if time.monotonic() - self.last < EVERY:
+            return
+        self.last = time.monotonic()
+        shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
+        print(f"{self.stage:<8} {what} {done:,} of {total:,}{shown}", file=sys.stderr, flush=True)
+
+
+class Bars:
+    """A rich progress bar for the stage at work, and a line for each that is done: for terminals."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self.bars = bars
+        self.task: Any = None
+
+    def begin(self, stage: str) -> Progress:
+        self.task = self.bars.add_task(stage, total=None, figures="")
+        return _BarProgress(self.bars, self.task)
+
+    def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        self.bars.remove_task(self.task)
+        mark = "[green]✓[/]" if how == "done" else "[dim]·[/]"
+        self.bars.console.print(
+            f"{mark} [bold]{stage:<8}[/] {sentence(stage, how, facts)} [dim]{seconds:.1f} s[/]", highlight=False
+        )
+
+
+class _BarProgress:
+    def __init__(self, bars: RichProgress, task: Any) -> None:
+        self.bars, self.task = bars, task
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        self.bars.update(self.task, completed=done, total=total, figures=f"{what} {done:,}/{total:,}  {shown}")
+
+
+class Both:
+    """Tells several."""
+
+    def __init__(self, *tellers: Teller) -> None:
+        self.tellers = tellers
+
+    def begin(self, stage: str) -> Progress:
+        return _BothProgress([teller.begin(stage) for teller in self.tellers])
+
+    def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        for teller in self.tellers:
+            teller.end(stage, how, facts, seconds)
+
+
+class _BothProgress:
+    def __init__(self, inner: list[Progress]) -> None:
+        self.inner = inner
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+        for progress in self.inner:
+            progress.advance(done, total, what, **figures)
+
+
+@contextmanager
+def console(*, quiet: bool) -> Iterator[Teller]:
+    """Bars on a terminal, lines elsewhere, nothing when quiet. All of it goes to stderr."""
+    if quiet:
+        yield Quiet()
+    elif not sys.stderr.isatty():
+        yield Lines()
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (SpinnerColumn(), TextColumn("{task.description:<8}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+        with RichProgress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
+            yield Bars(bars)
+
+
+def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:
+    """What a stage came to, in a few words."""
+    if how == "skipped":
+        return "unchanged, skipped"
+    said = _SENTENCES[stage].format(**facts) if stage in _SENTENCES else _counts(stage, facts)
+    return f"{said} (taken from an earlier run with the same inputs)" if how == "borrowed" else said
+
+
+def _counts(stage: str, facts: Mapping[str, Any]) -> str:
+    rows = {name: n for name, n in facts["rows"].items() if n}
+    shown = ", ".join(f"{n:,} {'rows' if name == 'None' else name.strip()}" for name, n in list(rows.items())[:6])
+    more = f" and {len(rows) - 6} more classes" if len(rows) > 6 else ""
+    return f"{shown}{more}" + (f"; {sum(facts['judged'].values()):,} more for the gate" if stage == "sample" else "")

@@ -1,0 +1,26 @@
+"""The walk without a server: every stage in order, in this process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flows.run import Run
+from flows.stages import STEPS, perform
+from flows.tell import Both, Log, Quiet, Teller
+
+
+def walk(run: Run, teller: Teller | None = None) -> dict[str, Any]:
+    """Do every stage of a run: {stage: its facts}. A stage whose inputs did not change is skipped."""
+    tellers = Both(Log(run.folder / "run.log"), teller or Quiet())
+    with run.locked():
+        return {name: told(run, name, tellers) for name in STEPS}
+
+
+def told(run: Run, name: str, teller: Teller) -> dict[str, Any]:
+    """One stage, with the teller hearing of it."""
+    started = time.monotonic()
+    progress = teller.begin(name)
+    facts, how = perform(run, name, progress)
+    teller.end(name, how, facts, time.monotonic() - started)
+    return facts

@@ -1,0 +1,107 @@
+"""What every family can do: learn a distribution from a dataset, draw from it, be saved and loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import pyarrow as pa
+
+from data.dataset import Dataset
+from data.errors import UserError
+
+#: column -> the value every drawn row must hold there, e.g. {"income": ">50K"}.
+Condition = Mapping[str, Any]
+
+
+class GeneratorError(UserError):
+    """The family cannot do what was asked: of this data, of this condition, or with these settings."""
+
+
+class Progress(Protocol):
+    """Told where a long piece of work stands; shows it or keeps silent."""
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+        """`done` of `total` units of `what` ("epoch"), with the losses of the moment."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+        return None
+
+
+SILENT = Silent()
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A family: a dataclass whose fields are its settings; what `fit` learns ends in `_`.
+
+    Class attributes:
+        modality: the kind of data it learns, "tabular", "image" or "series".
+        exact_conditions: whether `where` is drawn directly; otherwise rows are drawn and the rest thrown away.
+    """
+
+    modality: ClassVar[str]
+    exact_conditions: ClassVar[bool]
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
+        """Learn from `train`. With `checkpoint` (a folder) the state is kept there and a later call with the same
+        data, settings and seed goes on from it and ends as an uninterrupted one would."""
+
+    def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
+        """Draw exactly `n` rows in batches, columns and types as in `train.schema.arrow()`."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything `load` needs into `folder`."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read back what `save` wrote."""
+
+
+def table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """All batches as one table."""
+    return pa.Table.from_batches(list(batches), schema=schema)
+
+
+ENVELOPE = "envelope.json"
+FORMAT = 1
+
+
+def seal(folder: Path, family: object, **facts: Any) -> None:
+    """Write the envelope of a saved model last: who it is, its settings, and the sha256 of every file beside it."""
+    settings = asdict(family) if is_dataclass(family) and not isinstance(family, type) else {}
+    files = {p.name: _sha256(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != ENVELOPE}
+    cls = type(family)
+    value = {"format": FORMAT, "family": f"{cls.__module__}:{cls.__qualname__}", "settings": settings, "files": files, **facts}
+    beside = folder / (ENVELOPE + ".part")
+    beside.write_text(json.dumps(value, indent=1, sort_keys=True, default=str))
+    beside.replace(folder / ENVELOPE)
+
+
+def unseal(folder: Path) -> dict[str, Any]:
+    """Read an envelope and check that every file beside it is what was saved.
+
+    Raises GeneratorError when the folder holds no model, another format, or a changed file."""
+    path = folder / ENVELOPE
+    if not path.is_file():
+        raise GeneratorError(f"{folder} holds no saved model: {ENVELOPE} is missing; fit one with `counterpoise run`")
+    value: dict[str, Any] = json.loads(path.read_text())
+    if value.get("format") != FORMAT:
+        raise GeneratorError(f"{path}: format {value.get('format')} is not {FORMAT}; fit the model again with this version")
+    for name, digest in value["files"].items():
+        if not (folder / name).is_file() or _sha256(folder / name) != digest:
+            raise GeneratorError(f"{folder / name} is missing or was changed after it was saved; fit the model again")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,91 @@
+"""What every check is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from data.dataset import Dataset
+
+Verdict = Literal["PASS", "WARN", "BLOCK", "INCONCLUSIVE", "ERROR", "SKIPPED"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Culprit:
+    """A place where synthetic and real differ: a cell, a column, a pair of rows.
+
+    expected and observed are counts (or shares, as the check says); ratio = observed/expected with its interval."""
+
+    cell: str
+    expected: float
+    observed: float
+    ratio: float | None = None
+    ratio_ci: tuple[float, float] | None = None
+    p_adjusted: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's answer.
+
+    value: the check's figure; limit: where it would block; reference: the same figure for real against real data
+    of the same size; p_value: smallest adjusted p of the check; summary: one sentence; details: further figures
+    and series for the report (JSON values only)."""
+
+    check: str
+    verdict: Verdict
+    _: KW_ONLY
+    value: float | None = None
+    limit: float | None = None
+    reference: float | None = None
+    p_value: float | None = None
+    summary: str = ""
+    culprits: tuple[Culprit, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """What the synthetic set is meant to be.
+
+    mix: share of each class among the synthetic rows, summing to 1; None when it should equal the real mix.
+    detect: the smallest mass of a mode, as a share of the set, whose loss the gate must be able to see.
+    alpha: false-alarm rate of the whole gate over all attempts; attempt k spends alpha / 2**k.
+    rho: a mode with less than rho times its share counts as missing (BLOCK); warn_rho: as thin (WARN).
+    limits: check -> {figure: limit} that the plan sets, e.g. {"fidelity": {"c2st_auc": 0.8}}."""
+
+    mix: Mapping[Any, float] | None = None
+    detect: float = 0.05
+    alpha: float = 0.01
+    attempt: int = 1
+    rho: float = 0.5
+    warn_rho: float = 0.8
+    limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def spent(self) -> float:
+        """The alpha that this attempt may spend: alpha / 2**attempt, so that all attempts together spend alpha."""
+        return float(self.alpha / 2**self.attempt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a check may look at. Geometry, cells and encoders are fitted on `reference` (and train) alone;
+    `holdout` is counted once. All share one schema, whose `target` names the class if there is one."""
+
+    train: Dataset
+    reference: Dataset
+    holdout: Dataset
+    synthetic: Dataset
+    intent: Intent = Intent()
+
+
+@runtime_checkable
+class Check(Protocol):
+    """One question, one file. A check that cannot judge gives SKIPPED and says why; it never raises for that."""
+
+    name: ClassVar[str]
+
+    def evaluate(self, evidence: Evidence) -> Finding: ...

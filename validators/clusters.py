@@ -1,0 +1,85 @@
+"""Which regions does the encoded data fall into, and what sets each of them apart?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.encode import Geometry
+from data.schema import Schema
+from validators.stats import Array
+
+FIT_ROWS = 20_000
+ASSIGN_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """k-means cells: centres (k, d) float32 and how each is described. scope: the class they part, None for all rows."""
+
+    centres: Array
+    descriptions: tuple[str, ...]
+    scope: int | None = None
+    within: str = ""
+
+    @property
+    def size(self) -> int:
+        return len(self.centres)
+
+    @property
+    def key(self) -> str:
+        return f"clusters:{self.size}:{'' if self.scope is None else self.scope}"
+
+    def label(self, i: int) -> str:
+        inside = f" within class {self.within}" if self.within else ""
+        return f"cluster {i + 1} of {self.size}{inside} ({self.descriptions[i]})"
+
+    def assign(self, points: Array) -> Array:
+        """Nearest centre of each point: (n, d) -> (n,) int16."""
+        norms = (self.centres**2).sum(1)
+        parts = [
+            np.argmin(norms - 2 * (points[i : i + ASSIGN_ROWS] @ self.centres.T), axis=1)
+            for i in range(0, len(points), ASSIGN_ROWS)
+        ]
+        return np.concatenate(parts).astype(np.int16) if parts else np.zeros(0, dtype=np.int16)
+
+
+def fit_clusters(
+    points: Array, k: int, geometry: Geometry, schema: Schema, *, seed: int, scope: int | None = None, within: str = ""
+) -> Clusters:
+    """k-means on at most FIT_ROWS points (n, d), on one thread so that the same seed gives the same cells."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    rng = np.random.default_rng([seed, k])
+    sample = points if len(points) <= FIT_ROWS else points[rng.choice(len(points), FIT_ROWS, replace=False)]
+    # Empty clusters only mean fewer distinct points than k.
+    distinct = len(np.unique(sample, axis=0)) if len(sample) < 50 * k else k
+    with threadpool_limits(1):
+        model = KMeans(min(k, distinct), n_init=1, max_iter=30, random_state=seed).fit(sample)
+    centres = np.asarray(model.cluster_centers_, dtype=np.float32)
+    middle = points.mean(axis=0)
+    return Clusters(centres, tuple(_describe(c, middle, geometry, schema) for c in centres), scope, within)
+
+
+def _describe(centre: Array, middle: Array, geometry: Geometry, schema: Schema) -> str:
+    """The columns in which a centre lies farthest from the middle of all rows, at most three."""
+    found: list[tuple[float, str]] = []
+    for part in geometry.parts:
+        away = centre[part.start : part.stop] - middle[part.start : part.stop]
+        if not schema[part.name].discrete:
+            found.append((abs(float(away[0])), f"{part.name} {'high' if away[0] > 0 else 'low'}"))
+            continue
+        best = int(np.argmax(away))
+        # One-hot features are worth 1/sqrt(2); as shares they compare with ranks.
+        found.append((float(away[best]) * 2**0.5 / 2, f"{part.name}={_level(part, best)}"))
+    told = [text for size, text in sorted(found, key=lambda item: -item[0]) if size > 0.12][:3]
+    return ", ".join(told) or "near the middle of all columns"
+
+
+def _level(part: object, place: int) -> str:
+    levels, alone = part.levels, part.alone  # type: ignore[attr-defined]
+    if place < alone:
+        return str(levels.values[place]).strip()
+    return "any other level" if place == alone and len(levels.values) > alone else "missing"

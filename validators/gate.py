@@ -1,0 +1,202 @@
+"""May this synthetic set be published? The only place where verdicts are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from validators.base import Culprit, Finding, Intent, Verdict
+
+#: What the process answers: 0 may be published, 3 must not, 4 could not be seen.
+EXIT_CODES: Mapping[str, int] = {"PASS": 0, "WARN": 0, "BLOCK": 3, "INCONCLUSIVE": 4}
+SHOWN_CULPRITS = 10
+
+#: What to do when a check blocks and has no advice of its own.
+ADVICE: Mapping[str, str] = {
+    "schema": "correct the values that the summary names in the generator's output, or overrule the column in the plan",
+    "modes": "train longer or raise the weight of the missing cells, then judge a new attempt",
+    "copies": "train shorter, with more regularisation, or drop the copied rows and judge a new attempt",
+    "duplicates": "the generator has collapsed onto few rows: train longer, pack more rows per critic call, or lower its rate",
+    "coverage": "train longer or give the generator more capacity, then judge a new attempt",
+    "fidelity": "train longer, or loosen the limit in the plan if the figure is good enough for its purpose",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detectable:
+    """What the gate could have seen: the smallest mode whose complete loss is flagged with 95 % power.
+
+    whole: as a share of the set; classes: class -> as a share of that class; None where even a complete loss would
+    pass unseen. rows_needed: holdout rows with which a mode of `Intent.detect` would be seen; class_rows_needed:
+    class -> holdout rows with which the loss of the whole class would be seen."""
+
+    whole: float | None = None
+    classes: Mapping[str, float | None] = field(default_factory=dict)
+    rows_needed: int | None = None
+    class_rows_needed: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, findings: Sequence[Finding]) -> Detectable:
+        """What the check of modes has written down about its own power; nothing is detectable where it did not run."""
+        for finding in findings:
+            if "detectable" in finding.details:
+                return cls(**finding.details["detectable"])
+        return cls()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The gate's answer, with everything a report shows. `to_json` is report.json."""
+
+    verdict: Verdict
+    reason: str
+    next_action: str
+    smallest_detectable_mode: float | None
+    detectable: Mapping[str, float | None]
+    attempt: int
+    alpha: float
+    spent: float
+    findings: tuple[Finding, ...]
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 for PASS and WARN, 3 for BLOCK, 4 for INCONCLUSIVE."""
+        return EXIT_CODES[self.verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        """report.json: strict JSON values only (no NaN, no infinity), figures to six significant digits."""
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "next_action": self.next_action,
+            "smallest_detectable_mode": _plain(self.smallest_detectable_mode),
+            "attempt": self.attempt,
+            "alpha": _plain(self.alpha),
+            "findings": [_finding(finding) for finding in self.findings],
+            "lineage": _plain(self.lineage),
+        }
+
+
+def decide(
+    findings: Sequence[Finding],
+    *,
+    intent: Intent,
+    detectable: Detectable | None = None,
+    lineage: Mapping[str, Any] | None = None,
+) -> Decision:
+    """All findings together -> one verdict, one reason, one next action.
+
+    Any BLOCK blocks; else an ERROR, an INCONCLUSIVE finding or a mode the gate could not have seen makes it
+    INCONCLUSIVE; else any WARN warns. SKIPPED findings are listed and change nothing."""
+    seen = Detectable.of(findings) if detectable is None else detectable
+    verdict, reason, action = _judge(findings, intent, seen)
+    return Decision(
+        verdict=verdict,
+        reason=reason,
+        next_action=action,
+        smallest_detectable_mode=seen.whole,
+        detectable=dict(seen.classes),
+        attempt=intent.attempt,
+        alpha=intent.alpha,
+        spent=intent.spent,
+        findings=tuple(findings),
+        lineage=dict(lineage or {}),
+    )
+
+
+def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tuple[Verdict, str, str]:
+    blocked = [f for f in findings if f.verdict == "BLOCK"]
+    if blocked:
+        return "BLOCK", _and_others(blocked), _advice(blocked[0])
+    errors = [f for f in findings if f.verdict == "ERROR"]
+    if errors:
+        return "INCONCLUSIVE", _and_others(errors), "mend what the error names and judge again"
+    if unseen := _unseen(intent, seen):
+        return ("INCONCLUSIVE", *unseen)
+    unsure = [f for f in findings if f.verdict == "INCONCLUSIVE"]
+    if unsure:
+        return "INCONCLUSIVE", _and_others(unsure), _advice(unsure[0], "judge again with more holdout rows")
+    warned = [f for f in findings if f.verdict == "WARN"]
+    if warned:
+        return "WARN", _and_others(warned), f"publish if its use allows this; else {_advice(warned[0])}"
+    judged = sum(f.verdict == "PASS" for f in findings)
+    reason = f"all {judged} checks passed, and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
+    return "PASS", reason, "publish"
+
+
+def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
+    """Reason and next action when the gate could not have seen what the plan asks it to see, else None."""
+    if seen.whole is None or seen.whole > intent.detect:
+        least = "no mode at all" if seen.whole is None else f"no mode smaller than {_share(seen.whole)}"
+        reason = f"with these rows the gate sees {least}, but the plan asks for modes of {_share(intent.detect)} of the set"
+        rows = f"{seen.rows_needed} holdout rows would do; " if seen.rows_needed else "judge with more holdout rows; "
+        way = "more synthetic rows help too" if seen.whole is None else f"or set detect to {_ceil(seen.whole)}"
+        return reason, rows + way
+    for name, smallest in seen.classes.items():
+        if smallest is None:
+            reason = f"class {name!r} has too few holdout rows: even its complete loss could not be told from chance"
+            rows_needed = seen.class_rows_needed.get(name)
+            count = f"{rows_needed} holdout rows" if rows_needed else "more holdout rows"
+            return reason, f"{count} of class {name!r} would do; or give the class no share in the intended mix"
+    return None
+
+
+def _and_others(findings: Sequence[Finding]) -> str:
+    first = findings[0].summary.rstrip(".") or f"the check {findings[0].check!r} did not pass"
+    if len(findings) == 1:
+        return first
+    return f"{first} (and {', '.join(f.check for f in findings[1:])})"
+
+
+def _advice(finding: Finding, otherwise: str = "judge a new attempt") -> str:
+    return str(finding.details.get("advice") or ADVICE.get(finding.check, otherwise))
+
+
+def _share(value: float | None) -> str:
+    return "unknown size" if value is None else f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def _ceil(value: float) -> float:
+    return math.ceil(value * 100) / 100
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "verdict": finding.verdict,
+        "value": _plain(finding.value),
+        "limit": _plain(finding.limit),
+        "reference": _plain(finding.reference),
+        "p_value": _plain(finding.p_value),
+        "summary": finding.summary,
+        "culprits": [_culprit(culprit) for culprit in finding.culprits[:SHOWN_CULPRITS]],
+    }
+
+
+def _culprit(culprit: Culprit) -> dict[str, Any]:
+    return {
+        "cell": culprit.cell,
+        "expected": _plain(culprit.expected),
+        "observed": _plain(culprit.observed),
+        "ratio": _plain(culprit.ratio),
+        "ratio_ci": None if culprit.ratio_ci is None else [_plain(bound) for bound in culprit.ratio_ci],
+        "p_adjusted": _plain(culprit.p_adjusted),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Any figure as strict JSON: NaN and infinities become null, floats keep six significant digits."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, bool) or value is None or isinstance(value, (int, str)):
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
+        return [_plain(v) for v in value]
+    return str(value)

@@ -1,0 +1,112 @@
+"""How does a Decision come to lie on disk as report.json and report.html, whole or not at all?"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.errors import DataError
+
+if TYPE_CHECKING:
+    from validators.base import Evidence
+    from validators.gate import Decision
+
+#: One entry per epoch: {"epoch": 3, "losses": {"generator": 0.7, "critic": -0.1}}.
+Training = Sequence[Mapping[str, Any]]
+
+
+def write(
+    decision: Decision,
+    *,
+    folder: Path | None = None,
+    json: Path | None = None,
+    html: Path | None = None,
+    evidence: Evidence | None = None,
+    training: Training | None = None,
+    title: str | None = None,
+    bins_only: bool = False,
+) -> tuple[Path, ...]:
+    """Write report.json and report.html into `folder`, and either of them to a path of its own.
+
+    Gives the paths written.  Raises DataError when a path cannot be written."""
+    page = None
+    if folder is not None or html is not None:
+        page = render_html(decision, evidence=evidence, training=training, title=title, bins_only=bins_only)
+    written = [write_json(decision, path) for path in (folder and folder / "report.json", json) if path is not None]
+    pages = [path for path in (folder and folder / "report.html", html) if path is not None]
+    return (*written, *(_replace(path, page or "") for path in pages))
+
+
+def write_json(decision: Decision, path: Path) -> Path:
+    """Write the decision as strict JSON: figures that are not finite become null."""
+    return _replace(path, jsonlib.dumps(_plain(decision.to_json()), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_html(
+    decision: Decision,
+    path: Path,
+    *,
+    evidence: Evidence | None = None,
+    training: Training | None = None,
+    title: str | None = None,
+    bins_only: bool = False,
+) -> Path:
+    """Write the page that `render_html` gives."""
+    return _replace(path, render_html(decision, evidence=evidence, training=training, title=title, bins_only=bins_only))
+
+
+def render_html(
+    decision: Decision,
+    *,
+    evidence: Evidence | None = None,
+    training: Training | None = None,
+    title: str | None = None,
+    bins_only: bool = False,
+) -> str:
+    """One self-contained page: no script, no network request, every chart drawn by hand as SVG.
+
+    title: the dataset's name. bins_only: for a release; no real row, no real extreme, no bin of fewer than five rows."""
+    # Only a page needs the template engine; `report.json` and `--help` must not wait for it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from validators.report.page import build
+
+    here = Path(__file__).parent
+    rooms = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style = (here / "page.css").read_text(encoding="utf-8")
+    view = build(decision, evidence=evidence, training=training, title=title, bins_only=bins_only)
+    return rooms.get_template("page.html").render(style=style, **view)
+
+
+def _replace(path: Path, text: str) -> Path:
+    beside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A category may hold half a surrogate pair, which UTF-8 cannot say.
+        beside.write_text(text, encoding="utf-8", errors="replace")
+        beside.replace(path)
+    except OSError as error:
+        if beside.is_file():
+            beside.unlink()
+        raise DataError(f"the report cannot be written to {path}: {error.strerror}; name another path") from None
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars, sets, NaN and infinities as what JSON can say."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(v) for v in value), key=str)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
