@@ -146,11 +146,12 @@ def build_family(use: str, epochs: int | None) -> Generator:
     """The family that `use` names, with `epochs` where it has such a setting."""
     from configs.components import build, find
 
-    wanted = {"use": use}
+    wanted: dict[str, Any] = {"use": use}
     cls = find(use, Generator, package="generators")
-    if epochs is not None and any(field.name == "epochs" for field in fields(cls)):  # type: ignore[arg-type]
-        return build(wanted | {"epochs": epochs}, Generator, package="generators")
-    return build(wanted, Generator, package="generators")  # type: ignore[type-abstract]
+    if epochs is not None and any(field.name == "epochs" for field in fields(cls)):
+        wanted["epochs"] = epochs
+    family: Generator = build(wanted, Generator, package="generators")
+    return family
 
 
 def report(measured: list[Measured], facts: dict[str, Any]) -> list[str]:
@@ -191,9 +192,10 @@ def page(lines: list[str], facts: dict[str, Any]) -> list[str]:
         "",
         *lines,
         "",
-        "Times are comparable within this page only. `c2st_auc` is best at 0.5, `exact` near that of real test rows, all",
-        "other quality figures near 1. Quality is measured on as many synthetic rows as there are training rows. `benchmarks/quality.py` defines",
-        "each figure.",
+        "Memory is that of the fitting process itself; worker processes that a library starts are not counted.",
+        "Times are comparable within this page only. Quality is measured on as many synthetic rows as there are training rows:",
+        "`c2st_auc` is best at 0.5, `exact` near that of real test rows, all other quality figures near 1.",
+        "`benchmarks/quality.py` defines each figure.",
     ]
 
 

@@ -55,7 +55,7 @@ class IdMaker:
         dtype = values.type.value_type if pt.is_dictionary(values.type) else values.type
         distinct = pc.unique(values.cast(dtype)).drop_null()
         if not (pt.is_integer(dtype) or pt.is_string(dtype) or pt.is_large_string(dtype)):
-            raise DataError(f"ids of type {dtype} cannot be made anew; cast them to text or whole numbers, or leave the column out")
+            raise DataError(f"ids of type {dtype} cannot be made anew; cast them to text or whole numbers")
         hashes = np.sort(_hashes(distinct.cast(pa.string()).to_pylist()))
         if pt.is_integer(dtype):
             ends = pc.min_max(distinct).as_py()
@@ -117,7 +117,7 @@ class IdMaker:
             first += zone
             if len(left) == 0:
                 return pa.array(out, arrow_type(self.dtype))
-        raise DataError(f"ids of type {self.dtype} run out after {first} rows; leave the column out, or cast it to a wider type")
+        raise DataError(f"ids of type {self.dtype} run out after {first} rows; cast the column to a wider type")
 
     def _ranges(self) -> Iterator[tuple[int, int]]:
         """Where numbers may come from, in turn: the real range when it is mostly empty, then decade after decade above it."""

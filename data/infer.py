@@ -125,7 +125,9 @@ def _check_stated(name: str, values: pa.ChunkedArray, stated: Kind) -> None:
     )
     if impossible and values.null_count < len(values):
         example = values.drop_null()[0].as_py()
-        raise DataError(f"columns.{name}.kind: {stated} does not fit values such as {example!r} of type {dtype}; state another kind")
+        raise DataError(
+            f"columns.{name}.kind: {stated} does not fit values such as {example!r} of type {dtype}; state another kind"
+        )
 
 
 def _meaning(name: str, values: pa.ChunkedArray, is_target: bool) -> tuple[Kind, str | None]:
@@ -142,7 +144,8 @@ def _meaning(name: str, values: pa.ChunkedArray, is_target: bool) -> tuple[Kind,
     if pt.is_string(dtype) or pt.is_large_string(dtype) or pt.is_string_view(dtype):
         return _word_kind(name, values, is_target)
     if pt.is_time(dtype) or pt.is_duration(dtype):
-        return ("categorical" if is_target or pc.count_distinct(values).as_py() <= 0.5 * len(values) else "text"), None
+        few = is_target or pc.count_distinct(values).as_py() <= 0.5 * len(values)
+        return ("categorical" if few else "text"), None
     if pt.is_binary(dtype) or pt.is_large_binary(dtype) or _is_image(dtype):
         return "image", None
     if pt.is_list(dtype) or pt.is_large_list(dtype) or pt.is_fixed_size_list(dtype):

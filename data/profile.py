@@ -63,7 +63,8 @@ def _column(column: Column, values: pa.ChunkedArray) -> dict[str, Any]:
     if column.discrete:
         return out | {"levels": len(column.categories), "top": _top(column, plain)}
     if column.kind in ("numeric", "integer", "datetime"):
-        return out | {"low": column.low, "high": column.high, "decimals": column.decimals, "histogram": _histogram(column, plain)}
+        bounds = {"low": column.low, "high": column.high, "decimals": column.decimals}
+        return out | bounds | {"histogram": _histogram(column, plain)}
     return out
 
 

@@ -83,8 +83,8 @@ class S3Store:
                 self._upload(staged, name)
                 self._point(number)
             except BaseException as error:
-                self._remove_after(error, name)
-                raise
+                if not (self._remove_after(error, name) and isinstance(error, Exception)):
+                    raise
         return number
 
     def set_aside(self, staged: Path, run_id: str) -> str:
@@ -115,8 +115,9 @@ class S3Store:
         where = {"endpoint_override": self._endpoint, "scheme": self._scheme} if self._endpoint else {}
         region = {"region": self._region} if self._region else {}
         return S3FileSystem(
-            **where, **region, connect_timeout=10, request_timeout=60, retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1)
-        )
+            **where, **region, connect_timeout=10, request_timeout=60, retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1),
+            allow_delayed_open=True,  # a small file is one request instead of three
+        )  # fmt: skip
 
     @property
     def _endpoint(self) -> str | None:
@@ -240,22 +241,30 @@ class S3Store:
         order = {f"{self.key(name)}/{MANIFEST}": 0, f"{self.key(name)}/{CLAIM}": 2}
         for key in sorted(self._retried(keys), key=lambda key: order.get(key, 1)):
             self._retried(partial(_delete, self.bucket, key))
+        self._retried(partial(_abort_uploads, self.bucket, self.key(name) + "/"))
 
-    def _remove_after(self, error: BaseException, name: str) -> None:
+    def _remove_after(self, error: BaseException, name: str) -> bool:
+        """Clean up after a failure, unless LATEST names `name`: then it is published after all, and this says True."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             if self._pointer()[0] == name:
-                # The put of LATEST was carried out though its answer was lost: readers are there already.
-                error.add_note(f"but LATEST names {name}, which is complete")
-            else:
-                self._remove(name)
+                # The put of LATEST was carried out though every answer to it was lost: readers are there already.
+                return True
+            self._remove(name)
         except (BotoCoreError, ClientError, OSError, PublishError) as second:
             error.add_note(f"and {self.uri(name)} could not be removed ({type(second).__name__}); delete it by hand")
+        return False
 
 
 def _delete(bucket: str, key: str, client: Any) -> None:
     client.delete_object(Bucket=bucket, Key=key)
+
+
+def _abort_uploads(bucket: str, prefix: str, client: Any) -> None:
+    # Parts of an upload that was never completed are invisible, but they are stored and paid for.
+    for upload in client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", []):
+        client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
 def _status(error: BaseException) -> int | None:

@@ -60,7 +60,7 @@ def split(dataset: Dataset, *, reference: float, holdout: float, seed: int, grou
     labelled = np.flatnonzero(strata >= 0)
     parts = 1 + (reference > 0) + (holdout > 0)
     if len(labelled) < parts:
-        raise DataError(f"{len(labelled)} rows cannot be cut into {parts} parts; give more rows, or set the reference's share to 0")
+        raise DataError(f"{len(labelled)} rows cannot be cut into {parts} parts; give more rows")
     shares = np.array([1 - reference - holdout, reference, holdout])
     rng = np.random.default_rng(seed)
     group = group if group is not None else dataset.schema.group
@@ -135,7 +135,8 @@ def _classes(dataset: Dataset, target: str) -> np.ndarray:
     present = np.flatnonzero(counts)
     if len(present) < 2:
         raise DataError(
-            f"the target {target!r} is constant: every row holds {_shown(levels[present[0]])}; name a target with two classes or more"
+            f"the target {target!r} is constant: every row holds {_shown(levels[present[0]])}; "
+            "name a target with two classes or more, or none"
         )
     for place in present[counts[present] == 1]:
         raise DataError(
@@ -151,7 +152,8 @@ def _bins(dataset: Dataset, target: str) -> np.ndarray:
     missing = values.is_null().to_numpy()
     known = int((~missing).sum())
     if len(np.unique(ranks[~missing])) < 2:
-        raise DataError(f"the target {target!r} is constant: every row holds {_shown(values.drop_null()[0])}; name another target")
+        only = _shown(values.drop_null()[0])
+        raise DataError(f"the target {target!r} is constant: every row holds {only}; name another target, or none")
     strata = ranks * min(BINS, max(known // 10, 1)) // known
     return np.where(missing, -1, strata)
 
@@ -197,9 +199,7 @@ def _groups(dataset: Dataset, group: str) -> np.ndarray:
     return out
 
 
-def _by_groups(
-    strata: np.ndarray, groups: np.ndarray, shares: np.ndarray, rng: np.random.Generator, name: str
-) -> np.ndarray:
+def _by_groups(strata: np.ndarray, groups: np.ndarray, shares: np.ndarray, rng: np.random.Generator, name: str) -> np.ndarray:
     """The part of each row such that no group is cut: large groups first, each where its classes are most wanted."""
     kinds, places = np.unique(strata, return_inverse=True)
     _, members = np.unique(groups, return_inverse=True)
@@ -207,7 +207,7 @@ def _by_groups(
     np.add.at(table, (members, places), 1)
     wanted = int((shares > 0).sum())
     if len(table) < wanted:
-        raise DataError(f"the group column {name!r} has {len(table)} groups, and {wanted} parts need one each; name another column")
+        raise DataError(f"the group column {name!r} has {len(table)} groups, and {wanted} parts need one each")
     return _repair(table, _deal(table, shares, rng), shares)[members]
 
 
@@ -238,9 +238,9 @@ def _repair(table: np.ndarray, home: np.ndarray, shares: np.ndarray) -> np.ndarr
             holders = np.flatnonzero(table[:, stratum])
             if len(holders) < (1 if part == TRAIN else 2) or np.any(home[holders] == part):
                 continue
-            movable = [g for g in holders if part == TRAIN or _spared(table, home, g)]
+            movable = [g for g in holders if part == TRAIN or _spared(table, home, int(g))]
             if movable:
-                home[min(movable, key=lambda g: (table[g].sum(), g))] = part
+                home[min(movable, key=lambda g: (table[g].sum(), int(g)))] = part
     return home
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,19 +98,27 @@ def thin(holdout: Array, synthetic: Array, seed: int) -> Array:
     return np.sort(np.concatenate(picked))
 
 
-def thinned(evidence: Evidence) -> Evidence:
-    """Restricted evidence whose synthetic rows have the class mix of the holdout, for checks that compare whole sets."""
-    evidence = restrict(evidence)
-    found = classes(evidence)
+def compared(evidence: Evidence, found: Classes | None) -> tuple[Array, Array]:
+    """The rows of holdout and synthetic set, by position, that may be compared as whole sets: all of them, unless a
+    mix is intended; then the synthetic rows are thinned to the holdout's class mix.
+
+    evidence: restricted; found: its classes."""
+    h, s = np.arange(evidence.holdout.num_rows), np.arange(evidence.synthetic.num_rows)
     if found is None or found.shares is None:
-        return evidence
-    return replace(evidence, synthetic=evidence.synthetic.take(thin(found.holdout, found.synthetic, evidence.intent.seed)))
+        return h, s
+    made = np.unique(found.synthetic[found.synthetic >= 0])
+    return h[np.isin(found.holdout, made)], thin(found.holdout, found.synthetic, evidence.intent.seed)
+
+
+def thinned(evidence: Evidence) -> Evidence:
+    """Restricted evidence with only the rows that may be compared as whole sets."""
+    evidence = restrict(evidence)
+    h, s = compared(evidence, classes(evidence))
+    holdout = evidence.holdout if len(h) == evidence.holdout.num_rows else evidence.holdout.take(h)
+    synthetic = evidence.synthetic if len(s) == evidence.synthetic.num_rows else evidence.synthetic.take(s)
+    return replace(evidence, holdout=holdout, synthetic=synthetic)
 
 
 def _draw(rng: np.random.Generator, rows: Array, count: int) -> Array:
     return rows if count >= len(rows) else rng.choice(rows, size=count, replace=False)
 
-
-def mix_text(mix: Mapping[Any, float]) -> str:
-    """A mix as people read it."""
-    return ", ".join(f"{str(name).strip()} {100 * share:.0f} %" for name, share in mix.items())

@@ -12,7 +12,7 @@ import numpy as np
 from validators.base import Culprit, Evidence, Finding, Intent, Verdict
 from validators.cells import CLASS, Codes, Family, Grid, fit_grid
 from validators.gate import Detectable
-from validators.mix import Classes, classes, restrict, thin
+from validators.mix import Classes, classes, compared, restrict
 from validators.stats import (
     Array,
     clopper_pearson,
@@ -115,15 +115,11 @@ class ModesCheck:
 
 def _scopes(evidence: Evidence, found: Classes | None) -> dict[int | None, tuple[Array, Array]]:
     """The rows of holdout and synthetic set that are compared: over all classes (None), and within each."""
-    h, s = np.arange(evidence.holdout.num_rows), np.arange(evidence.synthetic.num_rows)
+    out: dict[int | None, tuple[Array, Array]] = {None: compared(evidence, found)}
     if found is None:
-        return {None: (h, s)}
-    out: dict[int | None, tuple[Array, Array]] = {None: (h, s)}
-    if found.shares is not None:
-        made = np.unique(found.synthetic[found.synthetic >= 0])
-        out[None] = (h[np.isin(found.holdout, made)], thin(found.holdout, found.synthetic, evidence.intent.seed))
+        return out
     for y in range(len(found.names)):
-        out[y] = (h[found.holdout == y], s[found.synthetic == y])
+        out[y] = (np.flatnonzero(found.holdout == y), np.flatnonzero(found.synthetic == y))
     return out
 
 

@@ -28,7 +28,7 @@ def check_names(names: list[str], origin: str) -> None:
     """Raise DataError unless every column has a name of its own."""
     for place, name in enumerate(names, start=1):
         if not name.strip():
-            raise DataError(f"{origin}: column {place} has no name; name it in the header, or leave it out when writing the file")
+            raise DataError(f"{origin}: column {place} has no name; name it in the header, or leave the column out")
     if len(set(names)) < len(names):
         twice = next(name for place, name in enumerate(names) if name in names[:place])
         raise DataError(f"{origin}: the column name {twice!r} stands there {names.count(twice)} times; rename all but one")
@@ -63,9 +63,10 @@ def thin(table: pa.Table, column: str, keep: Mapping[Any, int], *, seed: int = 0
 
 
 def _level(levels: list[Any], wanted: Any, column: str) -> Any:
-    for same in (lambda v: v == wanted and isinstance(v, bool) == isinstance(wanted, bool),
-                 lambda v: str(v) == str(wanted), lambda v: str(v).strip() == str(wanted).strip()):  # fmt: skip
-        hits = [level for level in levels if same(level)]
+    exact = [v for v in levels if v == wanted and isinstance(v, bool) == isinstance(wanted, bool)]
+    spelled = [v for v in levels if str(v) == str(wanted)]
+    bare = [v for v in levels if str(v).strip() == str(wanted).strip()]
+    for hits in (exact, spelled, bare):
         if len(hits) == 1:
             return hits[0]
     shown = ", ".join(repr(str(v)) for v in levels[:8])

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +65,14 @@ def to_utf8(raw: bytes, path: Path, encoding: str | None = None) -> tuple[bytes,
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        name = _other_encoding(raw, path, error.start)
-        return _decode(raw, path, name).encode(), name
+        other = _other_encoding(raw, path, error.start)
+        return _decode(raw, path, other).encode(), other
     if b"\0" in raw:
-        name = _wide(raw)
-        if name is None:
+        wide = _wide(raw)
+        if wide is None:
             at = raw.index(b"\0")
-            raise DataError(f"{path}: byte {at + 1} (line {_line(raw, at)}) is NUL, so this is no text file; export it as CSV")
-        return _decode(raw, path, name).encode(), name
+            raise DataError(f"{path}: byte {at + 1} (line {_line(raw, at)}) is NUL, so this is no text file; save it as CSV")
+        return _decode(raw, path, wide).encode(), wide
     return raw, "utf-8"
 
 
@@ -127,11 +128,12 @@ def _other_encoding(raw: bytes, path: Path, at: int) -> str:
         "save the file as UTF-8, or name its encoding"
     )
     if b"\0" in raw:
-        name = _wide(raw)
-        if name is None:
+        wide = _wide(raw)
+        if wide is None:
             raise refusal
-        return name
-    if any(byte >= 0xC2 for byte in raw[:at]):  # Real UTF-8 stood before the fault: the file is damaged, not of another kind.
+        return wide
+    # Real UTF-8 stood before the fault: the file is damaged, not of another kind.
+    if any(byte >= 0xC2 for byte in raw[:at]):
         raise refusal
     sample = _around(raw, at)
     if _western(sample) and (_western(raw) or len(raw) > len(sample)):
@@ -153,9 +155,12 @@ def _western(raw: bytes) -> bool:
     odd = [sign for sign in text if ord(sign) > 126 or (ord(sign) < 32 and sign not in "\t\r\n")]
     if any(sign not in _WESTERN for sign in odd):
         return False
+    # Polish or Czech in cp1250 puts signs such as the superscript 3 in the middle of words.
+    if re.search(r"[^\W\d_][¹²³ªº¿¡£¥§±·×÷][^\W\d_]", text):
+        return False
     # Cyrillic or Greek in one byte a letter reads as words made of accented letters alone; Western words are mostly ASCII.
     letters = sum(sign.isalpha() for sign in text)
-    return len(odd) <= 0.25 * max(letters, 1)
+    return len(odd) <= 0.5 * max(letters, 1)
 
 
 def _wide(raw: bytes) -> str | None:

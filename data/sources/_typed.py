@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-ALWAYS = frozenset({"", "?", "N/A", "n/a", "#N/A", "#N/A N/A", "<NA>", "NULL", "null", "Null", "NaN", "nan", "NAN", "-nan", "NaT", "#NULL!"})
+ALWAYS = frozenset(
+    {"", "?", "N/A", "n/a", "#N/A", "#N/A N/A", "<NA>", "NULL", "null", "Null", "NaN", "nan", "NAN", "-nan", "NaT", "#NULL!"}
+)
 AMONG_NUMBERS = frozenset(
     {"-", "--", "---", ".", "..", "*", "None", "none", "NONE", "na", "n.a.", "nil", "unknown", "Unknown", "missing", "Missing"}
 )
@@ -131,7 +133,8 @@ def _numbers_or_dates(bare: pa.Array, gone: pa.Array, *, commas: bool, points: b
 
 
 def _dated(first: str) -> bool:
-    return len(first) >= 8 and (first[1:].count("-") == 2 or first.count("/") == 2 or first.count(".") == 2 or " " in first or "-" in first[2:5])
+    """Whether a value is worth trying as a date; most numbers are told by this without a single pattern."""
+    return len(first) >= 8 and (any(first[1:].count(sign) >= 2 for sign in "-/.") or " " in first)
 
 
 def _numbers(levels: pa.Array, present: pa.Array, *, commas: bool, points: bool) -> pa.Array | None:

@@ -46,6 +46,8 @@ def read(
         raise DataError(f"{path}: the decimal sign must be '.' or ',', not {decimal!r}")
     text, _ = to_utf8(load(path), path, encoding)
     delimiter = delimiter or sniff_delimiter(text)
+    if b"\n" not in text and b"\r" not in text:
+        text += b"\n"  # Arrow does not take a header without a line end for a line
     names = _header(text, delimiter, path)
     raw = _parse(text, names, delimiter, path)
     if raw.num_rows == 0:
@@ -55,9 +57,8 @@ def read(
         return typed_table(raw, missing=missing, commas=commas, points=decimal != ",")
     except Infinite as fault:
         line = _line_of(text, delimiter, fault.row)
-        raise DataError(
-            f"{path}, line {line}: column {fault.column!r} holds an infinity ({fault.text}); put a number there, or leave it empty"
-        ) from None
+        what = f"column {fault.column!r} holds an infinity ({fault.text})"
+        raise DataError(f"{path}, line {line}: {what}; put a number there, or leave it empty") from None
 
 
 def sniff(path: str | Path) -> Dialect:
@@ -104,18 +105,23 @@ def _refuse_ragged(text: bytes, width: int, delimiter: str, path: Path) -> None:
 
 
 def _refuse_open_quote(text: bytes, delimiter: str, path: Path) -> None:
-    start = 1
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
+    begins = 1
     try:
-        for line, _ in _records(text, delimiter, strict=True):
-            start = line
+        for _ in reader:
+            begins = reader.line_num + 1
     except csv.Error as error:
         if "unexpected end of data" in str(error) or "field larger" in str(error):
-            raise DataError(f"{path}: a quote opened after line {start} is never closed; close it, or double it inside a field") from None
+            raise DataError(f"{path}, line {begins}: a quote is opened and never closed; close it, or double it") from None
 
 
-def _records(text: bytes, delimiter: str, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+def _lines(text: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text), "utf-8", newline="")
+
+
+def _records(text: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line it begins on, counted from 1; empty lines are passed over, as Arrow does."""
-    reader = csv.reader(io.TextIOWrapper(io.BytesIO(text), "utf-8", newline=""), delimiter=delimiter, strict=strict)
+    reader = csv.reader(_lines(text), delimiter=delimiter)
     begins = 1
     for row in reader:
         if row:

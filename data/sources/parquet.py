@@ -21,7 +21,7 @@ def read(path: str | Path) -> pa.Table:
         table = _dataset(path).to_table()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} cannot be read as Parquet: {reason}; check that it is whole and was written as Parquet") from None
+        raise DataError(f"{path} cannot be read as Parquet: {reason}; check that it is whole") from None
     check_rows(table, str(path))
     return clean(table, str(path))
 
@@ -31,9 +31,7 @@ def _dataset(path: Path) -> pads.Dataset:
         files = sorted(p for p in path.rglob("*.parquet") if p.is_file() and not _hidden(p.relative_to(path)))
         if not files:
             raise DataError(f"the folder {path} holds no .parquet file; name the folder that does")
-        return pads.dataset(
-            [str(p) for p in files], format="parquet", partitioning="hive", partition_base_dir=str(path)
-        )
+        return pads.dataset([str(p) for p in files], format="parquet", partitioning="hive", partition_base_dir=str(path))
     if not path.is_file():
         raise DataError(f"there is no file or folder {path}; check the path (relative paths start at the working folder)")
     if path.stat().st_size == 0:

@@ -110,10 +110,12 @@ def _connect(engine: Engine, address: URL, shown: str) -> Connection:
     try:
         connection = engine.connect().execution_options(stream_results=True, **options)
         # SQLite opens anything; only the first look tells a database from another file.
-        connection.execute(text("SELECT name FROM sqlite_master" if address.get_backend_name() == "sqlite" else "SELECT 1")).close()
+        connection.execute(
+            text("SELECT name FROM sqlite_master" if address.get_backend_name() == "sqlite" else "SELECT 1")
+        ).close()
         return connection
     except (exc.SQLAlchemyError, OSError) as error:
-        raise DataError(f"{shown} cannot be opened: {_reason(error, address)}; check the address, the user and the rights") from None
+        raise DataError(f"{shown} cannot be opened: {_reason(error, address)}; check address, user and rights") from None
 
 
 def _table(result: CursorResult[Any], shown: str) -> pa.Table:
@@ -187,7 +189,9 @@ def _joined(parts: list[pa.Array], name: str, shown: str) -> pa.ChunkedArray:
     try:
         return pa.chunked_array([part.cast(kind) for part in parts], type=kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(f"{shown}: column {name!r} mixes {' and '.join(sorted(map(str, kinds)))}; cast it in the query") from None
+        raise DataError(
+            f"{shown}: column {name!r} mixes {' and '.join(sorted(map(str, kinds)))}; cast it in the query"
+        ) from None
 
 
 def _reason(error: BaseException, address: URL) -> str:
@@ -196,7 +200,9 @@ def _reason(error: BaseException, address: URL) -> str:
     first = cause.args[0] if cause.args else str(cause)
     if isinstance(first, dict):  # pg8000 hands on the server's fields; M is the message
         first = first.get("M", str(first))
-    text = " ".join(re.sub(r"\(Background on this error.*|\(timeout is .*?\)", "", str(first), flags=re.S).split())[:200].rstrip(".")
+    text = " ".join(re.sub(r"\(Background on this error.*|\(timeout is .*?\)", "", str(first), flags=re.S).split())[
+        :200
+    ].rstrip(".")
     return text.replace(str(address.password), "***") if address.password else text
 
 

@@ -38,7 +38,7 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     facts["notices"] = [*facts["notices"], *(_left_out(c) for c in left_out)]
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
-    return {"classes": facts.get("classes"), "notices": facts["notices"], "columns": len(kept)}
+    return {"notices": facts["notices"], "columns": len(kept)}
 
 
 def _left_out(column: Column) -> str:

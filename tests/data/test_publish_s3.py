@@ -30,8 +30,7 @@ def server() -> Iterator[str]:
     """host:port of an S3 of our own."""
     running = moto.ThreadedMotoServer(port=0, verbose=False)
     running.start()
-    host, port = running.get_host_and_port()
-    yield f"127.0.0.1:{port}"
+    yield f"127.0.0.1:{running.get_host_and_port()[1]}"
     running.stop()
 
 
@@ -125,9 +124,9 @@ def test_publishers_at_once_on_s3_get_distinct_numbers(bucket: Any, server: str,
         folder.mkdir()
     # Room for moto's own hiccups under many threads; a lost race is no failed attempt.
     with ThreadPoolExecutor(4) as pool:
-        names = list(pool.map(lambda folder: publish(publisher(server), folder, rows=20).name, folders * 3))
+        names = list(pool.map(lambda folder: publish(publisher(server), folder, rows=20).name, folders * 2))
     to = publisher(server)
-    assert len(set(names)) == 12
+    assert len(set(names)) == 8
     assert sorted(names) == to.versions()
     assert to.latest() == max(names)
     assert all(to.verify(name) == [] for name in names)
@@ -229,16 +228,24 @@ def busy(server: str) -> Iterator[Busy]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
+        def body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            content = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                content += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return content
+
         def handle_any(self) -> None:
-            if self.headers.get("Expect", "").lower() == "100-continue" and self.command in ("PUT", "POST"):
-                pass  # http.server has answered it already
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.body()
             state.seen.append((self.command, self.path))
             sorry = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             if state.refuse(self.command, self.path):
                 return self.answer(503, {"Content-Type": "application/xml"}, sorry)
             inner = HTTPConnection(server, timeout=30)
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in ("expect", "connection")}
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in ("expect", "connection", "transfer-encoding")}
             inner.request(self.command, self.path, body=body, headers=headers)
             answer = inner.getresponse()
             content = answer.read()
@@ -327,14 +334,17 @@ def test_what_cannot_be_removed_is_named(bucket: Any, server: str, tmp_path: Pat
     assert (publisher(server).latest(), publisher(server).versions()) == (None, [])
 
 
-def test_latest_that_was_set_though_every_answer_was_lost_keeps_its_version(bucket: Any, server: str, tmp_path: Path) -> None:
+def test_latest_that_was_set_though_every_answer_was_lost_is_published(bucket: Any, server: str, tmp_path: Path) -> None:
     with busy(server) as front:
         front.lose = lambda method, path: method == "PUT" and "LATEST" in path
-        assert publish(publisher(front.endpoint, attempts=1) if False else publisher(front.endpoint), tmp_path).name == "v000001"
-    assert publisher(server).latest() == "v000001"
-    with busy(server) as front:
-        front.lose = lambda method, path: method == "PUT" and "LATEST" in path
-        with pytest.raises(PublishError, match="but LATEST names v000002, which is complete"):
-            publish(publisher(front.endpoint, attempts=1), tmp_path)
+        assert publish(publisher(front.endpoint), tmp_path).name == "v000001"
+        assert publish(publisher(front.endpoint, attempts=1), tmp_path).name == "v000002"
     assert publisher(server).latest() == "v000002"
     assert publisher(server).verify("v000002") == []
+
+
+def test_parts_of_uploads_that_failed_are_given_up(bucket: Any, server: str, tmp_path: Path) -> None:
+    upload = bucket.create_multipart_upload(Bucket="lake", Key="sets/adult/quarantine/run-1/data/x.parquet")
+    bucket.upload_part(Bucket="lake", Key=upload["Key"], UploadId=upload["UploadId"], PartNumber=1, Body=b"x")
+    publisher(server).quarantine(iter(make_table(5).to_batches()), **rest(tmp_path, facts={"verdict": "BLOCK"}))
+    assert bucket.list_multipart_uploads(Bucket="lake").get("Uploads", []) == []

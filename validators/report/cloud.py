@@ -24,7 +24,7 @@ GRID = 36
 #: In a release, squares with fewer real rows than this stay empty (the k of the privacy rules).
 FEWEST = 5
 MARKS = 5
-WIDTH, HEIGHT, PAD = 640.0, 380.0, 14.0
+WIDTH, HEIGHT, PAD = 900.0, 400.0, 14.0
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,8 @@ def _edges(column: Column, columns: Sequence[Array], bins_only: bool) -> Array:
         step = max(1.0, np.ceil((high - low + 1) / BINS))
         return np.arange(low, high + step + 0.5, step)
     if high <= low:
-        low, high = low - 0.5, high + 0.5
+        room = max(0.5, abs(low) * 1e-6)
+        low, high = low - room, high + room
     return np.linspace(low, high, BINS + 1)
 
 

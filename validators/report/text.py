@@ -44,7 +44,7 @@ def figure(value: Any, digits: int = 3) -> str:
         return f"{x:.{max(digits - 2, 0)}e}".replace(".0e", "e").replace("e-0", "e-").replace("e+0", "e+")
     if abs(x) >= 10 ** (digits - 1):
         return f"{x:,.0f}"
-    return f"{x:.{max(digits - 1 - math.floor(math.log10(abs(x))), 0)}f}".rstrip("0")
+    return f"{x:.{max(digits - 1 - math.floor(math.log10(abs(x))), 0)}f}".rstrip("0").rstrip(".")
 
 
 def tick(value: float) -> str:

@@ -1,0 +1,110 @@
+"""What would a run do? The data, the family and why, rows per class, what it costs, and what the gate could miss."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.plan import Plan
+from data.dataset import Dataset
+from flows.run import Run, all_runs
+from flows.stages import perform
+from flows.stages.choose import drawn_rows
+from flows.stages.read import fingerprint
+from flows.stages.shared import class_counts, dataset
+from validators.base import Intent
+from validators.stats import least_holdout_count, smallest_mode
+
+#: The cells are only counted when the gate sees the encoded rows; what can be seen depends on their number's logarithm.
+CELLS = 500
+
+
+def preview(plan: Plan, runs: Path) -> dict[str, Any]:
+    """Everything that a run does before it trains, done in a folder that is thrown away.
+
+    Returns said (name -> sentence), classes (one mapping each), notices. Raises what a run would raise."""
+    with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
+        run = Run.open(Path(folder), plan, fingerprint(plan))
+        facts = {name: perform(run, name)[0] for name in ("read", "profile", "choose", "split")}
+        data, holdout = dataset(run), dataset(run, "holdout")
+        profile = json.loads((run.folder / "profile.json").read_text())
+        counts = class_counts(data)
+        drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
+        classes = _classes(plan, counts, class_counts(holdout), drawn)
+        said = _said(plan, facts, profile, data, drawn, runs)
+        judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
+    least = detectable(plan, judged)
+    said["gate"] = _gate(plan, judged, least)
+    return {"said": said, "classes": classes, "notices": profile["notices"], "smallest_detectable_mode": least}
+
+
+def detectable(plan: Plan, rows: int) -> float | None:
+    """The smallest share of `rows` holdout rows whose loss the gate would see with 95 % power; None when none."""
+    rho = Intent().rho
+    chance = rho * plan.gate.draws / (rho * plan.gate.draws + 1)
+    return smallest_mode(rows, least_holdout_count(plan.gate.alpha / 2, CELLS, chance))
+
+
+def _said(
+    plan: Plan, facts: Mapping[str, Any], profile: Mapping[str, Any], data: Dataset, drawn: Mapping[Any, int], runs: Path
+) -> dict[str, str]:
+    kinds: dict[str, int] = {}
+    for column in data.schema:
+        kinds[column.kind] = kinds.get(column.kind, 0) + 1
+    shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: -item[1]))
+    rows = facts["split"]["rows"]
+    reference = "training rows are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
+    return {
+        "data": f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
+        "imbalance": _imbalance(class_counts(data)),
+        "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
+        "family": f"{facts['choose']['family']}: {facts['choose']['reason']}",
+        "rows": f"{sum(drawn.values()):,} synthetic" + (f", beside {data.num_rows:,} real" if plan.sample.include_real else ""),
+        "cost": _cost(plan, runs),
+    }
+
+
+def _imbalance(counts: Mapping[Any, int]) -> str:
+    if not counts:
+        return "no classes: the plan names no categorical target"
+    top, low = max(counts.values()), min(counts.values())
+    rare = str(min(counts, key=lambda level: counts[level])).strip()
+    return f"{top / low:.3g} rows of the largest class for each of {rare} ({low:,} rows)"
+
+
+def _cost(plan: Plan, runs: Path) -> str:
+    """What earlier runs of this name took, the only honest estimate there is."""
+    took = [
+        (run.stages["fit"]["seconds"], run)
+        for run in all_runs(runs)
+        if run.folder.parent.name == plan.name and "fit" in run.stages and run.plan.generator == plan.generator
+    ]
+    if not took:
+        return "unknown until the first run; `-o generator.epochs=1` shows what one epoch takes"
+    return f"fitting took {took[-1][0]:.0f} s in run {took[-1][1].id}"
+
+
+def _classes(
+    plan: Plan, counts: Mapping[Any, int], holdout: Mapping[Any, int], drawn: Mapping[Any, int]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": str(level).strip(),
+            "real": n,
+            "holdout": holdout.get(level, 0),
+            "draw": drawn.get(level, 0),
+            "detectable": detectable(plan, holdout.get(level, 0)),
+        }
+        for level, n in counts.items()
+    ]
+
+
+def _gate(plan: Plan, judged: int, least: float | None) -> str:
+    wanted = f"the plan asks for {100 * plan.gate.detect:.3g} %"
+    if least is None:
+        return f"{judged:,} holdout rows are judged, too few to see any mode go missing; {wanted}: the verdict would be INCONCLUSIVE"
+    end = "" if least <= plan.gate.detect else ": the verdict would be INCONCLUSIVE"
+    return f"sees the loss of a mode from about {100 * least:.2g} % of the {judged:,} holdout rows judged; {wanted}{end}"

@@ -1,0 +1,112 @@
+"""Does a plan say where and what is wrong with it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs.errors import PlanError
+from configs.load import dump, fill, load
+from configs.plan import CsvSource, Plan
+from tests.conftest import ROOT
+
+RUNS = sorted((ROOT / "configs/runs").glob("*.yaml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(text)
+    return path
+
+
+GOOD = "name: x\ndata: {use: sklearn, set: iris}\n"
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
+def test_shipped_plans_load_and_name_their_schema(path: Path) -> None:
+    plan = load(path)
+    assert plan.name == path.stem
+    head = path.read_text().splitlines()
+    assert head[0] == "# yaml-language-server: $schema=../plan.schema.json"
+    assert head[1] == f"# counterpoise run configs/runs/{path.name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "sed: 3\n", "plan.yaml:3:1: sed: unknown key 'sed'; did you mean 'seed'?"),
+        (GOOD + "seed: soon\n", "plan.yaml:3:1: seed: input should be a valid integer"),
+        (GOOD + "gate:\n  detect: 0.1\n  drows: 3\n", "plan.yaml:5:3: gate.drows: unknown key 'drows'; did you mean 'draws'?"),
+        (GOOD + "columns:\n  age: {kind: numerc}\n", "plan.yaml:4:9: columns.age.kind: input should be 'numeric'"),
+        ("name: x\ndata:\n  use: cvs\n", "plan.yaml:2:1: data: unknown use 'cvs'; did you mean 'csv'?"),
+        ("name: x\ndata:\n  use: csv\n  pth: a\n", "plan.yaml:4:3: data.pth: unknown key 'pth'; did you mean 'path'?"),
+        ("name: x\ndata:\n  use: csv\n", "plan.yaml:2:1: data.path: the key 'path' is missing"),
+        ("name: x\ndata: {path: a}\n", "plan.yaml:2:1: data: the key 'use' is missing"),
+        (GOOD + "split: {reference: 0.3, holdout: 0.6}\n", "plan.yaml:3:1: split: reference and holdout together"),
+        (GOOD + "name: y\n", "plan.yaml:3:1: the key 'name' stands twice"),
+        (GOOD + "sample: {mix: {a: 1}}\n", "sample.mix names classes but the plan names no target"),
+        ("name: [\n", "not valid YAML"),
+        ("- a\n", "plan.yaml:1:1: a plan is a mapping"),
+        ("", "plan.yaml:1:1: a plan is a mapping"),
+        (GOOD + "target: ${NOT_SET_ANYWHERE}\n", "plan.yaml:3:1: target: the environment has no variable NOT_SET_ANYWHERE"),
+    ],
+)
+def test_faults_name_line_key_and_remedy(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        load(write(tmp_path, text))
+    assert said in str(caught.value)
+
+
+def test_every_fault_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(PlanError) as caught:
+        load(write(tmp_path, GOOD + "sed: 1\ntarget: t\nsample: {mix: balancd}\n"))
+    lines = str(caught.value).splitlines()
+    assert sorted(line.split(": ")[1] for line in lines) == ["sample.mix", "sed"]
+
+
+def test_overrides_win_and_are_named_in_faults(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    plan = load(path, ["generator.epochs=5", "seed=9", "publish.root=s3://b/p", "sample.include_real=false"])
+    assert plan.generator.settings == {"epochs": 5}
+    assert (plan.seed, plan.publish.root, plan.sample.include_real) == (9, "s3://b/p", False)
+    with pytest.raises(PlanError, match=r"^-o seed=abc: seed: input should be a valid integer"):
+        load(path, ["seed=abc"])
+    with pytest.raises(PlanError, match="an override is key.key=value"):
+        load(path, ["seed"])
+
+
+def test_missing_plan_names_what_is_there(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    with pytest.raises(PlanError, match=r"no such plan; did you mean 'plan.yaml'\?"):
+        load(tmp_path / "plam.yaml")
+
+
+def test_environment_fills_values_with_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "name: x\ndata: {use: csv, path: '${WHERE:-there}/a.csv'}\n")
+    monkeypatch.delenv("WHERE", raising=False)
+    first = load(path).data
+    monkeypatch.setenv("WHERE", "here")
+    second = load(path).data
+    assert isinstance(first, CsvSource) and first.path == "there/a.csv"
+    assert isinstance(second, CsvSource) and second.path == "here/a.csv"
+
+
+def test_password_of_a_database_stays_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PW", "secret")
+    path = write(tmp_path, "name: x\ndata: {use: sql, url: 'postgresql://u:${PW}@h/d', query: SELECT 1}\n")
+    plan = load(path)
+    assert "secret" not in dump(plan)
+    assert fill(plan.data.url) == "postgresql://u:secret@h/d"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
+def test_dump_reads_back_equal(tmp_path: Path, path: Path) -> None:
+    plan = load(path)
+    assert load(write(tmp_path, dump(plan))) == plan
+
+
+def test_plans_are_frozen() -> None:
+    plan = Plan.model_validate({"name": "x", "data": {"use": "sklearn", "set": "iris"}})
+    with pytest.raises(ValueError, match="frozen"):
+        plan.seed = 3  # type: ignore[misc]

@@ -1,0 +1,64 @@
+"""Does Prefect tell the same story, with the same bytes?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.test_walk import parquet_bytes, start
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    from flows import synthesize  # noqa: F401  # sets Prefect's environment before Prefect is imported
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.mark.usefixtures("server")
+def test_both_engines_give_the_same_bytes_and_the_server_knows_the_verdict(plan_file: Path) -> None:
+    from flows.synthesize import tell
+    from flows.walk import walk
+    from prefect.client.orchestration import get_client
+
+    settings = ("generator.use=smote", "gate.alpha=1e-9")
+    told = tell(start(plan_file, *settings), quiet=True)
+    walked = walk(start(plan_file, *settings).renewed())
+    assert told["publish"]["version"] == "v000001" and walked["publish"]["version"] == "v000002"
+    assert parquet_bytes(Path(told["publish"]["uri"])) == parquet_bytes(Path(walked["publish"]["uri"]))
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs()
+        artifacts = {artifact.key for artifact in client.read_artifacts()}
+        limit = client.read_global_concurrency_limit_by_name("counterpoise-auto")
+        tasks = {run.name.rpartition("-")[0] for run in client.read_task_runs()}
+    assert {run.state.name for run in runs if run.state} == {"Published"}
+    assert {"verdict", "report"} <= artifacts
+    assert limit.limit == 1
+    assert {"read", "profile", "choose", "split", "fit", "sample", "judge", "publish"} <= tasks
+
+
+@pytest.mark.usefixtures("server")
+def test_a_blocked_run_is_a_failed_flow(plan_file: Path) -> None:
+    from flows.synthesize import synthesize, tell
+
+    run = start(plan_file)  # bootstrap gives copies, which the gate blocks
+    told = tell(run, quiet=True)
+    assert told["judge"]["verdict"] in ("BLOCK", "INCONCLUSIVE")
+    assert told["publish"]["version"] is None
+    state = synthesize(str(run.folder), True, return_state=True)
+    assert state.is_failed() and state.name == told["judge"]["verdict"].capitalize()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_fault_of_the_user_is_raised_as_such(plan_file: Path) -> None:
+    from data.errors import DataError
+    from flows.synthesize import tell
+
+    run = start(plan_file)
+    (plan_file.parent / "mixed.csv").write_text("a,b\n")
+    with pytest.raises(DataError, match="mixed.csv"):
+        tell(run, quiet=True)

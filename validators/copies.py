@@ -1,0 +1,157 @@
+"""Are there rows of the training data in the synthetic set?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from data.encode import Geometry
+from validators.base import Culprit, Evidence, Finding, Verdict
+from validators.mix import classes, compared, restrict
+from validators.points import MOST, drawn, keys, nearest, points
+from validators.stats import Array, hypergeometric_excess, percent
+
+CHECK = "copies"
+#: Rows nearer to the training data than this share of all rows of both sets.
+TAIL = 0.01
+#: Odds of a copy, synthetic against holdout, from which a significant excess blocks or warns.
+TOLERANCE, WARNS = 2.0, 1.25
+LEAST_ROWS = 50
+MOST_TRAIN = 100_000
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Excess:
+    """Hits among synthetic and holdout rows and how surprising their difference is."""
+
+    hits: int
+    rows: int
+    base_hits: int
+    base_rows: int
+
+    @property
+    def p(self) -> float:
+        return hypergeometric_excess(self.hits, self.rows, self.base_hits, self.base_rows)
+
+    @property
+    def share(self) -> float:
+        return self.hits / max(self.rows, 1)
+
+    @property
+    def base(self) -> float:
+        return self.base_hits / max(self.base_rows, 1)
+
+    @property
+    def odds(self) -> float:
+        """Odds ratio synthetic : holdout; infinite where the holdout has none, or all synthetic rows are hits."""
+        above = self.hits * (self.base_rows - self.base_hits)
+        below = self.base_hits * (self.rows - self.hits)
+        return above / below if below else math.inf if above else 1.0
+
+    def verdict(self, alpha: float) -> Verdict:
+        if self.p > alpha or self.odds <= WARNS:
+            return "PASS"
+        return "BLOCK" if self.odds > TOLERANCE else "WARN"
+
+
+@dataclass(frozen=True)
+class CopiesCheck:
+    """Exact and near copies of training rows, more of them than unseen real rows give by chance.
+
+    Exact: rows whose learned columns all equal a training row's, synthetic against holdout (Fisher's exact test).
+    Near: the exact ones put aside and both sides cut to equal size, the share of synthetic rows among the 1 % of all
+    rows that lie nearest to the training data (hypergeometric). Each spends half of the alpha; an excess blocks when
+    its odds are above 2, so that a table of few distinct rows is not blamed for being one."""
+
+    name: ClassVar[str] = CHECK
+
+    def evaluate(self, evidence: Evidence) -> Finding:
+        """Raises nothing: empty sides give SKIPPED."""
+        evidence = restrict(evidence)
+        h, s = compared(evidence, classes(evidence))
+        if not len(h) or not len(s) or not evidence.train.num_rows:
+            return Finding(CHECK, "SKIPPED", summary="there are no rows to compare in the classes under judgement")
+        known = np.unique(keys(evidence.train))
+        copied, copied_h = np.isin(keys(evidence.synthetic), known), np.isin(keys(evidence.holdout), known)
+        exact = Excess(int(copied[s].sum()), len(s), int(copied_h[h].sum()), len(h))
+        near, pairs = _near(evidence, h[~copied_h[h]], s[~copied[s]])
+        return _finding(evidence, exact, near, np.flatnonzero(copied), pairs)
+
+
+def _near(evidence: Evidence, h: Array, s: Array) -> tuple[Excess | None, list[tuple[int, int, float]]]:
+    """Near copies on equal sizes, and the nearest synthetic rows: (row, training row, distance)."""
+    size = min(len(h), len(s), MOST)
+    if size < LEAST_ROWS:
+        return None, []
+    rng = np.random.default_rng([evidence.intent.seed, 11])
+    h, s = rng.permutation(h)[:size], rng.permutation(s)[:size]
+    geometry = Geometry.fit(evidence.reference, with_target=True)
+    known = np.sort(drawn(evidence.train.num_rows, MOST_TRAIN, rng))
+    base = points(geometry, evidence.train, known)
+    far_h, _ = nearest(points(geometry, evidence.holdout, h), base)
+    far_s, place = nearest(points(geometry, evidence.synthetic, s), base)
+    pooled = np.sort(np.concatenate([far_h[:, 0], far_s[:, 0]]))
+    # Ties at the threshold all count, on both sides; equal distances differ in the last digits.
+    limit = pooled[max(int(TAIL * len(pooled)) - 1, 0)] + 1e-7
+    order = np.argsort(far_s[:, 0], kind="stable")[:SHOWN]
+    pairs = [(int(s[i]), int(known[place[i, 0]]), float(far_s[i, 0])) for i in order if far_s[i, 0] <= limit]
+    return Excess(int((far_s <= limit).sum()), size, int((far_h <= limit).sum()), size), pairs
+
+
+def _finding(
+    evidence: Evidence, exact: Excess, near: Excess | None, copied: Array, pairs: list[tuple[int, int, float]]
+) -> Finding:
+    alpha = evidence.intent.spent / 2
+    judged: list[tuple[str, Excess]] = [("exact", exact)] + ([("near", near)] if near else [])
+    worst = min(judged, key=lambda item: (("BLOCK", "WARN", "PASS").index(item[1].verdict(alpha)), item[1].p))
+    kind, lead = worst
+    verdict = lead.verdict(alpha)
+    culprits = () if verdict == "PASS" else _culprits(kind, evidence, copied, pairs)
+    return Finding(
+        CHECK,
+        verdict,
+        value=lead.share,
+        limit=min(TOLERANCE * lead.base, 1.0),
+        reference=lead.base,
+        p_value=min(1.0, min(e.p for _, e in judged) * len(judged)),
+        summary=_summary(kind, lead, verdict, exact, near),
+        culprits=culprits,
+        details={
+            "exact_copies": int(len(copied)),
+            "synthetic_rows": evidence.synthetic.num_rows,
+            "exact_share": exact.share,
+            "exact_share_holdout": exact.base,
+            "near_share": near.share if near else None,
+            "near_share_holdout": near.base if near else None,
+            "near_rows": near.rows if near else 0,
+        },
+    )
+
+
+def _summary(kind: str, lead: Excess, verdict: str, exact: Excess, near: Excess | None) -> str:
+    if verdict != "PASS":
+        what = "are exact copies of" if kind == "exact" else "lie in the nearest 1 % to"
+        return (
+            f"{lead.hits} of {lead.rows} synthetic rows {what} training rows, against {lead.base_hits} of {lead.base_rows} unseen real rows"
+        )
+    said = f"{percent(exact.share)} exact copies of training rows, {percent(exact.base)} among unseen real rows"
+    return said if near else f"{said}; too few rows to look for near copies ({LEAST_ROWS} a side are needed)"
+
+
+def _culprits(kind: str, evidence: Evidence, copied: Array, pairs: list[tuple[int, int, float]]) -> tuple[Culprit, ...]:
+    """The worst pairs by position; values of real rows stay out of reports."""
+    if kind == "near":
+        return tuple(
+            Culprit(cell=f"synthetic row {i} & training row {j} at distance {far:.2g}", expected=0, observed=1) for i, j, far in pairs
+        )
+    first = copied[:SHOWN]
+    train, made = keys(evidence.train), keys(evidence.synthetic)[first]
+    order = np.argsort(train, kind="stable")
+    twins = order[np.searchsorted(train[order], made)]
+    return tuple(
+        Culprit(cell=f"synthetic row {i} = training row {j}", expected=0, observed=1) for i, j in zip(first, twins, strict=True)
+    )

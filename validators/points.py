@@ -1,0 +1,77 @@
+"""How far is a row from other rows? Rows as points, exact keys of rows, and nearest neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data.dataset import Dataset
+from data.encode import Geometry
+from data.encode_values import floats, plain
+from validators.stats import Array
+
+#: Points per side of a neighbour search.
+MOST = 5000
+
+
+def drawn(count: int, most: int, rng: np.random.Generator) -> Array:
+    """Positions of at most `most` of `count` rows, in random order."""
+    return rng.permutation(count)[:most]
+
+
+def points(geometry: Geometry, rows: Dataset, places: Array) -> Array:
+    """The encoded rows at these places: (k, d) float32, without loading the others where they lie in memory."""
+    return geometry.transform(rows if len(places) == rows.num_rows and (places == np.arange(len(places))).all() else rows.take(places))
+
+
+def nearest(query: Array, base: Array, k: int = 1) -> tuple[Array, Array]:
+    """Distances and positions of the k nearest base points: (n, d), (m, d) -> (n, k), (n, k)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=k).fit(base).kneighbors(query)
+    return np.asarray(found[0]), np.asarray(found[1])
+
+
+def nearest_others(cloud: Array, k: int = 1) -> Array:
+    """Distance of each point to its k-th nearest other point of the same cloud: (n, d) -> (n,)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return np.asarray(NearestNeighbors(n_neighbors=k).fit(cloud).kneighbors()[0][:, -1])
+
+
+def keys(rows: Dataset) -> Array:
+    """One 64-bit key a row over the columns a family learns: equal rows, equal keys. (n,) uint64."""
+    columns = rows.schema.learned
+    parts = [np.zeros(0, dtype=np.uint64)]
+    for batch in rows.batches():
+        key = np.full(batch.num_rows, 0x9E3779B97F4A7C15, dtype=np.uint64)
+        for column in columns:
+            values = batch.column(batch.schema.get_field_index(column.name))
+            key = _mixed(key ^ (_texts(values) if column.discrete else _numbers(values, column.name)))
+        parts.append(key)
+    return np.concatenate(parts)
+
+
+def _numbers(values: object, name: str) -> Array:
+    seen = floats(values, name) + 0.0  # -0.0 is 0.0  # type: ignore[arg-type]
+    bits = np.where(np.isnan(seen), np.nan, seen).view(np.uint64)
+    return _mixed(bits)
+
+
+def _texts(values: object) -> Array:
+    from pandas.util import hash_array
+
+    array = plain(values).cast("string").fill_null("\0missing")  # type: ignore[arg-type]
+    encoded = array.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    if not len(codes):
+        return np.zeros(0, dtype=np.uint64)
+    levels = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
+    return np.asarray(hash_array(levels, categorize=False))[codes]
+
+
+def _mixed(key: Array) -> Array:
+    """The finaliser of splitmix64: every bit of the input reaches every bit of the output."""
+    with np.errstate(over="ignore"):
+        key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))
