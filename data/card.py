@@ -217,16 +217,22 @@ def _yaml(value: Any, indent: str = "") -> list[str]:
             block = _yaml(child, indent + "  ")
             lines += [f"{indent}- {block[0].lstrip()}", *block[1:]]
         else:
-            lines.append(f"{indent}- {json.dumps(child)}")
+            lines.append(f"{indent}- {_scalar(child)}")
     return lines
 
 
 def _entry(head: str, child: Any, indent: str) -> list[str]:
     if isinstance(child, Mapping | list) and child:
         return [head, *_yaml(child, indent)]
-    return [f"{head} {json.dumps(child)}"]
+    return [f"{head} {_scalar(child)}"]
 
 
 def _key(text: str) -> str:
     plain = re.fullmatch(r"[a-z]{2,}(_[a-z]+)*", text) and text not in ("no", "on", "yes", "off", "true", "false", "null")
-    return text if plain else json.dumps(text)
+    return text if plain else _scalar(text)
+
+
+def _scalar(value: object) -> str:
+    # JSON escapes an emoji as two surrogates, which YAML reads as two characters; only what YAML cannot hold is escaped.
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]", lambda c: f"\\u{ord(c[0]):04x}", text)

@@ -1,6 +1,7 @@
 """How do machines find the files and columns of a published dataset? A Croissant 1.1 description of it.
 
-Source: MLCommons Croissant format specification 1.1 (http://mlcommons.org/croissant/1.1)."""
+Source: MLCommons Croissant format specification 1.1 (http://mlcommons.org/croissant/1.1).
+"""
 
 from __future__ import annotations
 
@@ -97,8 +98,9 @@ def _file_set() -> dict[str, Any]:
 
 
 def _fields(arrow: pa.Schema, schema: Schema) -> list[dict[str, Any]]:
+    # A column without a name cannot be extracted by name, which is all that the format knows.
     taken: set[str] = set()
-    return [_field(f, schema, _identity(f.name, taken)) for f in arrow]
+    return [_field(f, schema, _identity(f.name, taken)) for f in arrow if f.name]
 
 
 def _identity(name: str, taken: set[str]) -> str:

@@ -102,8 +102,8 @@ class Dataset:
     def digest(self) -> str:
         """sha256 over names, types and values: the same rows give the same digest wherever they lie."""
         seal = hashlib.sha256(str(self.schema.arrow()).encode())
-        for batch in self.batches():
-            seal.update(_plain_ipc(batch))
+        for rows in _windows(self.batches()):
+            seal.update(_plain_ipc(rows))
         return seal.hexdigest()
 
     def write_parquet(self, path: Path) -> Path:
@@ -115,9 +115,22 @@ class Dataset:
         return path
 
 
-def _plain_ipc(batch: pa.RecordBatch) -> bytes:
+def _windows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows in windows of exactly BATCH_ROWS, so that no trace is left of how they were chunked."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        while sum(part.num_rows for part in held) >= BATCH_ROWS:
+            rows = pa.Table.from_batches(held)
+            yield rows[:BATCH_ROWS]
+            held = rows[BATCH_ROWS:].to_batches()
+    if any(part.num_rows for part in held):
+        yield pa.Table.from_batches(held)
+
+
+def _plain_ipc(rows: pa.Table) -> bytes:
     # Slices carry their parent's buffers; taking all rows makes the bytes depend on the values alone.
-    compact = pa.Table.from_batches([batch]).take(pa.array(np.arange(batch.num_rows))).combine_chunks()
+    compact = rows.take(pa.array(np.arange(rows.num_rows))).combine_chunks()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, compact.schema.remove_metadata()) as writer:
         writer.write_table(compact.replace_schema_metadata(None))

@@ -298,11 +298,13 @@ def _decimals(values: pa.ChunkedArray) -> int | None:
 
 
 def _fits(numbers: np.ndarray, digits: int, precision: float) -> bool:
-    scaled = numbers * 10.0**digits
-    slack = 4 * precision * np.abs(scaled)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = numbers * 10.0**digits
+        slack = 4 * precision * np.abs(scaled)
+        near = np.abs(scaled - np.rint(scaled)) <= np.maximum(slack, 1e-12)
     # Where a float has no digits left at this place every value would fit: then only whole numbers do.
-    told = (slack <= 0.05) | (numbers == np.rint(numbers))
-    return bool(np.all(told & (np.abs(scaled - np.rint(scaled)) <= np.maximum(slack, 1e-12))))
+    whole = numbers == np.rint(numbers)
+    return bool(np.all(whole | (near & (slack <= 0.05))))
 
 
 def _float64(values: pa.ChunkedArray) -> np.ndarray:

@@ -77,7 +77,8 @@ class Publisher:
 
         Memory does not grow with the rows. The same rows give the same Parquet bytes.
 
-        Raises PublishError when the verdict is not PASS or WARN, a `release` holds a real row, or the target refuses."""
+        Raises PublishError when the verdict is not PASS or WARN, a `release` holds a real row, or the target refuses.
+        """
         known = Facts.of(facts)
         if known.verdict not in PUBLISHABLE:
             raise PublishError(f"verdict {known.verdict}: only {' or '.join(PUBLISHABLE)} is published; quarantine the rows")
@@ -199,16 +200,17 @@ class _Content:
     def _check_marks(self, written: Written) -> None:
         marks = {mark for _, mark in written.counts}
         if self.facts.purpose == "release" and False in marks:
-            raise PublishError(f"a release holds synthetic rows only, but some say {SYNTHETIC} = false; leave the real rows out")
+            raise PublishError(f"a release holds synthetic rows only, but some say {SYNTHETIC} = false; leave them out")
         if self.facts.purpose == "augment" and None in marks:
-            raise PublishError(f"purpose augment needs a boolean column {SYNTHETIC} without nulls that tells drawn rows apart")
+            raise PublishError(f"purpose augment needs a boolean column {SYNTHETIC} without nulls as mark")
 
 
 def public_schema(schema: Schema, purpose: str) -> dict[str, Any]:
     """The schema as the manifest shows it.
 
     For a release, bounds and levels that were taken from the data (not declared in the plan) are left out: a least or greatest
-    value, or a level of one person, is a real value."""
+    value, or a level of one person, is a real value.
+    """
     value = schema.to_json()
     if purpose != "release":
         return value

@@ -115,7 +115,8 @@ class S3Store:
         where = {"endpoint_override": self._endpoint, "scheme": self._scheme} if self._endpoint else {}
         region = {"region": self._region} if self._region else {}
         return S3FileSystem(
-            **where, **region, connect_timeout=10, request_timeout=60, retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1),
+            **where, **region, connect_timeout=10, request_timeout=60,
+            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1),
             allow_delayed_open=True,  # a small file is one request instead of three
         )  # fmt: skip
 
@@ -217,7 +218,7 @@ class S3Store:
         if found is None:
             return None, None
         if version_number(found[0]) is None:
-            raise PublishError(f"{self.uri(POINTER)} holds {found[0][:40]!r} and names no version; write the newest one's name")
+            raise PublishError(f"{self.uri(POINTER)} holds {found[0][:40]!r}, no version; write the newest one's name")
         return found[0].strip(), found[1]
 
     def _point(self, number: int) -> None:

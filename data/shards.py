@@ -31,7 +31,8 @@ FILE_IMAGES = 16_384
 class Written:
     """What was written: files in order, rows of each, the Arrow schema, and rows per (class, is_synthetic).
 
-    Classes are counted when the schema names a discrete target; is_synthetic is None when there is no such column."""
+    Classes are counted when the schema names a discrete target; is_synthetic is None when there is no such column.
+    """
 
     files: list[Path] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -46,7 +47,8 @@ class Written:
 def read_parts(parts: Iterable[pa.RecordBatch] | Sequence[Path | str]) -> Iterator[pa.RecordBatch]:
     """The rows of record batches, or of Parquet files read in turn, batch by batch.
 
-    Raises PublishError when a file is missing or is not Parquet."""
+    Raises PublishError when a file is missing or is not Parquet.
+    """
     for part in parts:
         if isinstance(part, pa.RecordBatch):
             yield part
@@ -66,7 +68,8 @@ def write_shards(batches: Iterator[pa.RecordBatch], folder: Path, *, schema: Sch
 
     Row groups are cut by row count alone, so the bytes depend on the rows and not on how they arrived.
 
-    Raises PublishError when there is no row, or when batches differ in their columns."""
+    Raises PublishError when there is no row, or when batches differ in their columns.
+    """
     first = next(batches, None)
     if first is None:
         raise PublishError("there is no row to publish; the sample stage drew nothing")

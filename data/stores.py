@@ -54,7 +54,7 @@ def version_name(number: int) -> str:
 
 
 def version_number(name: str) -> int | None:
-    """ "v000007" -> 7; None for anything else."""
+    """Read "v000007" as 7; None for anything else."""
     found = re.fullmatch(r"v(\d{6,})", name.strip())
     return int(found[1]) if found else None
 
@@ -80,7 +80,7 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError):
                 return None
         if version_number(text) is None:
-            raise PublishError(f"{self.uri(POINTER)} holds {text[:40]!r} and names no version; write the newest one's name there")
+            raise PublishError(f"{self.uri(POINTER)} holds {text[:40]!r}, no version; write the newest one's name there")
         return text
 
     def versions(self) -> list[str]:

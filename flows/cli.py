@@ -50,7 +50,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
             code = 130
         except BrokenPipeError:
             code = 0
-        except Exception as error:  # noqa: BLE001  # the last line of defence: no traceback reaches a user
+        except Exception as error:  # the last line of defence: no traceback reaches a user
             code = _unexpected(error)
         raise typer.Exit(code)
 

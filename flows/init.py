@@ -11,15 +11,13 @@ from typing import Any
 import pyarrow as pa
 from ruamel.yaml import YAML
 
+from configs.plan import GateSpec
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema
+from flows.power import detectable
 from flows.stages.shared import class_counts
-from validators.stats import least_holdout_count, smallest_mode
 
-ALPHA, RHO = 0.005, 0.5
-#: The number of cells is not known before the split; the smallest detectable mode depends on its logarithm alone.
-CELLS = 500
 TARGETS = re.compile(
     r"^(target|class|label|outcome|y|churn\w*|income|default\w*|is_?fraud|fraud\w*|diagnosis|survived|species|defect\w*)$", re.I
 )
@@ -178,8 +176,7 @@ def _sizes(counts: dict[Any, int], rows: int, balanced: bool) -> _Sizes:
     judged = (rows - max(counts.values())) if balanced else rows
     n = max(1, int(holdout * judged))
     draws = 10 if n >= 500 else 50
-    chance = RHO * draws / (RHO * draws + 1)
-    seen = smallest_mode(n, least_holdout_count(ALPHA, CELLS, chance)) or 1.0
+    seen = detectable(GateSpec(draws=draws), n) or 1.0
     return _Sizes(reference, holdout, draws, next((step for step in STEPS if seen <= step), 1.0))
 
 

@@ -32,8 +32,10 @@ def judge_files(
 ) -> Decision:
     """Judge a synthetic file against real ones, and write what was asked for.
 
-    Raises DataError for what cannot be read or compared."""
+    Raises DataError for what cannot be read or compared.
+    """
     from validators.judge import prepare, pronounce
+
     from validators.report import write_html, write_json
 
     mix = read_mix(intended) if intended else None
@@ -61,7 +63,8 @@ def judge_files(
 def read_mix(path: Path) -> dict[str, float]:
     """A YAML mapping of class to intended share.
 
-    Raises DataError when the file is not such a mapping."""
+    Raises DataError when the file is not such a mapping.
+    """
     try:
         value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:

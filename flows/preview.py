@@ -10,22 +10,19 @@ from typing import Any
 
 from configs.plan import Plan
 from data.dataset import Dataset
+from flows.power import detectable
 from flows.run import Run, all_runs
 from flows.stages import perform
 from flows.stages.choose import drawn_rows
 from flows.stages.read import fingerprint
 from flows.stages.shared import class_counts, dataset
-from validators.base import Intent
-from validators.stats import least_holdout_count, smallest_mode
-
-#: The cells are only counted when the gate sees the encoded rows; what can be seen depends on their number's logarithm.
-CELLS = 500
 
 
 def preview(plan: Plan, runs: Path) -> dict[str, Any]:
     """Everything that a run does before it trains, done in a folder that is thrown away.
 
-    Returns said (name -> sentence), classes (one mapping each), notices. Raises what a run would raise."""
+    Returns said (name -> sentence), classes (one mapping each), notices. Raises what a run would raise.
+    """
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         run = Run.open(Path(folder), plan, fingerprint(plan))
         facts = {name: perform(run, name)[0] for name in ("read", "profile", "choose", "split")}
@@ -36,16 +33,9 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         classes = _classes(plan, counts, class_counts(holdout), drawn)
         said = _said(plan, facts, profile, data, drawn, runs)
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
-    least = detectable(plan, judged)
+    least = detectable(plan.gate, judged)
     said["gate"] = _gate(plan, judged, least)
     return {"said": said, "classes": classes, "notices": profile["notices"], "smallest_detectable_mode": least}
-
-
-def detectable(plan: Plan, rows: int) -> float | None:
-    """The smallest share of `rows` holdout rows whose loss the gate would see with 95 % power; None when none."""
-    rho = Intent().rho
-    chance = rho * plan.gate.draws / (rho * plan.gate.draws + 1)
-    return smallest_mode(rows, least_holdout_count(plan.gate.alpha / 2, CELLS, chance))
 
 
 def _said(
@@ -56,7 +46,9 @@ def _said(
         kinds[column.kind] = kinds.get(column.kind, 0) + 1
     shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: -item[1]))
     rows = facts["split"]["rows"]
-    reference = "training rows are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
+    reference = (
+        "training rows are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
+    )
     return {
         "data": f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
         "imbalance": _imbalance(class_counts(data)),
@@ -96,7 +88,7 @@ def _classes(
             "real": n,
             "holdout": holdout.get(level, 0),
             "draw": drawn.get(level, 0),
-            "detectable": detectable(plan, holdout.get(level, 0)),
+            "detectable": detectable(plan.gate, holdout.get(level, 0)),
         }
         for level, n in counts.items()
     ]
@@ -105,6 +97,6 @@ def _classes(
 def _gate(plan: Plan, judged: int, least: float | None) -> str:
     wanted = f"the plan asks for {100 * plan.gate.detect:.3g} %"
     if least is None:
-        return f"{judged:,} holdout rows are judged, too few to see any mode go missing; {wanted}: the verdict would be INCONCLUSIVE"
+        return f"too few holdout rows ({judged:,}) to see any mode go missing; {wanted}: the verdict would be INCONCLUSIVE"
     end = "" if least <= plan.gate.detect else ": the verdict would be INCONCLUSIVE"
     return f"sees the loss of a mode from about {100 * least:.2g} % of the {judged:,} holdout rows judged; {wanted}{end}"

@@ -56,7 +56,7 @@ def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bo
         state.result()
     except UserError:
         return False
-    except Exception:  # noqa: BLE001  # any other fault may be a passing one: a database, a store, a full disk
+    except Exception:  # any other fault may be a passing one: a database, a store, a full disk
         return True
     return False
 

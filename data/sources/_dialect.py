@@ -117,14 +117,14 @@ def _decode(raw: bytes, path: Path, encoding: str) -> str:
     except UnicodeDecodeError as error:
         at = error.start
         raise DataError(
-            f"{path}: byte {at + 1} (line {_line(raw, at)}) is not {encoding} text; save the file as UTF-8, or name its encoding"
+            f"{path}: byte {at + 1} (line {_line(raw, at)}) is not {encoding} text; save it as UTF-8, or name its encoding"
         ) from None
 
 
 def _other_encoding(raw: bytes, path: Path, at: int) -> str:
     """An encoding other than UTF-8 that the bytes clearly are in; DataError when none is clear."""
     refusal = DataError(
-        f"{path}: byte {at + 1} (line {_line(raw, at)}) is not UTF-8 text, and no other encoding is clear; "
+        f"{path}: byte {at + 1} (line {_line(raw, at)}) is not UTF-8, and no other encoding is clear; "
         "save the file as UTF-8, or name its encoding"
     )
     if b"\0" in raw:

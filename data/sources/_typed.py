@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +23,8 @@ ALWAYS = frozenset(
 AMONG_NUMBERS = frozenset(
     {"-", "--", "---", ".", "..", "*", "None", "none", "NONE", "na", "n.a.", "nil", "unknown", "Unknown", "missing", "Missing"}
 )
+#: A column whose first rows mostly differ is typed row by row, others spelling by spelling.
+HEAD_ROWS = 20_000
 _CODE = r"^[+-]?0[0-9xX]|^\+[0-9]{7,}$"
 _COMMA = r"^[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),?[0-9]*([eE][+-]?[0-9]+)?$"
 _THOUSANDS = r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$|^[+-]?[0-9]{1,3}(\.[0-9]+)?$"
@@ -90,18 +91,27 @@ def typed(
     """One text column as what it means. The distinct spellings are looked at once each, then put back in place."""
     if len(column) == 0:
         return column
-    coded = pc.dictionary_encode(column).unify_dictionaries()
-    spellings = coded.chunk(0).dictionary
+    spellings, places = _distinct(column)
     bare = pc.utf8_trim_whitespace(spellings)
     gone = _missing(bare, missing)
     wide = gone if missing is not None else pc.or_(gone, _is_in(bare, AMONG_NUMBERS | {"NA"}))
     values = _numbers_or_dates(bare, wide, commas=commas, points=points)
     if values is None:
-        values = pc.if_else(gone, pa.scalar(None, pa.string()), spellings)
+        values = pc.if_else(gone, pa.scalar(None, spellings.type), spellings)
     elif pa.types.is_floating(values.type):
-        _refuse_infinite(values, coded, spellings, name)
-    chunks = [values.take(chunk.indices) for chunk in coded.chunks]
-    return pa.chunked_array(chunks, type=values.type)
+        _refuse_infinite(values, places, spellings, name)
+    return pa.chunked_array([values if places is None else values.take(places)])
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array | None]:
+    """The distinct spellings and the place of each row among them; all rows and None where most have their own."""
+    # One array, since chunks would each carry the whole dictionary; text beyond 2 GiB needs 64-bit offsets.
+    flat = column.combine_chunks() if column.nbytes < 2**31 - 1 else column.cast(pa.large_string()).combine_chunks()
+    head = flat[:HEAD_ROWS]
+    if len(flat) > HEAD_ROWS and len(pc.unique(head)) > 0.5 * len(head):
+        return flat, None
+    coded = pc.dictionary_encode(flat)
+    return coded.dictionary, coded.indices
 
 
 def _missing(bare: pa.Array, stated: Sequence[str] | None) -> pa.Array:
@@ -210,10 +220,10 @@ def _any(present: pa.Array, pattern: str) -> bool:
     return bool(pc.any(pc.match_substring_regex(present, pattern)).as_py())
 
 
-def _refuse_infinite(values: pa.Array, coded: pa.ChunkedArray, spellings: pa.Array, name: str) -> None:
-    level = np.flatnonzero(pc.fill_null(pc.is_inf(values), False).to_numpy(zero_copy_only=False))
-    if len(level) == 0:
+def _refuse_infinite(values: pa.Array, places: pa.Array | None, spellings: pa.Array, name: str) -> None:
+    infinite = pc.fill_null(pc.is_inf(values), False)
+    if not pc.any(infinite).as_py():
         return
-    places = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in coded.chunks])
-    row = int(np.flatnonzero(np.isin(places, level))[0])
-    raise Infinite(name, row, spellings[int(places[row])].as_py().strip())
+    row = pc.index(infinite if places is None else infinite.take(places), True).as_py()
+    spelled = spellings[row if places is None else places[row].as_py()]
+    raise Infinite(name, row, spelled.as_py().strip())

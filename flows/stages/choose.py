@@ -46,6 +46,14 @@ def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int)
     return quotas(counts, mix, rows=stated, include_real=plan.sample.include_real)
 
 
+def judged_counts(run: Run) -> dict[Any, int]:
+    """Holdout rows of each class that rows are drawn for, which are those the gate judges by; {None: n} without classes."""
+    data, holdout = dataset(run), dataset(run, "holdout")
+    drawn = drawn_rows(run.plan, data.schema, class_counts(data), data.num_rows)
+    counts = class_counts(holdout) or {None: holdout.num_rows}
+    return {level: n for level, n in counts.items() if drawn[level]}
+
+
 STEP = Step(
     Stage("choose", ("choice.json",)),
     key_of("choose", "profile", "data/mix.py", part=lambda p: [p.generator, p.sample]),

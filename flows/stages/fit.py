@@ -10,7 +10,9 @@ from typing import Any
 from configs.components import build
 from configs.errors import KeyFault
 from configs.plan import Plan
+from flows.power import check_enough
 from flows.run import Run, Stage, write_text
+from flows.stages.choose import judged_counts
 from flows.stages.shared import Step, dataset, file_sha256, generator_spec, key_of
 from generators.base import Generator, Progress
 
@@ -52,6 +54,8 @@ class _Recorder:
 
 def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     plan = run.plan
+    # Before any training: with too few holdout rows nothing that is learned could be judged.
+    check_enough(plan.gate, judged_counts(run))
     recorder = _Recorder(progress)
     family = build(generator_spec(plan), Generator, package="generators")
     fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=run.folder / "checkpoint")

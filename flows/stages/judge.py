@@ -15,9 +15,8 @@ from generators.base import Progress
 
 
 def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
-    from validators.judge import judge
+    from validators.judge import prepare, pronounce
 
-    from validators.base import Evidence, Intent
     from validators.report import write_html, write_json
 
     plan, schema = run.plan, load_schema(run)
@@ -27,7 +26,7 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
     reference = None if plan.split.reference == 0 else dataset(run, "reference")
     train, holdout = dataset(run, "train"), dataset(run, "holdout")
     drawn = Dataset.from_parquet(sorted((run.folder / "work/judged").glob("*.parquet")), schema)
-    decision = judge(
+    evidence = prepare(
         train,
         holdout,
         drawn,
@@ -38,13 +37,10 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
         attempt=attempt(run),
         limits=plan.gate.limits,
         seed=plan.seed,
-        docs=run.folder / "data_docs",
-        lineage=lineage(run),
-        progress=progress,
     )
+    decision = pronounce(evidence, docs=run.folder / "data_docs", lineage=lineage(run), progress=progress)
     write_json(decision, run.folder / "report.json")
     training = json.loads((run.folder / "training.json").read_text())
-    evidence = Evidence(train=train, reference=reference or train, holdout=holdout, synthetic=drawn, intent=Intent(mix=mix))
     write_html(decision, run.folder / "report.html", evidence=evidence, training=training, title=plan.name)
     facts = {"verdict": decision.verdict, "reason": decision.reason, "next_action": decision.next_action}
     write_text(run.folder / "decision.json", json.dumps(facts, indent=1))

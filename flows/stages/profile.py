@@ -17,9 +17,8 @@ from generators.base import Progress
 
 
 def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
-    from data.profile import profile
-
     from data.infer import infer
+    from data.profile import profile
 
     plan = run.plan
     table = pq.read_table(run.folder / "work/data.parquet")

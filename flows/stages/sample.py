@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from configs.components import find as find_family
 from configs.plan import Plan
-from data.dataset import Dataset
 from data.errors import DataError
 from data.mix import apportion
 from data.schema import Schema
+from flows.power import check_enough
 from flows.run import Run, Stage
-from flows.stages.choose import drawn_rows
+from flows.stages.choose import drawn_rows, judged_counts
 from flows.stages.shared import Step, class_counts, dataset, key_of, load_schema
 from generators.base import Generator, Progress
 
@@ -36,7 +36,7 @@ def load_model(run: Run) -> Generator:
 def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
     plan, data, model = run.plan, dataset(run), load_model(run)
     drawn = drawn_rows(plan, data.schema, class_counts(data), data.num_rows)
-    judged = _judged_quotas(plan, drawn, dataset(run, "holdout"))
+    judged = _judged_quotas(plan, drawn, judged_counts(run))
     total = sum(drawn.values()) + sum(judged.values())
     made = _write_draw(run, model, drawn, "samples", stream=1, progress=progress, done=0, total=total)
     _write_draw(run, model, judged, "work/judged", stream=2, progress=progress, done=made, total=total)
@@ -44,13 +44,11 @@ def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
     return {"rows": facts, "judged": {str(level): n for level, n in judged.items()}}
 
 
-def _judged_quotas(plan: Plan, drawn: Mapping[Any, int], holdout: Dataset) -> dict[Any, int]:
+def _judged_quotas(plan: Plan, drawn: Mapping[Any, int], holdout: Mapping[Any, int]) -> dict[Any, int]:
     # The gate's own draw has the intended mix and `draws` rows for each holdout row of the classes it judges.
+    check_enough(plan.gate, holdout)
+    rows = plan.gate.draws * sum(holdout.values())
     wanted = {level: float(n) for level, n in drawn.items() if n > 0}
-    if None in wanted:
-        return {None: plan.gate.draws * holdout.num_rows}
-    counts = class_counts(holdout)
-    rows = plan.gate.draws * sum(counts[level] for level in wanted)
     return {level: max(1, n) for level, n in apportion(wanted, max(rows, len(wanted))).items()}
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from data.encode_modes import Discrete, Modes, Numeric
 
-#: Share of its probability that a drawn state gives up to the marginal, so that the network has something to weigh.
-GIVE = 0.02
+#: How many states of a row are given up to the marginals at first, so that the network has something to weigh; shared
+#: among the blocks, for thirty columns that each change two times in a hundred leave no row whole.
+GIVE = 0.05
 #: Temperature of the Gumbel softmax.
 TEMPERATURE = 0.5
 
@@ -155,7 +156,8 @@ class Critic(nn.Module):
 
 def logits(layout: Layout, start: Tensor, correction: Tensor) -> Tensor:
     """Log-probabilities of the one-hot blocks before normalisation: the start's state, softened, and corrected. (n, d)."""
-    return torch.log((1 - GIVE) * start.clamp(min=0) + GIVE * layout.marginal.clamp(min=1e-6)) + correction
+    give = GIVE / max(len(layout.hot), 1)
+    return torch.log((1 - give) * start.clamp(min=0) + give * layout.marginal.clamp(min=1e-6)) + correction
 
 
 def heads(layout: Layout, start: Tensor, correction: Tensor, gumbel: Tensor) -> Tensor:

@@ -191,6 +191,12 @@ def _positive(matrix: Array) -> Array:
     return np.asarray(fixed / np.outer(unit, unit) * np.outer(scale, scale))
 
 
+def _semidefinite(matrix: Array) -> Array:
+    """Without the negative eigenvalues that pairwise moments can have."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)
+
+
 def _factors(rest: Array, labels: Array, classes: int, rng: np.random.Generator) -> Array:
     """Cholesky factors of the class covariances, (classes, p, p)."""
     p = rest.shape[1]
@@ -211,10 +217,11 @@ def _share(own: Array, common: Array, rng: np.random.Generator) -> float:
         return 0.0
     fold = rng.permutation(len(own)) % 5
     score = np.zeros(len(SHARES))
+    ridge = 1e-3 * np.eye(own.shape[1])
     for f in range(5):
-        inside, held = _covariance(own[fold != f]), filled[fold == f]
+        inside, held = _semidefinite(_covariance(own[fold != f])), filled[fold == f]
         for s, share in enumerate(SHARES):
-            factor = np.linalg.cholesky(_positive(share * common + (1 - share) * inside))
+            factor = np.linalg.cholesky(share * common + (1 - share) * inside + ridge)
             z = np.linalg.solve(factor, held.T)
             score[s] -= 0.5 * (z**2).sum() + len(held) * np.log(np.diag(factor)).sum()
     return SHARES[int(score.argmax())]

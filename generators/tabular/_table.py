@@ -79,7 +79,7 @@ class Finish:
 
     def to_state(self) -> dict[str, Any]:
         """JSON values only."""
-        return {"schema": self.schema.to_json(), "ids": {name: maker.to_state() for name, maker in self.ids.items()}}
+        return {"schema": self.schema.to_json(), "ids": {name: maker.to_json() for name, maker in self.ids.items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -87,7 +87,7 @@ class Finish:
         if state["ids"]:
             from data.ids import IdMaker
 
-            makers = {name: IdMaker.from_state(value) for name, value in state["ids"].items()}
+            makers = {name: IdMaker.from_json(value) for name, value in state["ids"].items()}
         return cls(Schema.from_json(state["schema"]), makers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class GAN:
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
 
-    epochs: int = 300
+    epochs: int = 100
     min_steps: int = 1000
     batch_size: int = 500
     pac: int = 10
@@ -176,7 +177,9 @@ class GAN:
         def tell(done: int, losses: dict[str, float]) -> None:
             progress.advance(-(-done // an_epoch), -(-steps // an_epoch), "epoch", **losses)
 
-        play(game, tell, folder=checkpoint, mark=self._mark(train, seed) if checkpoint else "", seconds=self.checkpoint_seconds)
+        mark = self._mark(train, seed) if checkpoint else ""
+        with _one_thread():
+            play(game, tell, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
         self.generator_ = game.average.cpu().eval()
 
     def _batch(self, rows: int) -> int:
@@ -271,6 +274,18 @@ class GAN:
         rows = np.arange(len(states))
         out[rows, offsets[chosen] + states[rows, places[chosen]]] = 1
         return torch.from_numpy(out)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread while training: the matrices are small, threads that wait for each other cost more than they give as
+    soon as anything else runs, and sums come out the same whatever the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _state(part: Part, value: Any) -> int | None:

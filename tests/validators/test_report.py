@@ -22,9 +22,8 @@ from data.errors import DataError
 from data.schema import Column, Schema
 from validators.base import Culprit, Evidence, Finding, Intent
 from validators.gate import Decision
-from validators.report import cloud, columns, pairs, render_html, text, write, write_html, write_json
+from validators.report import columns, render_html, text, write, write_html, write_json
 from validators.report import rows as report_rows
-from validators.report import training as losses
 from validators.report.svg import tag
 
 VERDICTS = ("PASS", "WARN", "BLOCK", "INCONCLUSIVE")
@@ -32,11 +31,13 @@ NASTY = "<script>alert('x')</script>, \N{PARTY POPPER} \"quoted\" & 'more'"
 
 
 def decision(verdict: str = "PASS", **changes: Any) -> Decision:
-    culprit = Culprit(cell="colour=red & size=big", expected=154.4, observed=50, ratio=0.32, ratio_ci=(0.24, 0.43), p_adjusted=1e-9)
+    culprit = Culprit(
+        cell="colour=red & size=big", expected=154.4, observed=50, ratio=0.32, ratio_ci=(0.24, 0.43), p_adjusted=1e-9
+    )
     findings = (
         Finding("modes", "BLOCK" if verdict == "BLOCK" else "PASS", value=0.32, limit=0.5, reference=0.97, p_value=1e-9,
                 summary="one cell of 40 is thin", culprits=(culprit,) if verdict == "BLOCK" else ()),
-        Finding("copies", "WARN" if verdict == "WARN" else "PASS", value=0.02, limit=0.05, reference=0.019, summary="few copies"),
+        Finding("copies", "WARN" if verdict == "WARN" else "PASS", value=0.02, limit=0.05, reference=0.019, summary="few"),
         Finding("privacy", "SKIPPED", summary="the purpose is augment"),
     )  # fmt: skip
     made = Decision(
@@ -49,7 +50,7 @@ def decision(verdict: str = "PASS", **changes: Any) -> Decision:
         alpha=0.01,
         spent=0.0025,
         findings=findings,
-        lineage={"data_sha256": "ab" * 32, "seed": 7, "model": None, "versions": {"torch": "2.13.0"}},
+        lineage={"data_sha256": "ab" * 32, "seed": 7, "model": None, "versions": {"torch": "2.13.0"}, "notices": ["few rows"]},
     )
     return replace(made, **changes)
 
@@ -78,7 +79,13 @@ def dataset(n: int, seed: int, *, shift: float = 0.0) -> Dataset:
 
 def schema(table: pa.Table, kinds: Mapping[str, Any], levels: Mapping[str, Any], target: str | None = None) -> Schema:
     made = [
-        Column(name=f.name, kind=kinds.get(f.name, "categorical"), dtype=str(f.type), nullable=True, categories=levels.get(f.name, ()))
+        Column(
+            name=f.name,
+            kind=kinds.get(f.name, "categorical"),
+            dtype=str(f.type),
+            nullable=True,
+            categories=levels.get(f.name, ()),
+        )
         for f in table.schema
     ]
     return Schema(tuple(made), target=target)
@@ -87,7 +94,11 @@ def schema(table: pa.Table, kinds: Mapping[str, Any], levels: Mapping[str, Any],
 @cache
 def evidence(n: int = 400) -> Evidence:
     return Evidence(
-        train=dataset(n, 1), reference=dataset(n, 2), holdout=dataset(n, 3), synthetic=dataset(2 * n, 4, shift=8), intent=Intent()
+        train=dataset(n, 1),
+        reference=dataset(n, 2),
+        holdout=dataset(n, 3),
+        synthetic=dataset(2 * n, 4, shift=8),
+        intent=Intent(),
     )
 
 
@@ -136,7 +147,17 @@ class Page(HTMLParser):
 def test_every_verdict_says_its_word_reason_and_next_step(verdict: str) -> None:
     page = Page(render_html(decision(verdict), evidence=evidence(), training=training(), title="towns"))
     assert page.named("body")[0]["class"] == verdict.lower()
-    for words in (verdict, f"The reason of {verdict.lower()} in one", "Train longer or raise", "towns", "800", "1.2 %", "asked: 5.0 %"):
+    for words in (
+        verdict,
+        f"The reason of {verdict.lower()} in one",
+        "Train longer or raise",
+        "towns",
+        "800",
+        "1.2 %",
+        "asked: 5.0 %",
+        "Note Few rows.",
+        "torch 2.13.0",
+    ):
         assert words in page.said
     assert [a for a in page.named("svg") if a.get("role") != "img" or not a.get("aria-label")] == []
 
@@ -224,7 +245,9 @@ def test_few_rows_make_a_page() -> None:
 def test_many_columns_and_many_categories_stay_small() -> None:
     rng = np.random.default_rng(0)
     wide = pa.table({f"column {i}": rng.normal(size=500) for i in range(60)})
-    page = render_html(decision(), evidence=same(Dataset(wide, schema(wide, {f"column {i}": "numeric" for i in range(60)}, {}))))
+    page = render_html(
+        decision(), evidence=same(Dataset(wide, schema(wide, {f"column {i}": "numeric" for i in range(60)}, {})))
+    )
     assert "48 more columns" in page
     assert len(page.encode()) < 2_000_000
     levels = tuple(f"level {i} {'x' * 60}" for i in range(10_000))
@@ -264,99 +287,22 @@ def test_a_release_shows_bins_only() -> None:
     assert np.all((counts == 0) | (counts >= columns.FEWEST - 1e-9))
 
 
-def test_bars_measure_total_variation() -> None:
-    def drawn(values: list[str | None]) -> report_rows.Drawn:
-        table = pa.table({"c": values})
-        return report_rows.draw(Dataset(table, schema(table, {}, {"c": ("a", "b")})), seed=0)
-
-    real, again, fake = drawn(["a"] * 6 + ["b"] * 4), drawn(["a"] * 5 + ["b"] * 5), drawn(["a"] * 2 + ["b"] * 4 + [None] * 4)
-    bars = columns.compare(real.rows.schema["c"], real, again, fake)
-    assert bars.names == ("a", "b", "missing")
-    assert bars.difference == pytest.approx(0.4)
-    assert bars.noise == pytest.approx(0.1)
-
-
-def test_a_value_held_by_most_rows_stands_apart() -> None:
-    drawn = report_rows.draw(evidence().reference, seed=0)
-    bars = columns.compare(drawn.rows.schema["gain"], drawn, drawn, drawn)
-    assert bars.names[0] == "= 0"
-    assert bars.real[0] == pytest.approx(float(np.mean(drawn.rows.column("gain").to_numpy() == 0)))
-    assert bars.real.sum() == pytest.approx(1)
-
-
-def test_the_intended_mix_weighs_the_real_rows() -> None:
-    drawn = report_rows.draw(evidence().reference, seed=0, mix={"yes": 0.5, "no": 0.5})
-    bars = columns.compare(drawn.rows.schema["label"], drawn, drawn, drawn)
-    assert sorted(bars.real) == pytest.approx([0.5, 0.5])
-
-
-def test_a_dataset_on_disk_gives_the_rows_that_memory_gives(tmp_path: Path) -> None:
-    held = evidence().reference
-    held.write_parquet(tmp_path / "a.parquet")
-    lazy = Dataset.from_parquet(tmp_path / "a.parquet", held.schema)
-    one, other = (report_rows.draw(d, seed=3, limit=50).rows.table for d in (held, lazy))
-    assert one.equals(other)
-    assert len(one) == 50
-
-
-def test_pair_strengths_match_known_values() -> None:
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=2_000)
-    group = np.where(x > 0, "up", "down")
-    table = pa.table({"x": x, "cube": x**3, "back": -x, "group": group, "twin": np.where(x > 0, "t", "u"), "coin": rng.choice(["h", "t"], 2_000)})
-    kinds = {"x": "numeric", "cube": "numeric", "back": "numeric"}
-    levels = {"group": ("up", "down"), "twin": ("t", "u"), "coin": ("h", "t")}
-    drawn = report_rows.draw(Dataset(table, schema(table, kinds, levels)), seed=0)
-    real = pairs.trends(drawn.rows.schema.columns, drawn, drawn).real
-    assert real[0, 1] == pytest.approx(1)
-    assert real[0, 2] == pytest.approx(-1)
-    # Two halves of uniform ranks explain three quarters of their spread.
-    assert real[0, 3] == pytest.approx(np.sqrt(0.75), abs=0.01)
-    assert real[3, 4] == pytest.approx(1)
-    assert real[3, 5] < 0.06
-
-
-def test_members_reads_cells_of_categories_only() -> None:
-    data = evidence().reference
-    frame = data.to_pandas()
-    inside = cloud.members("colour=red & label=yes", data)
-    assert inside is not None
-    assert np.array_equal(inside, (frame.colour == "red") & (frame.label == "yes"))
-    assert cloud.members("cluster 3 of 64", data) is None
-    assert cloud.members("colour=mauve", data) is None
-
-
-def test_copies_lie_at_distance_zero() -> None:
-    train, other = (report_rows.draw(dataset(300, seed), seed=0) for seed in (1, 2))
-    found = cloud.nearness(train, other, train)
-    assert found is not None
-    assert np.all(found.synthetic == 0)
-    assert np.mean(found.holdout == 0) < 0.05
-
-
-def test_losses_skip_what_is_not_finite_and_take_flat_entries() -> None:
-    entries = [{"epoch": 1, "losses": {"g": 1.0, "c": float("nan")}}, {"epoch": 2, "g": 0.5}, {"epoch": 3}]
-    assert losses.series(entries) == {"g": [(1.0, 1.0), (2.0, 0.5)]}
-    assert "<svg" in render_html(decision(findings=()), training=entries)
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [(1234.5, "1,234"), (0.01234, "0.0123"), (1e-9, "1e-9"), (None, "–"), (float("nan"), "–"), (0.5, "0.5"), (3, "3"), (99.96, "100"), (0.999999, "1"), (-0.25, "-0.25")],
-)  # fmt: skip
-def test_figures_read_well(value: float | None, words: str) -> None:
-    assert text.figure(value) == words
-
-
 def test_write_puts_both_files_in_the_folder_and_where_asked(tmp_path: Path) -> None:
     written = write(decision(), folder=tmp_path / "run", json=tmp_path / "own.json", html=tmp_path / "own.html", title="towns")
-    assert {p.relative_to(tmp_path).as_posix() for p in written} == {"run/report.json", "run/report.html", "own.json", "own.html"}
+    assert {p.relative_to(tmp_path).as_posix() for p in written} == {
+        "run/report.json",
+        "run/report.html",
+        "own.json",
+        "own.html",
+    }
     assert (tmp_path / "own.html").read_bytes() == (tmp_path / "run/report.html").read_bytes()
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_json_is_strict_and_tells_what_the_gate_decided(tmp_path: Path) -> None:
-    odd = decision(findings=(Finding("modes", "PASS", value=float("nan"), details={"a": np.float64("inf"), "b": np.arange(2)}),))
+    odd = decision(
+        findings=(Finding("modes", "PASS", value=float("nan"), details={"a": np.float64("inf"), "b": np.arange(2)}),)
+    )
     value = json.loads(write_json(odd, tmp_path / "report.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     assert list(value)[:3] == ["verdict", "reason", "next_action"]
     assert value["findings"][0]["value"] is None

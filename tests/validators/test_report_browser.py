@@ -15,19 +15,23 @@ import pytest
 from tests.validators.test_report import VERDICTS, decision, evidence, training
 from validators.report import write_html
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 #: The quiet flags keep the browser itself from the network, so that every request seen is the page's own.
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run", "--disable-default-apps", "--remote-debugging-port=0", "--remote-allow-origins=*",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install Debian's package `chromium`")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install Debian's package `chromium`"),
+]
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 SEEN = """(() => {
   const box = selector => { const e = document.querySelector(selector); if (!e) return null;
-    const r = e.getBoundingClientRect(); return {top: r.top, bottom: r.bottom, left: r.left, right: r.right, text: e.textContent}; };
+    const r = e.getBoundingClientRect();
+    return {top: r.top, bottom: r.bottom, left: r.left, right: r.right, text: e.textContent}; };
   return JSON.stringify({verdict: box('#verdict'), reason: box('.reason'), next: box('.next'), name: box('.dataset'),
     wide: document.documentElement.scrollWidth, colour: getComputedStyle(document.querySelector('#verdict')).color,
     page: getComputedStyle(document.body).backgroundColor,
@@ -101,7 +105,9 @@ def _port(path: Path, process: subprocess.Popen[bytes]) -> str:
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_the_first_screen_holds_the_verdict(tab: Tab, tmp_path: Path, verdict: str, size: tuple[int, int]) -> None:
-    page = write_html(decision(verdict), tmp_path / "report.html", evidence=evidence(), training=training(), title="a set of rows")
+    page = write_html(
+        decision(verdict), tmp_path / "report.html", evidence=evidence(), training=training(), title="a set of rows"
+    )
     seen = tab.open(page, size=size)
     assert verdict in seen["verdict"]["text"]
     for part in ("name", "verdict", "reason", "next"):

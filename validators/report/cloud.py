@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from data.dataset import Dataset
 from data.encode import Geometry
+from data.encode_values import floats
 from data.errors import DataError
-from data.schema import Schema
+from data.schema import Column
 from validators.base import Culprit
 from validators.report import svg
 from validators.report.rows import Array, Drawn
-from validators.report.text import figure, many
+from validators.report.text import figure, finite, many
 
 POINTS = 1_500
 TRAIN = 10_000
-GRID = 36
+#: Rows that a release counts into squares, of which it has so many across and upward.
+COUNTED = 6_000
+GRID = (45, 20)
 #: In a release, squares with fewer real rows than this stay empty (the k of the privacy rules).
 FEWEST = 5
 MARKS = 5
@@ -31,19 +34,22 @@ WIDTH, HEIGHT, PAD = 900.0, 400.0, 14.0
 class Cloud:
     """Places in the plane, both in 0..1 of it.
 
-    real, synthetic: (n, 2); explained: share of the spread that the two axes hold; marks: a thin cell -> its real rows."""
+    real, synthetic: (n, 2); explained: share of the spread that the two axes hold; cells: thin ones that can be shown;
+    thin: (n,) bool, the real rows in any of them.
+    """
 
     real: Array
     synthetic: Array
     explained: float
-    marks: Mapping[str, Array]
+    cells: tuple[str, ...]
+    thin: Array
 
 
-def scatter(real: Drawn, synthetic: Drawn, culprits: Sequence[Culprit]) -> Cloud | None:
+def scatter(real: Drawn, synthetic: Drawn, culprits: Sequence[Culprit], *, limit: int = POINTS) -> Cloud | None:
     """The first two principal components of the reference rows; None when these rows cannot be laid out."""
     from sklearn.decomposition import PCA
 
-    real, synthetic = real.head(POINTS), synthetic.head(POINTS)
+    real, synthetic = real.head(limit), synthetic.head(limit)
     if len(real) < 3 or not len(synthetic):
         return None
     try:
@@ -58,48 +64,84 @@ def scatter(real: Drawn, synthetic: Drawn, culprits: Sequence[Culprit]) -> Cloud
     low, high = np.quantile(np.vstack([flat, fake]), [0.002, 0.998], axis=0)
     size = np.where(high > low, high - low, 1.0)
     flat, fake = (((v - low) / size).clip(0, 1) for v in (flat, fake))
-    marks = {}
+    cells: list[str] = []
+    thin = np.zeros(len(flat), dtype=bool)
     for culprit in culprits:
         inside = members(culprit.cell, real.rows)
-        if inside is not None and inside.any() and len(marks) < MARKS:
-            marks[culprit.cell] = flat[inside]
-    return Cloud(flat, fake, float(axes.explained_variance_ratio_.sum()), marks)
+        if inside is not None and inside.any() and len(cells) < MARKS:
+            cells.append(culprit.cell)
+            thin |= inside
+    return Cloud(flat, fake, float(axes.explained_variance_ratio_.sum()), tuple(cells), thin)
 
 
 def members(cell: str, rows: Dataset) -> Array | None:
-    """Which rows lie in the cell "column=level & column=level": (n,) bool; None for a cell of another form."""
+    """Which rows lie in a cell that the check of modes names by levels and ranges: (n,) bool; None for any other name.
+
+    Read are "a=level & b over 2 to 3", "a=level within class c" and "class c".
+    """
+    parts, _, within = cell.partition(" within class ")
+    if not within and cell.startswith("class "):
+        parts, within = "", cell.removeprefix("class ")
+    wanted = [*(parts.split(" & ") if parts else []), *([f"{rows.schema.target}={within}"] if within else [])]
     inside = np.ones(rows.num_rows, dtype=bool)
-    for part in cell.split(" & "):
-        condition = _condition(part, rows.schema)
-        if condition is None:
+    for part in wanted:
+        found = _inside(part, rows)
+        if found is None:
             return None
-        name, level = condition
-        inside &= np.fromiter((v == level for v in rows.column(name).to_pylist()), dtype=bool, count=rows.num_rows)
+        inside &= found
     return inside
 
 
-def _condition(part: str, schema: Schema) -> tuple[str, Any] | None:
-    for column in schema.learned:
-        start = f"{column.name.strip()}="
-        if column.discrete and part.strip().startswith(start):
-            try:
-                return column.name, column.level(part.strip()[len(start) :])
-            except DataError:
-                return None
+_RANGE = re.compile(r"(?P<how>=| over | up to )(?P<low>\S+?)(?: to (?P<high>\S+))?$")
+
+
+def _inside(part: str, rows: Dataset) -> Array | None:
+    for column in rows.schema.learned:
+        rest = part.strip().removeprefix(column.name.strip())
+        if rest == part.strip() or not rest.startswith(("=", " over ", " up to ")):
+            continue
+        if column.discrete:
+            return _at_level(column, rest.removeprefix("="), rows)
+        return _in_range(column, rest, rows) if column.kind != "datetime" else None
     return None
+
+
+def _at_level(column: Column, name: str, rows: Dataset) -> Array | None:
+    values = rows.column(column.name).to_pylist()
+    try:
+        level = column.level(name)
+    except DataError:
+        if name != "missing":
+            return None
+        level = None
+    return np.fromiter((v == level for v in values), dtype=bool, count=len(values))
+
+
+def _in_range(column: Column, name: str, rows: Dataset) -> Array | None:
+    found = _RANGE.match(name)
+    low, high = (finite(found[part]) for part in ("low", "high")) if found else (None, None)
+    if found is None or low is None:
+        return None
+    values = floats(rows.column(column.name), column.name)
+    if found["how"] == "=":
+        # Names carry four digits.
+        return np.asarray(np.isclose(values, low, rtol=1e-3))
+    if found["how"] == " up to ":
+        return np.asarray(values <= low)
+    return np.asarray((values > low) & (values <= (np.inf if high is None else high)))
 
 
 def picture(cloud: Cloud, *, bins_only: bool) -> Markup:
     """Dots, or for a release squares with enough rows in them; real rows of thin cells stand out."""
     draw = _squares if bins_only else _dots
     parts: list[Markup | str] = [*draw(cloud.real, "real"), *draw(cloud.synthetic, "fake")]
-    if cloud.marks:
-        parts += draw(np.unique(np.vstack(list(cloud.marks.values())), axis=0), "thin")
+    if cloud.thin.any():
+        parts += draw(cloud.real[cloud.thin], "thin")
     label = (
         f"Map of {many(len(cloud.real), 'real row')} and {many(len(cloud.synthetic), 'synthetic row')} on the first two "
-        f"principal components of the reference rows; {many(len(cloud.marks), 'thin cell')} marked"
+        f"principal components of the reference rows; {many(len(cloud.cells), 'thin cell')} marked"
     )
-    return svg.chart(WIDTH, HEIGHT, label, parts, css="chart scatter")
+    return svg.chart(WIDTH, HEIGHT, label, parts, css="chart scatter", fit="none")
 
 
 def _spot(places: Array) -> list[tuple[float, float]]:
@@ -115,16 +157,16 @@ def _dots(places: Array, css: str) -> list[Markup]:
 
 
 def _squares(places: Array, css: str) -> list[Markup]:
-    cells = np.minimum((places * GRID).astype(int), GRID - 1)
+    """Real rows fill a square by their number, synthetic ones a smaller square inside it."""
+    cells = np.minimum((places * GRID).astype(int), np.array(GRID) - 1)
     spots, counts = np.unique(cells, axis=0, return_counts=True)
     kept = counts >= FEWEST
     most = counts.max(initial=1)
-    wide, high = (WIDTH - 2 * PAD) / GRID, (HEIGHT - 2 * PAD) / GRID
+    wide, high = (WIDTH - 2 * PAD) / GRID[0], (HEIGHT - 2 * PAD) / GRID[1]
     parts = []
     for (i, j), count in zip(spots[kept].tolist(), counts[kept].tolist(), strict=True):
-        side = 0.35 + 0.6 * (count / most) ** 0.5
-        nudge = 0.18 if css == "fake" else 0.0
-        x, y = PAD + (i + nudge) * wide, HEIGHT - PAD - (j + 1 - nudge) * high
+        side = (0.65 if css == "fake" else 1.0) * (0.4 + 0.6 * (count / most) ** 0.5)
+        x, y = PAD + (i + 0.5 - side / 2) * wide, HEIGHT - PAD - (j + 0.5 + side / 2) * high
         parts.append(svg.rect(x, y, side * wide, side * high, f"square {css}"))
     return parts
 

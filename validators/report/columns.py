@@ -31,7 +31,8 @@ class Bars:
     """One column on shared bins. Shares sum to 1 over the bars, each set by itself.
 
     names: what each bar holds; special: whether it stands apart (null, spike, other); edges: of the numeric bins;
-    real, again, synthetic: (bars,) shares of reference, holdout and synthetic rows."""
+    real, again, synthetic: (bars,) shares of reference, holdout and synthetic rows.
+    """
 
     column: Column
     names: tuple[str, ...]
@@ -93,10 +94,12 @@ def _histogram(column: Column, sets: Sequence[Drawn], bins_only: bool) -> Bars:
     names, ends = _bin_names(column, edges)
     shares = [s[2:] for s, _ in counts]
     if bins_only:
-        shares = [np.where(n[2:] < FEWEST, 0.0, s) if i < 2 else s for i, (s, (_, n)) in enumerate(zip(shares, counts, strict=True))]
+        shares = [
+            np.where(n[2:] < FEWEST, 0.0, s) if i < 2 else s for i, (s, (_, n)) in enumerate(zip(shares, counts, strict=True))
+        ]
     apart = [False] * bins
     if spike is not None:
-        names = ["most common" if bins_only else f"= {_written(column, spike)}", *names]
+        names = ["top" if bins_only else f"= {_written(column, spike)}", *names]
         apart = [True, *apart]
         shares = [np.concatenate([s[1:2], kept]) for kept, (s, _) in zip(shares, counts, strict=True)]
     return _with_nulls(column, names, apart, shares, [s[0] for s, _ in counts], ends)
@@ -113,12 +116,17 @@ def _bin_names(column: Column, edges: Array) -> tuple[list[str], tuple[str, str]
 
 
 def _with_nulls(
-    column: Column, names: list[str], apart: list[bool], shares: list[Array], nulls: list[float], ends: tuple[str, str] | None = None
+    column: Column,
+    names: list[str],
+    apart: list[bool],
+    shares: list[Array],
+    nulls: list[float],
+    ends: tuple[str, str] | None = None,
 ) -> Bars:
     if any(nulls):
         names, apart = [*names, "missing"], [*apart, True]
         shares = [np.append(s, n) for s, n in zip(shares, nulls, strict=True)]
-    return Bars(column, tuple(names), np.array(apart, dtype=bool), *shares, ends=ends)
+    return Bars(column, tuple(names), np.array(apart, dtype=bool), shares[0], shares[1], shares[2], ends)
 
 
 def _shares(codes: Array, weights: Array, length: int) -> Array:

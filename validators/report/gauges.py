@@ -38,7 +38,9 @@ def whisker(ratio: float | None, interval: tuple[float, float] | None, limit: fl
 def ruler() -> Markup:
     """The scale that every whisker below it stands on."""
     at = ((0, 4.0, "start"), (1, 60.0, "middle"), (2, 116.0, "end"))
-    return svg.chart(120, 12, "Scale of the ratio, 0 to 2", [svg.words(x, 11, str(n), anchor=a) for n, x, a in at], css="chart whisker")
+    return svg.chart(
+        120, 12, "Scale of the ratio, 0 to 2", [svg.words(x, 11, str(n), anchor=a) for n, x, a in at], css="chart whisker"
+    )
 
 
 def check(finding: Finding) -> Markup:
@@ -75,6 +77,5 @@ def detectable(name: str, smallest: float | None) -> Markup:
 def _top(figures: list[float]) -> float:
     """A round end of the scale: 1 for shares, else a little above the largest figure."""
     most = max(max(figures), 0.0)
-    if most <= 0:
-        return 1.0
-    return 1.0 if 0.4 < most <= 1 else most * 1.15
+    # A figure of nearly nothing must not fill its bar.
+    return 1.0 if most <= 0 or 0.4 < most <= 1 else max(most * 1.15, 0.02)

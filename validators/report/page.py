@@ -53,6 +53,7 @@ def build(
         "sign": sign,
         "reason": sentence(decision.reason),
         "action": sentence(decision.next_action),
+        "notices": [sentence(str(note)) for note in _listed(decision.lineage.get("notices"))],
         "facts": _facts(decision, evidence),
         "ruler": draw.ruler(),
         "cells": [_cell(finding, culprit) for finding, culprit in cells],
@@ -71,7 +72,14 @@ def sentence(text: str) -> str:
     text = clean(text) if text else ""
     if not text or text == "(blank)":
         return ""
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    # A name from the data keeps its spelling: "occupation=Sales has ...".
+    first = text[0].upper() if text.split()[0].isalpha() else text[0]
+    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list as it is, nothing as no list, one value as a list of one."""
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def _by_severity(findings: Iterable[Finding]) -> list[Finding]:
@@ -158,8 +166,8 @@ def _lineage(decision: Decision) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             text = ", ".join(f"{clean(k)} {clean(v)}" for k, v in value.items())
         else:
-            text = "" if value is None else clean(value)
-        if text:
+            text = ", ".join(clean(v) for v in _listed(value))
+        if text and key != "notices":
             rows.append((clean(key).replace("_", " "), text))
     return rows
 
@@ -246,13 +254,13 @@ def _trends(ranked: Sequence[Column], real: Drawn, fake: Drawn, *, target: str |
 
 
 def _scatter(real: Drawn, fake: Drawn, culprits: Sequence[Culprit], bins_only: bool) -> View | None:
-    found = cloud.scatter(real, fake, culprits)
+    found = cloud.scatter(real, fake, culprits, limit=cloud.COUNTED if bins_only else cloud.POINTS)
     if found is None:
         return None
     return {
         "chart": cloud.picture(found, bins_only=bins_only),
         "explained": share(found.explained),
-        "marks": [crop(name, 100) for name in found.marks],
+        "marks": [crop(name, 100) for name in found.cells],
         "points": f"{many(len(found.real), 'real row')} and {many(len(found.synthetic), 'synthetic row')}",
     }
 

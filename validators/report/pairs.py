@@ -49,7 +49,8 @@ class Trends:
 
 def trends(columns: Sequence[Column], real: Drawn, synthetic: Drawn) -> Trends:
     """Strength of every pair: Spearman's rho between numbers, the correlation ratio between a number and a category,
-    Cramer's V between categories."""
+    Cramer's V between categories.
+    """
     views = [_view(column, real.rows) for column in columns]
     names = tuple(clean(column.name) for column in columns)
     return Trends(names, _strengths(views, columns, real), _strengths(views, columns, synthetic))

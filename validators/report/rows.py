@@ -22,7 +22,8 @@ LIMIT = 20_000
 class Drawn:
     """Some rows of a set: at most LIMIT, without replacement.
 
-    weights: (n,) float64 with mean 1, or summing to 0 when there are no rows; total: rows of the whole set."""
+    weights: (n,) float64 with mean 1, or summing to 0 when there are no rows; total: rows of the whole set.
+    """
 
     rows: Dataset
     weights: Array

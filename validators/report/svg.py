@@ -12,16 +12,21 @@ Number = float | int
 def tag(name: str, *inside: Markup | str, **attributes: Number | str | None) -> Markup:
     """An element: `tag("rect", x=1, class_="real")` -> `<rect x="1" class="real"/>`; text and values are escaped."""
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_short(value))}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_short(value))}"'
+        for key, value in attributes.items()
+        if value is not None
     )
     if not inside:
         return Markup(f"<{name}{written}/>")  # noqa: S704 - names are ours, values were escaped above
     return Markup(f"<{name}{written}>{Markup('').join(inside)}</{name}>")  # noqa: S704 - join escapes plain text
 
 
-def chart(width: Number, height: Number, label: str, parts: Iterable[Markup | str], *, css: str = "chart") -> Markup:
-    """A picture with a text alternative; it scales with its container."""
-    return tag("svg", *parts, viewBox=f"0 0 {_short(width)} {_short(height)}", role="img", aria_label=label, class_=css)
+def chart(
+    width: Number, height: Number, label: str, parts: Iterable[Markup | str], *, css: str = "chart", fit: str | None = None
+) -> Markup:
+    """A picture with a text alternative; it scales with its container, keeping its shape unless `fit` is "none"."""
+    box = f"0 0 {_short(width)} {_short(height)}"
+    return tag("svg", *parts, viewBox=box, preserveAspectRatio=fit, role="img", aria_label=label, class_=css)
 
 
 def rect(x: Number, y: Number, width: Number, height: Number, css: str, *, tip: str = "", rx: Number | None = None) -> Markup:

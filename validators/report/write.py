@@ -31,7 +31,8 @@ def write(
 ) -> tuple[Path, ...]:
     """Write report.json and report.html into `folder`, and either of them to a path of its own.
 
-    Gives the paths written.  Raises DataError when a path cannot be written."""
+    Gives the paths written.  Raises DataError when a path cannot be written.
+    """
     page = None
     if folder is not None or html is not None:
         page = render_html(decision, evidence=evidence, training=training, title=title, bins_only=bins_only)
@@ -68,7 +69,8 @@ def render_html(
 ) -> str:
     """One self-contained page: no script, no network request, every chart drawn by hand as SVG.
 
-    title: the dataset's name. bins_only: for a release; no real row, no real extreme, no bin of fewer than five rows."""
+    title: the dataset's name. bins_only: for a release; no real row, no real extreme, no bin of fewer than five rows.
+    """
     # Only a page needs the template engine; `report.json` and `--help` must not wait for it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -1,0 +1,184 @@
+"""Do columns, pairs of columns and whole rows look real?"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from data.dataset import Dataset
+from data.encode import Geometry
+from data.errors import DataError
+from validators.base import Culprit, Evidence, Finding
+from validators.mix import thinned
+from validators.points import drawn, points
+from validators.shapes import all_shapes, all_trends, read
+from validators.stats import Array
+
+CHECK = "fidelity"
+#: Figures a plan may limit: True where more is worse.
+FIGURES: Mapping[str, bool] = {"column_shapes": False, "pair_trends": False, "score": False, "c2st_auc": True, "mmd": True}
+C2ST_ROWS, MMD_ROWS, SHAPE_ROWS = 4000, 1000, 200_000
+LEAST_ROWS = 10
+FOLDS = 3
+
+
+@dataclass(frozen=True)
+class FidelityCheck:
+    """Column shapes and pair trends as SDMetrics defines them, a classifier told real from synthetic (C2ST), and MMD.
+
+    It reports: a target "equal to real" would fail every good generator on large data. It blocks only where the plan sets
+    limits["fidelity"], a least column_shapes, pair_trends or score, or a most c2st_auc or mmd. The reference is the
+    same figure for reference (or train) rows in place of the synthetic ones."""
+
+    name: ClassVar[str] = CHECK
+
+    def evaluate(self, evidence: Evidence) -> Finding:
+        """Raises DataError for a limit on a figure that does not exist; too few rows give SKIPPED."""
+        limits = _limits(evidence.intent.limits.get(CHECK, {}))
+        evidence = thinned(evidence)
+        if min(evidence.holdout.num_rows, evidence.synthetic.num_rows) < LEAST_ROWS:
+            return Finding(CHECK, "SKIPPED", summary=f"{LEAST_ROWS} holdout and synthetic rows are needed to compare shapes")
+        geometry, seed = Geometry.fit(evidence.reference, with_target=True), evidence.intent.seed
+        made = _figures(geometry, evidence.holdout, evidence.synthetic, seed)
+        real = _figures(geometry, evidence.holdout, evidence.reference, seed)
+        return _finding(made, real, limits)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All figures of one set beside the holdout."""
+
+    shapes: dict[str, float]
+    trends: dict[tuple[str, str], float]
+    c2st_auc: float
+    c2st_ci: tuple[float, float]
+    mmd: float
+
+    @property
+    def column_shapes(self) -> float:
+        return float(np.mean(list(self.shapes.values()))) if self.shapes else math.nan
+
+    @property
+    def pair_trends(self) -> float:
+        return float(np.mean(list(self.trends.values()))) if self.trends else math.nan
+
+    @property
+    def score(self) -> float:
+        """Mean of both, of the one that exists where there is a single column."""
+        both = np.array([self.column_shapes, self.pair_trends])
+        return float(both[~np.isnan(both)].mean()) if not np.isnan(both).all() else math.nan
+
+    def plain(self) -> dict[str, Any]:
+        figures = {name: getattr(self, name) for name in FIGURES}
+        return {k: None if math.isnan(v) else v for k, v in figures.items()} | {"c2st_ci": list(self.c2st_ci)}
+
+
+def _limits(stated: Mapping[str, float]) -> dict[str, float]:
+    for name in stated:
+        if name not in FIGURES:
+            near = difflib.get_close_matches(name, list(FIGURES), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FIGURES)}"
+            raise DataError(f"limits.fidelity: unknown figure {name!r}; {hint}")
+    return dict(stated)
+
+
+def _figures(geometry: Geometry, holdout: Dataset, other: Dataset, seed: int) -> Figures:
+    rng = np.random.default_rng([seed, 23])
+    some = other if other.num_rows <= SHAPE_ROWS else other.take(np.sort(drawn(other.num_rows, SHAPE_ROWS, rng)))
+    columns = read(holdout, some)
+    size = min(holdout.num_rows, other.num_rows, C2ST_ROWS)
+    a, b = (points(geometry, d, np.sort(drawn(d.num_rows, size, rng))) for d in (holdout, other))
+    auc, interval = c2st(a, b, seed=seed)
+    return Figures(all_shapes(columns), all_trends(columns), auc, interval, mmd(a[rng.permutation(size)[:MMD_ROWS]], b[rng.permutation(size)[:MMD_ROWS]]))
+
+
+def c2st(real: Array, made: Array, *, seed: int) -> tuple[float, tuple[float, float]]:
+    """AUC of a cross-fitted gradient boosting that tells real from made, with a 95 % interval: (n, d), (m, d).
+
+    0.5: it cannot tell them apart. Source: Lopez-Paz and Oquab 2017; interval of Hanley and McNeil 1982."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import StratifiedKFold
+
+    x = np.concatenate([real, made])
+    y = np.concatenate([np.zeros(len(real), dtype=int), np.ones(len(made), dtype=int)])
+    aucs, weights = [], []
+    for fit, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y):
+        model = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed)
+        score = model.fit(x[fit], y[fit]).predict_proba(x[held])[:, 1]
+        aucs.append(_auc(score[y[held] == 0], score[y[held] == 1]))
+        weights.append(len(held))
+    auc = float(np.average(aucs, weights=weights))
+    half = 1.96 * _hanley(auc, len(real), len(made))
+    return auc, (max(0.0, auc - half), min(1.0, auc + half))
+
+
+def _auc(low: Array, high: Array) -> float:
+    """P(a score of `high` beats one of `low`), ties by half."""
+    ordered = np.sort(low)
+    below, upto = np.searchsorted(ordered, high, side="left"), np.searchsorted(ordered, high, side="right")
+    return float((below + upto).mean() / 2 / len(low))
+
+
+def _hanley(auc: float, n: int, m: int) -> float:
+    """Standard error of an AUC."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    return math.sqrt(max(auc * (1 - auc) + (m - 1) * (q1 - auc**2) + (n - 1) * (q2 - auc**2), 0.0) / (n * m))
+
+
+def mmd(real: Array, made: Array) -> float:
+    """Unbiased squared maximum mean discrepancy, Gaussian kernel of median width: (n, d), (m, d); about 0 for equal laws.
+
+    Source: Gretton et al. 2012, equation 3."""
+    from sklearn.metrics import pairwise_distances
+
+    both = pairwise_distances(np.concatenate([real, made]).astype(np.float64), metric="sqeuclidean")
+    n, m = len(real), len(made)
+    width = float(np.median(both[np.triu_indices(n + m, 1)])) or 1.0
+    kernel = np.exp(-both / width)
+    within = (kernel[:n, :n].sum() - n) / (n * (n - 1)) + (kernel[n:, n:].sum() - m) / (m * (m - 1))
+    return float(within - 2 * kernel[:n, n:].mean())
+
+
+def _finding(made: Figures, real: Figures, limits: Mapping[str, float]) -> Finding:
+    crossed = [name for name, limit in limits.items() if _crossed(getattr(made, name), limit, worse_above=FIGURES[name])]
+    lead = crossed[0] if crossed else next(iter(limits), "score")
+    value, reference = getattr(made, lead), getattr(real, lead)
+    said = (
+        f"column shapes {made.column_shapes:.2f}, pair trends {made.pair_trends:.2f}, C2ST AUC {made.c2st_auc:.2f} "
+        f"(real rows: {real.column_shapes:.2f}, {real.pair_trends:.2f}, {real.c2st_auc:.2f})"
+    )
+    if crossed:
+        side = "above" if FIGURES[lead] else "below"
+        said = f"{lead} is {value:.3g}, {side} the plan's limit of {limits[lead]:.3g}; " + said
+    return Finding(
+        CHECK,
+        "BLOCK" if crossed else "PASS",
+        value=None if math.isnan(value) else value,
+        limit=limits.get(lead),
+        reference=None if math.isnan(reference) else reference,
+        summary=said,
+        culprits=tuple(_culprits(made, real)) if crossed else (),
+        details={
+            "figure": lead,
+            "synthetic": made.plain(),
+            "real": real.plain(),
+            "columns": {name: [score, real.shapes.get(name)] for name, score in made.shapes.items()},
+            "pairs": [[*pair, score, real.trends.get(pair)] for pair, score in sorted(made.trends.items(), key=lambda i: i[1])[:50]],
+        },
+    )
+
+
+def _crossed(value: float, limit: float, *, worse_above: bool) -> bool:
+    # A figure that does not exist (a single column has no pairs) crosses nothing.
+    return value > limit if worse_above else value < limit
+
+
+def _culprits(made: Figures, real: Figures) -> list[Culprit]:
+    """The columns that look least real."""
+    worst = sorted(made.shapes.items(), key=lambda item: item[1])[:10]
+    return [Culprit(cell=name, expected=real.shapes.get(name, 1.0), observed=score) for name, score in worst]

@@ -1,0 +1,211 @@
+"""The gate, from rows to a decision: which checks run, in which order, on which evidence?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from data.dataset import Dataset
+from data.errors import DataError
+from validators.base import Check, Evidence, Finding, Intent
+from validators.conform import check_columns, conform, joined, load, table
+from validators.gate import Decision, decide
+from validators.mix import intended
+
+#: The order in which checks run and in which findings are listed; the first that blocks gives the reason.
+CHECKS: tuple[str, ...] = ("schema", "modes", "copies", "duplicates", "coverage", "fidelity")
+HOLDOUT_SHARE = 0.25
+
+
+class Tell(Protocol):
+    """Told where the judging stands."""
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None: ...
+
+
+def checks(*, docs: Path | None = None) -> list[Check]:
+    """All checks in their order. docs: folder for the Data Docs of the schema check."""
+    from validators.copies import CopiesCheck
+    from validators.coverage import CoverageCheck
+    from validators.duplicates import DuplicatesCheck
+    from validators.fidelity import FidelityCheck
+    from validators.modes import ModesCheck
+    from validators.schema import SchemaCheck
+
+    made: dict[str, Check] = {
+        "schema": SchemaCheck(docs=docs),
+        "modes": ModesCheck(),
+        "copies": CopiesCheck(),
+        "duplicates": DuplicatesCheck(),
+        "coverage": CoverageCheck(),
+        "fidelity": FidelityCheck(),
+    }
+    return [made[name] for name in CHECKS]
+
+
+def judge(
+    train: Any,
+    holdout: Any = None,
+    synthetic: Any = None,
+    *,
+    reference: Any = None,
+    target: str | None = None,
+    mix: Mapping[Any, float] | None = None,
+    detect: float = 0.05,
+    alpha: float = 0.01,
+    attempt: int = 1,
+    seed: int = 0,
+    docs: Path | None = None,
+    limits: Mapping[str, Mapping[str, float]] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    progress: Tell | None = None,
+) -> Decision:
+    """May this synthetic set stand in for the real one? Rows are Datasets, pandas or Arrow tables, or csv/parquet paths.
+
+    holdout: real rows the generator never saw; None keeps a quarter of train aside, which the generator may have seen.
+    reference: rows that fix the geometry; None takes train. mix, detect, alpha, attempt, limits: see `Intent`.
+    docs: folder for Great Expectations' Data Docs. Raises DataError when rows cannot be read or compared."""
+    evidence = prepare(
+        train, holdout, synthetic, reference=reference, target=target, mix=mix,
+        detect=detect, alpha=alpha, attempt=attempt, seed=seed, limits=limits,
+    )  # fmt: skip
+    return pronounce(evidence, lineage=lineage, docs=docs, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Evidence):
+    """Evidence with what the reader of the decision should know about how it came about, a sentence each."""
+
+    notices: tuple[str, ...] = ()
+
+
+def prepare(
+    train: Any,
+    holdout: Any = None,
+    synthetic: Any = None,
+    *,
+    reference: Any = None,
+    target: str | None = None,
+    mix: Mapping[Any, float] | None = None,
+    detect: float = 0.05,
+    alpha: float = 0.01,
+    attempt: int = 1,
+    seed: int = 0,
+    limits: Mapping[str, Mapping[str, float]] | None = None,
+) -> Prepared:
+    """The rows of `judge`, read, brought to one schema and found fit to be judged.
+
+    Raises DataError when they cannot be read or compared."""
+    if synthetic is None:
+        raise DataError("there are no synthetic rows to judge; give synthetic=")
+    intent = Intent(mix=mix, detect=detect, alpha=alpha, attempt=attempt, seed=seed, limits=limits or {})
+    evidence = _evidence(train, holdout, synthetic, reference, target, intent)
+    _refuse(evidence)
+    return evidence
+
+
+def pronounce(
+    evidence: Evidence,
+    *,
+    lineage: Mapping[str, Any] | None = None,
+    docs: Path | None = None,
+    progress: Tell | None = None,
+    only: Sequence[Check] | None = None,
+) -> Decision:
+    """The gate on evidence of one schema. only: the checks to run in place of all."""
+    running = checks(docs=docs) if only is None else list(only)
+    findings = []
+    for done, check in enumerate(running):
+        if progress is not None:
+            progress.advance(done, len(running), f"check {check.name}")
+        findings.append(run(check, evidence))
+    if progress is not None:
+        progress.advance(len(running), len(running), "checks")
+    notices = list(getattr(evidence, "notices", ()))
+    return decide(findings, intent=evidence.intent, lineage={**(lineage or {}), **({"notices": notices} if notices else {})})
+
+
+def run(check: Check, evidence: Evidence) -> Finding:
+    """One check's finding; an error of its own becomes the finding ERROR, so that it does not silence the others."""
+    evaluate: Callable[[Evidence], Finding] = check.evaluate
+    try:
+        return evaluate(evidence)
+    except Exception as error:  # one check that raises must not silence the others; it is not hidden either
+        said = str(error).strip().splitlines() or [""]
+        what = f"{type(error).__name__}: {said[0]}"[:300].rstrip(": ")
+        return Finding(check.name, "ERROR", summary=f"the check {check.name!r} could not judge ({what})", details={"error": what})
+
+
+def _evidence(
+    train: Any, holdout: Any, synthetic: Any, reference: Any, target: str | None, intent: Intent
+) -> Prepared:
+    first = load(train, "train")
+    second = None if reference is None else load(reference, "reference")
+    base = _base(first, second, target)
+    if target is None and isinstance(first, Dataset):
+        target = first.schema.target
+    notices: list[str] = []
+    train_rows = conform(base.schema, first, "train")
+    if holdout is None:
+        train_rows, held = _halve(train_rows, intent.seed)
+        notices.append(
+            f"no holdout was given, so {held.num_rows} rows of train were kept aside; if the generator saw them, "
+            "copies of them pass for chance and a copied set looks better than it is"
+        )
+    else:
+        held = conform(base.schema, load(holdout, "holdout"), "holdout")
+    reference_rows = train_rows if second is None else conform(base.schema, second, "reference")
+    made = conform(base.schema, load(synthetic, "synthetic"), "synthetic")
+    return Prepared(
+        train=train_rows, reference=reference_rows, holdout=held, synthetic=made, intent=intent, notices=tuple(notices)
+    )
+
+
+def _base(first: Any, second: Any, target: str | None) -> Dataset:
+    """Train (and reference) with the schema by which everything is read; inferred from both unless train brings one."""
+    if isinstance(first, Dataset):
+        return first if target is None else replace(first, schema=replace(first.schema, target=target))
+    if not first.num_rows:
+        raise DataError("the train rows are empty; give the rows the generator learned from")
+    if second is None:
+        return Dataset.from_arrow(first, target=target)
+    plain = Dataset.from_arrow(first, target=target)
+    check_columns(plain.schema, second, "reference")
+    return Dataset.from_arrow(joined(first, table(second)), target=target)
+
+
+def _halve(train: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    from data.split import split
+
+    if train.num_rows < 8:
+        raise DataError(f"{train.num_rows} train rows are too few to keep a holdout aside; give holdout=")
+    parts = split(train, reference=0.0, holdout=HOLDOUT_SHARE, seed=seed)
+    return parts.train, parts.holdout
+
+
+def _refuse(evidence: Evidence) -> None:
+    """Raise DataError for what no check could judge."""
+    for role in ("train", "reference", "holdout", "synthetic"):
+        if getattr(evidence, role).num_rows == 0:
+            raise DataError(f"the {role} rows are empty; give at least a few rows")
+    schema, intent = evidence.reference.schema, evidence.intent
+    if not [c for c in schema.learned if c.name != schema.target]:
+        raise DataError("no column can be judged: besides the target there are only ids, texts or other unlearned kinds")
+    if not 0 < intent.detect <= 1 or not 0 < intent.alpha < 1 or intent.attempt < 1:
+        raise DataError("detect must lie in (0, 1], alpha in (0, 1), and attempt must be 1 or more")
+    mix = intended(intent, schema)
+    if mix is not None:
+        _refuse_unseen(evidence, list(mix))
+
+
+def _refuse_unseen(evidence: Evidence, levels: list[Any]) -> None:
+    classes = evidence.reference.schema.classes()
+    for role in ("reference", "holdout"):
+        counts = np.bincount(getattr(evidence, role).labels() + 1, minlength=len(classes) + 1)[1:]
+        for level in levels:
+            if not counts[classes.index(level)]:
+                raise DataError(f"class {str(level).strip()!r} has a share in the intended mix but no {role} rows; add some, or give it no share")
