@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from configs.errors import KeyFault, did_you_mean
 
+
 def modules(package: str) -> dict[str, str]:
     """Public component files of a package and of its subpackages, found without importing them: name -> module."""
     spec = importlib.util.find_spec(package)
@@ -54,7 +55,9 @@ def find(use: str, protocol: type, *, package: str) -> type:
     elif wanted and _exists(path):
         module_name = path
     else:
-        raise KeyFault(("use",), f"unknown family {use!r}{did_you_mean(path, [*known, *_picks(known, protocol, path)])}")
+        picks = _picks(known, protocol, path)
+        hint = f"; did you mean {picks[0]!r}?" if picks else did_you_mean(path, known)
+        raise KeyFault(("use",), f"unknown family {use!r}{hint}")
     module = importlib.import_module(module_name)
     classes = {cls.__name__: cls for cls in _classes(module, protocol)}
     if wanted:
@@ -109,7 +112,8 @@ def settings_model(cls: type) -> type[BaseModel]:
 
 
 def _missing_parts(cls: type, protocol: type) -> list[str]:
-    wanted: set[str] = getattr(protocol, "__protocol_attrs__", set())
+    own = {name for name in vars(protocol) if not name.startswith("_")}
+    wanted = own | set(getattr(protocol, "__annotations__", {}))
     return sorted(name for name in wanted if not hasattr(cls, name))
 
 

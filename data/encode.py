@@ -176,7 +176,13 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 
 def _part_state(part: _Part) -> dict[str, Any]:
-    state: dict[str, Any] = {"name": part.name, "start": part.start, "stop": part.stop, "nulls": part.nulls, "alone": part.alone}
+    state: dict[str, Any] = {
+        "name": part.name,
+        "start": part.start,
+        "stop": part.stop,
+        "nulls": part.nulls,
+        "alone": part.alone,
+    }
     if part.ranks is not None:
         state["ranks"] = {"at": part.ranks.at.tolist(), "rank": part.ranks.rank.tolist()}
     if part.levels is not None:

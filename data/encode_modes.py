@@ -66,7 +66,7 @@ class Discrete:
         states = np.where(codes >= self.alone, self.alone, codes)
         return np.where(codes == -2, self.states - 1 if self.nulls else -1, states)
 
-    def state(self, level: Any) -> int:
+    def state(self, level: object) -> int:
         """The state that holds this level (None: null). Raises KeyError when it was never seen."""
         if level is None:
             if not self.nulls:
@@ -159,7 +159,13 @@ class Numeric:
 
     def to_state(self) -> dict[str, Any]:
         scale = {**self.scale.__dict__}
-        return {"name": self.name, "scale": scale, "spikes": self.spikes.tolist(), "mixture": self.mixture.to_state(), "nulls": self.nulls}
+        return {
+            "name": self.name,
+            "scale": scale,
+            "spikes": self.spikes.tolist(),
+            "mixture": self.mixture.to_state(),
+            "nulls": self.nulls,
+        }
 
 
 Part = Discrete | Numeric
@@ -307,4 +313,6 @@ def _part_from(state: dict[str, Any]) -> Part:
     if "levels" in state:
         return Discrete(state["name"], Levels.from_state(state["levels"]), state["alone"], state["nulls"])
     mixture = Mixture.from_state(state["mixture"])
-    return Numeric(state["name"], Scale(**state["scale"]), np.asarray(state["spikes"], dtype=np.float64), mixture, state["nulls"])
+    return Numeric(
+        state["name"], Scale(**state["scale"]), np.asarray(state["spikes"], dtype=np.float64), mixture, state["nulls"]
+    )

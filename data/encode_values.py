@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from data.errors import DataError
 from data.schema import Column, arrow_type
 
 Array = np.ndarray
-Values = pa.Array | pa.ChunkedArray
+Values: TypeAlias = pa.Array | pa.ChunkedArray
 
 #: A common step of whole numbers (salaries in hundreds) is believed from this many distinct values on.
 STEP_VALUES = 12
@@ -47,7 +47,9 @@ def floats(values: Values, name: str) -> Array:
             array = array.cast(pa.int8())
         array = array.cast(pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(f"column {name!r} is of type {kind} and cannot be read as numbers; declare its kind in the plan") from None
+        raise DataError(
+            f"column {name!r} is of type {kind} and cannot be read as numbers; declare its kind in the plan"
+        ) from None
     return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
@@ -83,7 +85,9 @@ class Scale:
         seen = blank.read(array, column.name)
         seen = seen[~np.isnan(seen)]
         if np.isinf(seen).any():
-            raise DataError(f"column {column.name!r} holds {int(np.isinf(seen).sum())} infinite values; make them null or drop those rows")
+            raise DataError(
+                f"column {column.name!r} holds {int(np.isinf(seen).sum())} infinite values; make them null or drop those rows"
+            )
         low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 0.0)
         return cls(column.dtype, whole, base, step, low, high, column.decimals)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from io import StringIO
@@ -52,7 +53,7 @@ def write_plan(data: str, *, target: str | None, query: str | None, out: Path | 
         raise DataError(f"{path} is there already; add --force to write over it, or name another with --out")
     if not path.parent.is_dir():
         raise DataError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another with --out")
-    path.write_text(_plan(name, source, Dataset(table, schema), guessed, stated=target is not None), encoding="utf-8")
+    path.write_text(_plan(path, name, source, Dataset(table, schema), guessed, stated=target is not None), encoding="utf-8")
     return path
 
 
@@ -101,7 +102,7 @@ def _guess_target(schema: Schema) -> str | None:
     return last.name if last in fit else None
 
 
-def _plan(name: str, source: dict[str, Any], data: Dataset, target: str | None, *, stated: bool) -> str:
+def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: str | None, *, stated: bool) -> str:
     counts = class_counts(data)
     balanced = len(set(counts.values())) > 1
     sizes = _sizes(counts, data.num_rows, balanced)
@@ -109,8 +110,8 @@ def _plan(name: str, source: dict[str, Any], data: Dataset, target: str | None, 
         "" if stated or target is None else "  # guessed from its name or place; change it if another column holds the classes"
     )
     lines = [
-        "# yaml-language-server: $schema=" + _schema_reference(),
-        f"# counterpoise run {name}.yaml",
+        f"# yaml-language-server: $schema={_schema_reference(path)}",
+        f"# counterpoise run {path}",
         f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
@@ -141,8 +142,9 @@ def _plan(name: str, source: dict[str, Any], data: Dataset, target: str | None, 
     return "\n".join(lines)
 
 
-def _schema_reference() -> str:
-    return str(Path(__file__).resolve().parent.parent / "configs/plan.schema.json")
+def _schema_reference(path: Path) -> str:
+    """Where the schema is, seen from the plan."""
+    return os.path.relpath(Path(__file__).resolve().parent.parent / "configs/plan.schema.json", path.resolve().parent)
 
 
 def _columns(schema: Schema) -> list[str]:

@@ -35,7 +35,6 @@ def judge_files(
     Raises DataError for what cannot be read or compared.
     """
     from validators.judge import prepare, pronounce
-
     from validators.report import write_html, write_json
 
     mix = read_mix(intended) if intended else None

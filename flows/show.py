@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ def show_outcome(folder: Path, stages: Mapping[str, Any]) -> None:
 
 def show_decision(report: Mapping[str, Any]) -> None:
     """The verdict of a report.json, its findings, and the worst cells."""
-    console = Console(highlight=False)
+    console = _console()
     console.print()
     console.print(
         Text(report["verdict"], style=f"bold {COLOURS[report['verdict']]}"),
@@ -52,6 +53,11 @@ def show_decision(report: Mapping[str, Any]) -> None:
             f"smallest mode whose loss would be seen: {100 * least:.2g} % of the judged rows (attempt {report['attempt']})"
         )
     console.print()
+
+
+def _console() -> Console:
+    # A pipe has no width of its own, and 80 columns would fold every sentence.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _findings(findings: Sequence[Mapping[str, Any]]) -> Table:
@@ -101,9 +107,7 @@ def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(
             row["run"], row["when"], Text(verdict, style=COLOURS.get(verdict, "")), row["version"] or "-", row["stage"]
         )
-    Console(highlight=False).print(
-        table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one"
-    )
+    _console().print(table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one")
 
 
 def show_health(findings: Sequence[Health]) -> None:
@@ -113,12 +117,12 @@ def show_health(findings: Sequence[Health]) -> None:
         mark = Text("✓ ", style="green") if finding.well else Text("✗ ", style="red")
         said = finding.found if finding.well else f"{finding.found}\n→ {finding.remedy}"
         table.add_row(mark + finding.name, escape(said))
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 def show_preview(facts: Mapping[str, Any]) -> None:
     """What `counterpoise plan` found out."""
-    console = Console(highlight=False)
+    console = _console()
     table = Table("", "", box=None, pad_edge=False, show_header=False)
     for name, said in facts["said"].items():
         table.add_row(Text(name, style="bold"), escape(said))

@@ -176,7 +176,9 @@ class Grid:
         return {key: np.concatenate(codes) for key, codes in parts.items()}
 
 
-def fit_grid(rows: Dataset, labels: Array | None, names: tuple[str, ...], *, floors: Mapping[int | None, float], seed: int) -> Grid:
+def fit_grid(
+    rows: Dataset, labels: Array | None, names: tuple[str, ...], *, floors: Mapping[int | None, float], seed: int
+) -> Grid:
     """The cells of reference rows.
 
     labels: (n,) class of each row or None; names: the classes; floors: least share of a cell that could be tested,

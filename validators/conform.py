@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema, arrow_type
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Rows = "Dataset | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
 
 def load(rows: Any, role: str) -> Dataset | pa.Table:
@@ -45,7 +40,8 @@ def _frame(frame: Any, role: str) -> pa.Table:
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"the {role} rows mix types within a column ({str(error).splitlines()[0]}); give each column one type") from None
+        said = str(error).splitlines()[0]
+        raise DataError(f"the {role} rows mix types within a column ({said}); give each column one type") from None
     return clean(table, f"the {role} rows")
 
 
@@ -136,8 +132,6 @@ def _some(names: list[str], limit: int = 5) -> str:
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-
-
 def joined(first: pa.Table, second: pa.Table) -> pa.Table:
     """Two tables of the same columns, types widened where they differ (whole numbers to floats)."""
     order = second.select(first.column_names)
@@ -145,5 +139,3 @@ def joined(first: pa.Table, second: pa.Table) -> pa.Table:
         return pa.concat_tables([first, order], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return first
-
-

@@ -136,7 +136,8 @@ def _summary(kind: str, lead: Excess, verdict: str, exact: Excess, near: Excess 
     if verdict != "PASS":
         what = "are exact copies of" if kind == "exact" else "lie in the nearest 1 % to"
         return (
-            f"{lead.hits} of {lead.rows} synthetic rows {what} training rows, against {lead.base_hits} of {lead.base_rows} unseen real rows"
+            f"{lead.hits} of {lead.rows} synthetic rows {what} training rows, "
+            f"against {lead.base_hits} of {lead.base_rows} unseen real rows"
         )
     said = f"{percent(exact.share)} exact copies of training rows, {percent(exact.base)} among unseen real rows"
     return said if near else f"{said}; too few rows to look for near copies ({LEAST_ROWS} a side are needed)"
@@ -146,7 +147,8 @@ def _culprits(kind: str, evidence: Evidence, copied: Array, pairs: list[tuple[in
     """The worst pairs by position; values of real rows stay out of reports."""
     if kind == "near":
         return tuple(
-            Culprit(cell=f"synthetic row {i} & training row {j} at distance {far:.2g}", expected=0, observed=1) for i, j, far in pairs
+            Culprit(cell=f"synthetic row {i} & training row {j} at distance {far:.2g}", expected=0, observed=1)
+            for i, j, far in pairs
         )
     first = copied[:SHOWN]
     train, made = keys(evidence.train), keys(evidence.synthetic)[first]

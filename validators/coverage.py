@@ -89,11 +89,11 @@ class CoverageCheck:
         numeric = [c.name for c in evidence.reference.schema.of_kind("numeric", "integer", "datetime")]
         numeric = [name for name in numeric if name != evidence.reference.schema.target]
         if not numeric:
-            return Finding(CHECK, "SKIPPED", summary="there is no numeric column; the counts of the check 'modes' speak for categories")
+            return Finding(CHECK, "SKIPPED", summary="there is no numeric column; the counts of 'modes' speak for categories")
         reaches = _reaches(evidence, numeric)
         if not reaches:
             least = 3 * NEIGHBOURS
-            return Finding(CHECK, "SKIPPED", summary=f"fewer than {least} holdout or synthetic rows are too few for {NEIGHBOURS} neighbours")
+            return Finding(CHECK, "SKIPPED", summary=f"fewer than {least} holdout or synthetic rows are too few to judge")
         return _finding(evidence, reaches)
 
 
@@ -182,7 +182,7 @@ def _finding(evidence: Evidence, reaches: list[Reach]) -> Finding:
         reference=1.0,
         p_value=min(1.0, min(p_block) * len(reaches)),
         summary=(
-            f"{percent(float(worst.each.mean()))} of unseen real rows in {worst.name} have a synthetic row among their neighbours, "
+            f"{percent(float(worst.each.mean()))} of unseen real rows in {worst.name} have a synthetic row nearby, "
             f"{percent(float(worst.base.mean()))} a real one: a ratio of {worst.ratio:.2f}"
         ),
         culprits=tuple(_culprit(reaches[i], p_block[i] * len(reaches)) for i in (blocked or warned)),

@@ -41,7 +41,9 @@ class DuplicatesCheck:
         evidence = thinned(evidence)
         size = min(evidence.reference.num_rows, evidence.synthetic.num_rows, MOST)
         if size < LEAST_ROWS:
-            return Finding(CHECK, "SKIPPED", summary=f"{size} rows a side are too few; {LEAST_ROWS} are needed to judge repeats")
+            return Finding(
+                CHECK, "SKIPPED", summary=f"{size} rows a side are too few; {LEAST_ROWS} are needed to judge repeats"
+            )
         inside = _inside(evidence, size)
         repeats = _repeats(evidence)
         return _finding(evidence, size, inside, repeats)
@@ -120,7 +122,9 @@ def _repeats(evidence: Evidence) -> Repeats:
     twins = int((counts[back] > 1).sum())
     excess = rate - TOLERANCE * max(upper, real_rate) > width and twins > HARMLESS * len(made)
     heavy = np.argsort(-counts, kind="stable")[:10]
-    return Repeats(rate, real_rate, twins, len(made), excess, tuple((int(first[i]), int(counts[i])) for i in heavy if counts[i] > 1))
+    return Repeats(
+        rate, real_rate, twins, len(made), excess, tuple((int(first[i]), int(counts[i])) for i in heavy if counts[i] > 1)
+    )
 
 
 def _pair_rate(rows: Array) -> tuple[float, float]:
@@ -165,7 +169,9 @@ def _finding(evidence: Evidence, size: int, inside: Inside, repeats: Repeats) ->
 def _summary(verdict: str, inside: Inside, repeats: Repeats, collapsed: bool) -> str:
     if verdict == "BLOCK" and not collapsed:
         times = f"{repeats.rate / repeats.real_rate:.0f} times" if repeats.real_rate else "far above"
-        return f"{repeats.twins} of {repeats.rows} synthetic rows have an exact twin, {times} the rate at which real rows repeat"
+        return (
+            f"{repeats.twins} of {repeats.rows} synthetic rows have an exact twin, {times} the rate at which real rows repeat"
+        )
     return (
         f"{percent(inside.synthetic)} of synthetic rows lie as close to another one as {percent(inside.real)} of real rows do, "
         f"a ratio of {inside.ratio:.2g}"

@@ -81,9 +81,15 @@ def run_suite(frame: pd.DataFrame, rules: Sequence[Rule], *, docs: Path | None =
 
         context = _context(Path(scratch), docs)
         suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=[_expectation(rule) for rule in rules]))
-        batch = context.data_sources.add_pandas("memory").add_dataframe_asset("synthetic").add_batch_definition_whole_dataframe("all")
+        batch = (
+            context.data_sources.add_pandas("memory")
+            .add_dataframe_asset("synthetic")
+            .add_batch_definition_whole_dataframe("all")
+        )
         definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-        checkpoint = context.checkpoints.add(gx.Checkpoint(name=name, validation_definitions=[definition], result_format="BASIC"))
+        checkpoint = context.checkpoints.add(
+            gx.Checkpoint(name=name, validation_definitions=[definition], result_format="BASIC")
+        )
         outcome = checkpoint.run(batch_parameters={"dataframe": frame})
         result = next(iter(outcome.run_results.values()))
         if docs is not None:

@@ -13,6 +13,7 @@ from data.dataset import Dataset
 from data.errors import DataError
 from validators.base import Check, Evidence, Finding, Intent
 from validators.conform import check_columns, conform, joined, load, table
+from validators.fidelity import check_limits
 from validators.gate import Decision, decide
 from validators.mix import intended
 
@@ -137,12 +138,12 @@ def run(check: Check, evidence: Evidence) -> Finding:
     except Exception as error:  # one check that raises must not silence the others; it is not hidden either
         said = str(error).strip().splitlines() or [""]
         what = f"{type(error).__name__}: {said[0]}"[:300].rstrip(": ")
-        return Finding(check.name, "ERROR", summary=f"the check {check.name!r} could not judge ({what})", details={"error": what})
+        return Finding(
+            check.name, "ERROR", summary=f"the check {check.name!r} could not judge ({what})", details={"error": what}
+        )
 
 
-def _evidence(
-    train: Any, holdout: Any, synthetic: Any, reference: Any, target: str | None, intent: Intent
-) -> Prepared:
+def _evidence(train: Any, holdout: Any, synthetic: Any, reference: Any, target: str | None, intent: Intent) -> Prepared:
     first = load(train, "train")
     second = None if reference is None else load(reference, "reference")
     base = _base(first, second, target)
@@ -197,6 +198,7 @@ def _refuse(evidence: Evidence) -> None:
         raise DataError("no column can be judged: besides the target there are only ids, texts or other unlearned kinds")
     if not 0 < intent.detect <= 1 or not 0 < intent.alpha < 1 or intent.attempt < 1:
         raise DataError("detect must lie in (0, 1], alpha in (0, 1), and attempt must be 1 or more")
+    check_limits(intent.limits.get("fidelity", {}))
     mix = intended(intent, schema)
     if mix is not None:
         _refuse_unseen(evidence, list(mix))
@@ -208,4 +210,7 @@ def _refuse_unseen(evidence: Evidence, levels: list[Any]) -> None:
         counts = np.bincount(getattr(evidence, role).labels() + 1, minlength=len(classes) + 1)[1:]
         for level in levels:
             if not counts[classes.index(level)]:
-                raise DataError(f"class {str(level).strip()!r} has a share in the intended mix but no {role} rows; add some, or give it no share")
+                name = str(level).strip()
+                raise DataError(
+                    f"class {name!r} has a share in the intended mix but no {role} rows; add some, or give it no share"
+                )

@@ -121,4 +121,3 @@ def thinned(evidence: Evidence) -> Evidence:
 
 def _draw(rng: np.random.Generator, rows: Array, count: int) -> Array:
     return rows if count >= len(rows) else rng.choice(rows, size=count, replace=False)
-

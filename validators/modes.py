@@ -154,7 +154,9 @@ def _pick(codes: Codes, rows: Array) -> dict[str, Array]:
     return {key: values if len(rows) == len(values) else values[rows] for key, values in codes.items()}
 
 
-def _count(grid: Grid, placed: Mapping[int | None, Placed], found: Classes | None, rows: Mapping[int | None, tuple[int, int]]) -> Table:
+def _count(
+    grid: Grid, placed: Mapping[int | None, Placed], found: Classes | None, rows: Mapping[int | None, tuple[int, int]]
+) -> Table:
     parts: list[list[Array]] = []
     for i, family in enumerate(grid.families):
         side = placed[family.scope]
@@ -342,7 +344,9 @@ def _reference(table: Table, tested: Array, grid: Grid, evidence: Evidence, foun
         if table.plain[i] == CLASS or not table.h[i]:
             continue
         family, scope = _family(i, table, grid), _scope(i, table)
-        inside = np.ones(evidence.reference.num_rows, dtype=bool) if scope is None or found is None else found.reference == scope
+        inside = (
+            np.ones(evidence.reference.num_rows, dtype=bool) if scope is None or found is None else found.reference == scope
+        )
         r = _cell_count(family, int(table.cell[i]), placed, inside)
         ratios.append(r / max(int(inside.sum()), 1) / (table.h[i] / table.n[i]))
     return float(min(ratios)) if ratios else None
@@ -374,5 +378,3 @@ def _advice(named: list[Culprit], found: Classes | None) -> str:
 def _nothing(why: str, found: Classes | None, seen: Detectable | None = None) -> Finding:
     seen = seen or Detectable(classes={} if found is None else dict.fromkeys(found.names))
     return Finding(CHECK, "SKIPPED", summary=why, details={"detectable": asdict(seen)})
-
-

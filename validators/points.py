@@ -20,7 +20,9 @@ def drawn(count: int, most: int, rng: np.random.Generator) -> Array:
 
 def points(geometry: Geometry, rows: Dataset, places: Array) -> Array:
     """The encoded rows at these places: (k, d) float32, without loading the others where they lie in memory."""
-    return geometry.transform(rows if len(places) == rows.num_rows and (places == np.arange(len(places))).all() else rows.take(places))
+    return geometry.transform(
+        rows if len(places) == rows.num_rows and (places == np.arange(len(places))).all() else rows.take(places)
+    )
 
 
 def nearest(query: Array, base: Array, k: int = 1) -> tuple[Array, Array]:

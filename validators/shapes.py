@@ -29,7 +29,11 @@ def read(real: Dataset, made: Dataset) -> Columns:
     out: tuple[dict[str, Array], dict[str, Array]] = {}, {}
     discrete = set()
     for column in real.schema.learned:
-        pair = _codes(column, real, made) if column.discrete else [floats(d.column(column.name), column.name) for d in (real, made)]
+        pair = (
+            _codes(column, real, made)
+            if column.discrete
+            else [floats(d.column(column.name), column.name) for d in (real, made)]
+        )
         out[0][column.name], out[1][column.name] = pair
         if column.discrete:
             discrete.add(column.name)

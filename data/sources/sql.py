@@ -58,6 +58,25 @@ def read(url: str, query: str) -> pa.Table:
     return clean(table, shown)
 
 
+def tables(url: str) -> list[str]:
+    """The tables and views of a database, by name. Raises DataError as `read` does."""
+    from sqlalchemy import exc, inspect
+
+    address = _address(url)
+    shown = address.render_as_string(hide_password=True)
+    _check_file(address, shown)
+    engine = _engine(address, shown)
+    try:
+        with _connect(engine, address, shown) as connection:
+            try:
+                found = inspect(connection)
+                return sorted([*found.get_table_names(), *found.get_view_names()])
+            except exc.SQLAlchemyError as error:
+                raise DataError(f"{shown}: its tables cannot be listed: {_reason(error, address)}") from None
+    finally:
+        engine.dispose()
+
+
 def _address(url: str) -> URL:
     from sqlalchemy import exc, make_url
 

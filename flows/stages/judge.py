@@ -16,13 +16,14 @@ from generators.base import Progress
 
 def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
     from validators.judge import prepare, pronounce
-
     from validators.report import write_html, write_json
 
     plan, schema = run.plan, load_schema(run)
     rows = run.stages["sample"]["facts"]["judged"]
     total = sum(rows.values())
     mix = {level: rows[str(level)] / total for level in schema.classes() if str(level) in rows} or None
+    if plan.sample.mix == "natural":
+        mix = None  # the real mix is meant, so every judged row counts
     reference = None if plan.split.reference == 0 else dataset(run, "reference")
     train, holdout = dataset(run, "train"), dataset(run, "holdout")
     drawn = Dataset.from_parquet(sorted((run.folder / "work/judged").glob("*.parquet")), schema)
@@ -41,7 +42,14 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
     decision = pronounce(evidence, docs=run.folder / "data_docs", lineage=lineage(run), progress=progress)
     write_json(decision, run.folder / "report.json")
     training = json.loads((run.folder / "training.json").read_text())
-    write_html(decision, run.folder / "report.html", evidence=evidence, training=training, title=plan.name)
+    write_html(
+        decision,
+        run.folder / "report.html",
+        evidence=evidence,
+        training=training,
+        title=plan.name,
+        bins_only=plan.purpose == "release",
+    )
     facts = {"verdict": decision.verdict, "reason": decision.reason, "next_action": decision.next_action}
     write_text(run.folder / "decision.json", json.dumps(facts, indent=1))
     return facts

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from data.dataset import Dataset
 from data.errors import DataError
-from data.schema import Column
+from data.schema import Column, Schema
 from flows.run import Run, Stage, write_text
 from flows.stages.shared import Step, key_of
 from generators.base import Progress
@@ -33,11 +33,22 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     kept = schema.select([c.name for c in schema if c not in left_out])
     if not kept.learned:
         raise DataError("no column is left to learn: all are ids or free text; state a kind under `columns:` for one of them")
+    _check_classes(kept)
     facts = profile(Dataset(table, kept))
     facts["notices"] = [*facts["notices"], *(_left_out(c) for c in left_out)]
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
     return {"notices": facts["notices"], "columns": len(kept)}
+
+
+def _check_classes(schema: Schema) -> None:
+    """A target that cannot tell rows apart is a mistake in the plan or in the data."""
+    if schema.target is None or not schema[schema.target].discrete:
+        return
+    levels = schema[schema.target].categories
+    if len(levels) < 2:
+        held = f"only {levels[0]!r}" if levels else "no value at all"
+        raise DataError(f"the target {schema.target!r} holds {held}; name a target with at least two classes, or none")
 
 
 def _left_out(column: Column) -> str:

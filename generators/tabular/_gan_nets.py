@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from data.encode_modes import Discrete, Modes, Numeric
 
+Array = np.ndarray
+
 #: How many states of a row are given up to the marginals at first, so that the network has something to weigh; shared
 #: among the blocks, for thirty columns that each change two times in a hundred leave no row whole.
 GIVE = 0.05
 #: Temperature of the Gumbel softmax.
 TEMPERATURE = 0.5
+#: What the network says of a scalar counts this much: a tenth of a component's reach is already a third of its spread.
+TOUCH = 0.2
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,10 @@ def _value_maps(modes: Modes, matrix: np.ndarray) -> tuple[Tensor, Tensor, Tenso
     return _standardised(matrix, numbers, modes, centre, reach, pick, constant)
 
 
-def _standardised(matrix, numbers, modes, centre, reach, pick, constant):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _standardised(
+    matrix: Array, numbers: list[Numeric], modes: Modes, centre: Array, reach: Array, pick: Array, constant: Array
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The maps, such that what they give has mean 0 and variance 1 over train; null stands for the mean."""
     raw = matrix @ centre + constant[:, 0] + (matrix @ reach + constant[:, 1]) * (matrix @ pick)
     for j, part in enumerate(numbers):
         spans = {s.kind: s for s in modes.spans if s.column == part.name}
@@ -100,7 +107,8 @@ def _standardised(matrix, numbers, modes, centre, reach, pick, constant):  # typ
         centre[:, j] /= spread
         reach[:, j] /= spread
         constant[j] /= spread
-    return tuple(torch.from_numpy(a).float() for a in (centre, reach, pick, constant))
+    first, second, third, fourth = (torch.from_numpy(a).float() for a in (centre, reach, pick, constant))
+    return first, second, third, fourth
 
 
 def whitening(values: Tensor) -> Tensor:
@@ -111,7 +119,7 @@ def whitening(values: Tensor) -> Tensor:
         return torch.zeros(0, 0)
     centred = (values - values.mean(0)).double()
     variance, axes = torch.linalg.eigh(centred.T @ centred / max(len(values), 1))
-    return (axes / variance.clamp(min=0.01).sqrt()).float()
+    return torch.as_tensor((axes / variance.clamp(min=0.01).sqrt()).float())
 
 
 class Generator(nn.Module):
@@ -147,7 +155,9 @@ class Critic(nn.Module):
         self.pac = pac
         numbers = layout.centre.shape[1]
         size = (layout.width + 2 * numbers + layout.asked) * pac
-        self.body = nn.Sequential(nn.Linear(size, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
+        self.body = nn.Sequential(
+            nn.Linear(size, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1)
+        )
 
     def forward(self, seen: Tensor) -> Tensor:
         """(n, size / pac) -> (n / pac, 1)."""
@@ -172,7 +182,7 @@ def heads(layout: Layout, start: Tensor, correction: Tensor, gumbel: Tensor) -> 
         out[:, a:b] = hard + soft - soft.detach()
     at = list(layout.scalar)
     if at:
-        out[:, at] = torch.tanh(torch.atanh(start[:, at].clamp(-0.999, 0.999)) + correction[:, at])
+        out[:, at] = torch.tanh(torch.atanh(start[:, at].clamp(-0.999, 0.999)) + TOUCH * correction[:, at])
     return out
 
 

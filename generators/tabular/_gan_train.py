@@ -92,7 +92,7 @@ class Game:
         self.real = Rows(torch.from_numpy(matrix).to(self.device), self.layout)
         self.white = whitening(self.layout.values(self.real.matrix).cpu()).to(self.device)
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(rules.seed % 2**63)
+            torch.default_generator.manual_seed(rules.seed % 2**63)
             self.generator = Generator(self.layout, rules.latent, rules.width).to(self.device)
             self.critic = Critic(self.layout, rules.width, rules.pac).to(self.device)
             self.average = Generator(self.layout, rules.latent, rules.width).to(self.device)
@@ -121,7 +121,9 @@ class Game:
         parts = [self.start.draw(size, {}, rng)]
         for c, (place, a, b) in enumerate(self.layout.conditions):
             have = np.bincount(parts[0][0][:, place], minlength=b - a)
-            parts += [self.start.draw(LEAST, {place: s}, rng) for s in range(b - a) if have[s] < LEAST and self.real.count(c)[s]]
+            parts += [
+                self.start.draw(LEAST, {place: s}, rng) for s in range(b - a) if have[s] < LEAST and self.real.count(c)[s]
+            ]
         states, values = (np.concatenate(x) for x in zip(*parts, strict=True))
         return torch.from_numpy(self.modes.encode(states, values)).to(self.device)
 
@@ -176,7 +178,7 @@ class Game:
                 fake, _ = self._make(start, vector)
             critic_loss = self._critic_loss(self._seen(real, vector), self._seen(fake, vector), steep=self.done % LAZY == 0)
             self.for_critic.zero_grad(set_to_none=True)
-            critic_loss.backward()
+            critic_loss.backward()  # type: ignore[no-untyped-call]
             self.for_critic.step()
         _, start, vector, asked = self._batch()
         fake, correction = self._make(start, vector)
@@ -196,12 +198,12 @@ class Game:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
             gap = self.critic(fake).float().mean() - self.critic(real).float().mean()
         if not steep:
-            return gap
+            return torch.as_tensor(gap)
         packs = len(real) // self.rules.pac
         mix = torch.rand(packs, 1, generator=self.noise, device=self.device).repeat_interleave(self.rules.pac, 0)
         between = (mix * real + (1 - mix) * fake).requires_grad_(True)
         slope = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)[0]
-        return gap + LAZY * self.rules.penalty * ((slope.reshape(packs, -1).norm(dim=1) - 1) ** 2).mean()
+        return torch.as_tensor(gap + LAZY * self.rules.penalty * ((slope.reshape(packs, -1).norm(dim=1) - 1) ** 2).mean())
 
     def _missed(self, start: Tensor, correction: Tensor, asked: tuple[Tensor, Tensor] | None) -> Tensor:
         """Cross-entropy between what was asked for and what was made."""
@@ -234,7 +236,15 @@ class Game:
             getattr(self, name).load_state_dict(state[name])
 
 
-def play(game: Game, tell: Callable[[int, dict[str, float]], None], *, folder: Path | None, mark: str, seconds: float) -> None:
+def play(
+    game: Game,
+    tell: Callable[[int, dict[str, float]], None],
+    *,
+    where: Callable[[int], str],
+    folder: Path | None,
+    mark: str,
+    seconds: float,
+) -> None:
     """Train to the last step, keeping a checkpoint in `folder` every `seconds` and at the end.
 
     Raises GeneratorError when a loss is not a number any more."""
@@ -244,9 +254,7 @@ def play(game: Game, tell: Callable[[int, dict[str, float]], None], *, folder: P
     while game.done < game.rules.steps:
         losses = game.run_block()
         if not np.isfinite(list(losses.values())).all():
-            raise GeneratorError(
-                f"training diverged before step {game.done} of {game.rules.steps}: the loss is not a number; lower learning_rate"
-            )
+            raise GeneratorError(f"training diverged before {where(game.done)}: the loss is not a number; lower learning_rate")
         tell(game.done, losses)
         if folder is not None and (game.done >= game.rules.steps or time.monotonic() - kept >= seconds):
             _write(folder, game.state(mark))

@@ -157,7 +157,7 @@ def _spread(values: Array, common: float) -> float:
 def _interpolated(values: Array, u: Array) -> Array:
     """Order statistics at (i - 1/2) / n, linear between."""
     ranked = np.sort(values)
-    return np.interp(u, (np.arange(len(ranked)) + 0.5) / len(ranked), ranked)
+    return np.asarray(np.interp(u, (np.arange(len(ranked)) + 0.5) / len(ranked), ranked))
 
 
 def _ridge(hot: Array, scores: Array) -> Array:

@@ -107,7 +107,7 @@ def open_model(folder: Path, cls: type) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in envelope["settings"].items()}
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Text that reads back without loss; written beside and moved into place."""
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(value))

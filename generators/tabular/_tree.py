@@ -47,7 +47,9 @@ class Tree:
         free = [i for i in range(c) if sizes[i] > 1 and i != classed]
         parent = _span(_gains(states[rows], labels[rows], sizes, classes, free), free, c)
         order = _parents_first(parent, free)
-        tables = tuple(_table(states, labels, i, parent[i], sizes, classes) if i in set(free) else np.ones((1, 1, 1)) for i in range(c))
+        tables = tuple(
+            _table(states, labels, i, parent[i], sizes, classes) if i in set(free) else np.ones((1, 1, 1)) for i in range(c)
+        )
         prior = np.bincount(labels, minlength=classes) / max(n, 1)
         return cls(tuple(order), tuple(parent), tables, prior, classed)
 
@@ -176,7 +178,9 @@ def _table(states: Array, labels: Array, child: int, parent: int, sizes: list[in
     above = states[:, parent] if parent >= 0 else np.zeros(len(states), dtype=np.int64)
     width = sizes[parent] if parent >= 0 else 1
     cell = (labels * width + above) * sizes[child] + states[:, child]
-    counts = np.bincount(cell, minlength=classes * width * sizes[child]).reshape(classes, width, sizes[child]).astype(np.float64)
+    counts = (
+        np.bincount(cell, minlength=classes * width * sizes[child]).reshape(classes, width, sizes[child]).astype(np.float64)
+    )
     overall = counts.sum(axis=(0, 1)) / max(len(states), 1)
     by_class = counts.sum(axis=1, keepdims=True)
     by_class = (by_class + PSEUDO * overall) / (by_class.sum(axis=2, keepdims=True) + PSEUDO)

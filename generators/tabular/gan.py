@@ -63,7 +63,7 @@ class GAN:
     exact_conditions: ClassVar[bool] = True
 
     epochs: int = 100
-    min_steps: int = 1000
+    min_steps: int = 600
     batch_size: int = 500
     pac: int = 10
     learning_rate: float = 2e-4
@@ -177,9 +177,12 @@ class GAN:
         def tell(done: int, losses: dict[str, float]) -> None:
             progress.advance(-(-done // an_epoch), -(-steps // an_epoch), "epoch", **losses)
 
+        def where(done: int) -> str:
+            return f"the end of epoch {-(-done // an_epoch)} of {-(-steps // an_epoch)}"
+
         mark = self._mark(train, seed) if checkpoint else ""
         with _one_thread():
-            play(game, tell, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
+            play(game, tell, where=where, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
         self.generator_ = game.average.cpu().eval()
 
     def _batch(self, rows: int) -> int:
@@ -225,7 +228,11 @@ class GAN:
         missing = n
         for turn in range(ROUNDS):
             states, values = self._raw(missing, evidence, part_seed(seed, turn))
-            good = np.all([states[:, i] == state for i, state in evidence.items()], axis=0) if evidence else np.ones(len(states), bool)
+            good = (
+                np.all([states[:, i] == state for i, state in evidence.items()], axis=0)
+                if evidence
+                else np.ones(len(states), bool)
+            )
             if turn == ROUNDS - 1:
                 good = np.ones(len(states), dtype=bool)
             kept.append((states[good], values[good]))
@@ -288,7 +295,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _state(part: Part, value: Any) -> int | None:
+def _state(part: Part, value: object) -> int | None:
     """The state that a wanted value is, None where only a number in state 0 can be it. Raises GeneratorError."""
     if isinstance(part, Discrete):
         try:
@@ -317,6 +324,8 @@ def _force(table: pa.Table, wanted: Condition) -> pa.RecordBatch:
         values = column.combine_chunks()
         if field.name in wanted:
             plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            values = pa.array([wanted[field.name]], type=plain).take(pa.array(np.zeros(len(table), dtype=np.int64))).cast(field.type)
+            values = (
+                pa.array([wanted[field.name]], type=plain).take(pa.array(np.zeros(len(table), dtype=np.int64))).cast(field.type)
+            )
         columns.append(values)
     return pa.RecordBatch.from_arrays(columns, schema=table.schema)

@@ -129,18 +129,22 @@ class SMOTE:
         counts = np.bincount(labels)
         if (alone := np.flatnonzero(counts == 1)).size:
             what = f"class {self._name(int(alone[0]))} has" if target in self.levels_ else "there is"
-            raise GeneratorError(f"{what} one row only, and SMOTE needs two to draw between; add rows or use generator.use: gan")
+            raise GeneratorError(
+                f"{what} one row only, and SMOTE needs two to draw between; add rows or use generator.use: gan"
+            )
         return np.asarray(labels)
 
     def _name(self, label: int) -> str:
         values = self.levels_[str(self.finish_.schema.target)].values
         return repr(values[label]) if label < len(values) else "null"
 
-    def _label(self, level: Any) -> int:
+    def _label(self, level: object) -> int:
         values = self.levels_[str(self.finish_.schema.target)].values
         label = len(values) if level is None else values.index(level) if level in values else -1
         if label < 0 or not (self.labels_ == label).any():
-            raise GeneratorError(f"where.{self.finish_.schema.target}: no training row holds {level!r}; name a class that was seen")
+            raise GeneratorError(
+                f"where.{self.finish_.schema.target}: no training row holds {level!r}; name a class that was seen"
+            )
         return label
 
     def _most(self, features: list[Any]) -> int:

@@ -46,7 +46,17 @@ def rows_of(frame: pd.DataFrame) -> str:
 
 
 def test_a_run_ends_with_verdict_report_and_dataset(plan_file: Path, tmp_path: Path) -> None:
-    done = run(plan_file, "-o", "generator.use=smote", "-o", "gate.alpha=1e-9", "--json", tmp_path / "r.json", "--html", tmp_path / "r.html")
+    done = run(
+        plan_file,
+        "-o",
+        "generator.use=smote",
+        "-o",
+        "gate.alpha=1e-9",
+        "--json",
+        tmp_path / "r.json",
+        "--html",
+        tmp_path / "r.html",
+    )
     assert done.exit_code == 0, done.output
     assert "report   " in done.stdout and "dataset  " in done.stdout and "v000001" in done.stdout
     assert json.loads((tmp_path / "r.json").read_text())["verdict"] in ("PASS", "WARN")
@@ -207,7 +217,10 @@ def test_odd_columns_are_handled(plan_file: Path, name: str) -> None:
 
 def test_an_unreadable_database(plan_file: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.db").write_bytes(b"this is no database" * 100)
-    text = plan_file.read_text().replace(f"{{use: csv, path: {tmp_path / 'mixed.csv'}}}", f"{{use: sql, url: 'sqlite:///{tmp_path / 'broken.db'}', query: select * from t}}")
+    text = plan_file.read_text().replace(
+        f"{{use: csv, path: {tmp_path / 'mixed.csv'}}}",
+        f"{{use: sql, url: 'sqlite:///{tmp_path / 'broken.db'}', query: select * from t}}",
+    )
     plan_file.write_text(text)
     refused(run(plan_file), "broken.db")
 
@@ -224,13 +237,20 @@ def test_a_target_in_the_way_of_publishing(plan_file: Path, tmp_path: Path) -> N
 
 def test_judge_two_halves_and_a_hole(tmp_path: Path) -> None:
     frame = mixed_table(3000, seed=5).to_pandas().drop(columns="key")
-    parts = {"train": frame[:1200], "holdout": frame[1200:2000], "synthetic": frame[2000:], "hole": frame[2000:][frame[2000:]["city"] != "Bern, west"]}
+    parts = {
+        "train": frame[:1200],
+        "holdout": frame[1200:2000],
+        "synthetic": frame[2000:],
+        "hole": frame[2000:][frame[2000:]["city"] != "Bern, west"],
+    }
     for name, part in parts.items():
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     files = ("--train", tmp_path / "train.csv", "--holdout", tmp_path / "holdout.csv", "--target", "label")
     good = cli("judge", *files, "--synthetic", tmp_path / "synthetic.csv", "--json", tmp_path / "good.json")
     assert good.exit_code == 0, good.output
-    bad = cli("judge", *files, "--synthetic", tmp_path / "hole.csv", "--json", tmp_path / "bad.json", "--html", tmp_path / "bad.html")
+    bad = cli(
+        "judge", *files, "--synthetic", tmp_path / "hole.csv", "--json", tmp_path / "bad.json", "--html", tmp_path / "bad.html"
+    )
     assert bad.exit_code == 3, bad.output
     report = json.loads((tmp_path / "bad.json").read_text())
     assert "Bern, west" in report["reason"]

@@ -12,8 +12,9 @@ from tests.flows.test_walk import parquet_bytes, start
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[None]:
-    from flows import synthesize  # noqa: F401  # sets Prefect's environment before Prefect is imported
     from prefect.testing.utilities import prefect_test_harness
+
+    from flows import synthesize  # noqa: F401  # sets Prefect's environment before Prefect is imported
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
@@ -21,9 +22,10 @@ def server() -> Iterator[None]:
 
 @pytest.mark.usefixtures("server")
 def test_both_engines_give_the_same_bytes_and_the_server_knows_the_verdict(plan_file: Path) -> None:
+    from prefect.client.orchestration import get_client
+
     from flows.synthesize import tell
     from flows.walk import walk
-    from prefect.client.orchestration import get_client
 
     settings = ("generator.use=smote", "gate.alpha=1e-9")
     told = tell(start(plan_file, *settings), quiet=True)

@@ -1,0 +1,157 @@
+"""Does the GAN start sane, learn what a linear model cannot, keep classes apart, and survive a kill to the bit?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from data.dataset import Dataset
+from data.schema import Column, Schema
+from generators.base import GeneratorError, table
+from generators.tabular._location import Location
+from generators.tabular._tree import Tree
+from generators.tabular.gan import GAN
+from tests.conftest import mixed_table
+
+QUICK = {"epochs": 1, "min_steps": 60, "width": 16, "latent": 4, "device": "cpu"}
+
+
+def draw(model: GAN, data: Dataset, n: int, **how: object) -> pa.Table:
+    return table(model.sample(n, **how), data.schema.arrow())  # type: ignore[arg-type]
+
+
+def correlated(rare: int = 30, seed: int = 0) -> Dataset:
+    """Six columns of correlation .9; the rare class lies three sd away."""
+    rng = np.random.default_rng(seed)
+    label = np.r_[["rare"] * rare, ["common"] * 200]
+    common = rng.normal(size=(len(label), 1))
+    x = np.sqrt(0.9) * common + np.sqrt(0.1) * rng.normal(size=(len(label), 6)) + 3 * (label == "rare")[:, None]
+    columns = tuple(Column(name=f"x{i}", kind="numeric", dtype="double") for i in range(6))
+    target = Column(name="label", kind="categorical", dtype="string", categories=("common", "rare"))
+    arrays = {f"x{i}": x[:, i] for i in range(6)} | {"label": label}
+    return Dataset(pa.table(arrays), Schema((*columns, target), target="label"))
+
+
+def matrix(drawn: pa.Table) -> np.ndarray:
+    return np.column_stack([drawn.column(f"x{i}").to_numpy() for i in range(6)])
+
+
+def test_few_correlated_rows_of_a_class_keep_mean_spread_and_correlation() -> None:
+    data = correlated()
+    drawn = matrix(draw(GAN(**QUICK).fit(data, seed=0), data, 1500, where={"label": "rare"}, seed=1))
+    real = matrix(data.table)[:30]
+    np.testing.assert_allclose(drawn.mean(axis=0), real.mean(axis=0), atol=0.25)
+    np.testing.assert_allclose(drawn.std(axis=0) / real.std(axis=0), 1, atol=0.25)
+    assert np.corrcoef(drawn.T)[np.triu_indices(6, 1)].mean() == pytest.approx(0.9, abs=0.08)
+
+
+def test_rows_are_new() -> None:
+    data = correlated()
+    drawn = matrix(draw(GAN(**QUICK).fit(data, seed=0), data, 300, seed=1))
+    nearest = np.sqrt(((drawn[:, None] - matrix(data.table)) ** 2).sum(axis=2)).min(axis=1)
+    assert nearest.min() > 1e-6
+
+
+def test_training_changes_weights_and_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    class Kill:
+        def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+            raise KeyboardInterrupt
+
+    data = correlated()
+    settings = {**QUICK, "checkpoint_seconds": 0.0}
+    whole = GAN(**settings).fit(data, seed=3)
+    # The kill comes after the first block; its checkpoint is written after it is told, so train one more.
+    with pytest.raises(KeyboardInterrupt):
+        GAN(**settings).fit(data, seed=3, progress=_Later(Kill()), checkpoint=tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert 0 < state["done"] < 60
+    resumed = GAN(**settings).fit(data, seed=3, checkpoint=tmp_path)
+    for name, value in whole.generator_.state_dict().items():
+        assert torch.equal(value, resumed.generator_.state_dict()[name]), name
+        assert name != "head.weight" or not torch.equal(value, state["average"][name])
+
+
+class _Later:
+    def __init__(self, then: object) -> None:
+        self.then, self.told = then, 0
+
+    def advance(self, *args: object, **figures: float) -> None:
+        self.told += 1
+        if self.told > 1:
+            self.then.advance(*args, **figures)  # type: ignore[attr-defined]
+
+
+def test_another_seed_does_not_take_the_checkpoint(tmp_path: Path) -> None:
+    data = correlated()
+    GAN(**QUICK).fit(data, seed=1, checkpoint=tmp_path)
+    other = GAN(**QUICK).fit(data, seed=2, checkpoint=tmp_path)
+    assert draw(other, data, 9, seed=0).equals(draw(GAN(**QUICK).fit(data, seed=2), data, 9, seed=0))
+
+
+def test_a_diverging_fit_names_where_and_what_to_change() -> None:
+    with pytest.raises(GeneratorError, match="epoch .* lower learning_rate"):
+        GAN(**{**QUICK, "learning_rate": 1e30}).fit(correlated(), seed=0)
+
+
+def test_a_member_of_the_tail_can_be_asked_for() -> None:
+    words = ["often"] * 5000 + [f"once {i}" for i in range(40)]
+    columns = (
+        Column(name="word", kind="categorical", dtype="string", categories=tuple(dict.fromkeys(words))),
+        Column(name="x", kind="numeric", dtype="double"),
+    )
+    data = Dataset(pa.table({"word": words, "x": np.random.default_rng(0).normal(size=5040)}), Schema(columns))
+    drawn = draw(GAN(**{**QUICK, "min_steps": 1, "batch_size": 2000}).fit(data, seed=0), data, 20, where={"word": "once 7"}, seed=0)
+    assert set(drawn.column("word").to_pylist()) == {"once 7"}
+
+
+def test_a_condition_changes_the_other_columns(mixed: Dataset) -> None:
+    model = GAN(**QUICK).fit(mixed, seed=0)
+    rare = draw(model, mixed, 400, where={"label": "rare"}, seed=1).column("amount").to_numpy()
+    common = draw(model, mixed, 400, where={"label": "common"}, seed=1).column("amount").to_numpy()
+    assert rare.mean() == pytest.approx(9, abs=0.7) and common.mean() == pytest.approx(3, abs=0.7)
+
+
+def test_unconditional_rows_have_the_classes_of_train() -> None:
+    data = Dataset.from_arrow(mixed_table(), target="label")
+    labels = draw(GAN(**QUICK).fit(data, seed=0), data, 3000, seed=1).column("label").to_pylist()
+    assert labels.count("rare") / 3000 == pytest.approx(1 / 6, abs=0.05)
+
+
+def test_settings_that_make_no_sense_are_named() -> None:
+    with pytest.raises(GeneratorError, match="generator.epochs: 0 is too small"):
+        GAN(epochs=0).fit(correlated(), seed=0)
+    with pytest.raises(GeneratorError, match="generator.device"):
+        GAN(**{**QUICK, "device": "abacus"}).fit(correlated(), seed=0)
+
+
+def chain(n: int = 20_000) -> np.ndarray:
+    """class -> a -> b -> c, each a noisy copy of the one before."""
+    rng = np.random.default_rng(0)
+    out = [rng.integers(0, 2, n)]
+    for keep in (0.7, 0.9, 0.9):
+        out.append(np.where(rng.random(n) < keep, out[-1], rng.integers(0, 2, n)))
+    return np.column_stack(out)
+
+
+def test_the_tree_finds_the_chain_and_draws_its_conditionals() -> None:
+    states = chain()
+    tree = Tree.fit(states, [2, 2, 2, 2], 0, np.random.default_rng(0))
+    assert {tuple(sorted((i, p))) for i, p in enumerate(tree.parent) if p >= 0} == {(1, 2), (2, 3)}
+    drawn, labels = tree.draw(20_000, {3: 1}, np.random.default_rng(1))
+    real = states[states[:, 3] == 1]
+    np.testing.assert_allclose(drawn.mean(axis=0), real.mean(axis=0), atol=0.02)
+    np.testing.assert_array_equal(drawn[:, 0], labels)
+
+
+def test_the_linear_start_conditions_numbers_on_states() -> None:
+    rng = np.random.default_rng(0)
+    states = np.column_stack([rng.integers(0, 3, 4000), np.zeros(4000, dtype=int)])
+    values = np.column_stack([np.full(4000, np.nan), 2.0 * states[:, 0] + rng.normal(size=4000)])
+    start = Location.fit(states, values, sizes=[3, 1], classed=-1, rng=rng)
+    for state in range(3):
+        drawn = start.draw(3000, {0: state}, np.random.default_rng(1))[1][:, 1]
+        assert drawn.mean() == pytest.approx(2.0 * state, abs=0.35)
