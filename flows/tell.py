@@ -74,7 +74,8 @@ class Lines:
         return _PlainProgress(stage)
 
     def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
-        print(f"{stage:<8} {sentence(stage, how, facts)}  ({seconds:.1f} s)", file=sys.stderr, flush=True)
+        first, *notices = sentence(stage, how, facts).split("\n")
+        print("\n".join([f"{stage:<8} {first}  ({seconds:.1f} s)", *notices]), file=sys.stderr, flush=True)
 
 
 class _PlainProgress:
@@ -101,11 +102,14 @@ class Bars:
         return _BarProgress(self.bars, self.task)
 
     def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        from rich.markup import escape
+
         self.bars.remove_task(self.task)
         mark = "[green]✓[/]" if how == "done" else "[dim]·[/]"
-        self.bars.console.print(
-            f"{mark} [bold]{stage:<8}[/] {sentence(stage, how, facts)} [dim]{seconds:.1f} s[/]", highlight=False
-        )
+        first, *notices = (escape(line) for line in sentence(stage, how, facts).split("\n"))
+        self.bars.console.print(f"{mark} [bold]{stage:<8}[/] {first} [dim]{seconds:.1f} s[/]", highlight=False)
+        for notice in notices:
+            self.bars.console.print(f"  [dim]{notice}[/]", highlight=False)
 
 
 class _BarProgress:
@@ -161,7 +165,9 @@ def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:
     """What a stage came to, in a few words."""
     if how == "skipped":
         return "unchanged, skipped"
+    notices = "".join(f"\n         · {notice}" for notice in facts.get("notices", ()))
     said = _SENTENCES[stage].format(**facts) if stage in _SENTENCES else _counts(stage, facts)
+    said += notices
     return f"{said} (taken from an earlier run with the same inputs)" if how == "borrowed" else said
 
 

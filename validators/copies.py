@@ -15,8 +15,8 @@ from validators.points import MOST, drawn, keys, nearest, points
 from validators.stats import Array, hypergeometric_excess, percent
 
 CHECK = "copies"
-#: Rows nearer to the training data than this share of all rows of both sets.
-TAIL = 0.01
+#: Share of all rows of both sets that count as near, and the least number of them that can tell anything.
+TAIL, LEAST_HITS = 0.01, 10
 #: Odds of a copy, synthetic against holdout, from which a significant excess blocks or warns.
 TOLERANCE, WARNS = 2.0, 1.25
 LEAST_ROWS = 50
@@ -64,8 +64,12 @@ class CopiesCheck:
 
     Exact: rows whose learned columns all equal a training row's, synthetic against holdout (Fisher's exact test).
     Near: the exact ones put aside and both sides cut to equal size, the share of synthetic rows among the 1 % of all
-    rows that lie nearest to the training data (hypergeometric). Each spends half of the alpha; an excess blocks when
-    its odds are above 2, so that a table of few distinct rows is not blamed for being one."""
+    rows that lie nearest to a training row, measured by that row's own distance to its nearest other training row
+    (hypergeometric). So a generator that keeps to dense regions, where every row has near neighbours, is no copier,
+    and a copy is one however far apart the rows of its region lie. Each test spends half of the alpha; an excess blocks
+    when its odds are above 2, so that a table of few distinct rows is not blamed for being one.
+
+    Source: the ratio is that of authenticity, Alaa et al. 2022, How faithful is your synthetic data?, section 3."""
 
     name: ClassVar[str] = CHECK
 
@@ -83,7 +87,7 @@ class CopiesCheck:
 
 
 def _near(evidence: Evidence, h: Array, s: Array) -> tuple[Excess | None, list[tuple[int, int, float]]]:
-    """Near copies on equal sizes, and the nearest synthetic rows: (row, training row, distance)."""
+    """Near copies on equal sizes, and the nearest synthetic rows: (row, training row, closeness)."""
     size = min(len(h), len(s), MOST)
     if size < LEAST_ROWS:
         return None, []
@@ -91,15 +95,28 @@ def _near(evidence: Evidence, h: Array, s: Array) -> tuple[Excess | None, list[t
     h, s = rng.permutation(h)[:size], rng.permutation(s)[:size]
     geometry = Geometry.fit(evidence.reference, with_target=True)
     known = np.sort(drawn(evidence.train.num_rows, MOST_TRAIN, rng))
-    base = points(geometry, evidence.train, known)
-    far_h, _ = nearest(points(geometry, evidence.holdout, h), base)
-    far_s, place = nearest(points(geometry, evidence.synthetic, s), base)
-    pooled = np.sort(np.concatenate([far_h[:, 0], far_s[:, 0]]))
+    # Rows of train that repeat each other are one point, or the distance to its nearest other would be none.
+    base, first = np.unique(points(geometry, evidence.train, known), axis=0, return_index=True)
+    if len(base) < 2:
+        return None, []
+    close_h, _ = closeness(points(geometry, evidence.holdout, h), base)
+    close_s, place = closeness(points(geometry, evidence.synthetic, s), base)
+    pooled = np.sort(np.concatenate([close_h, close_s]))
     # Ties at the threshold all count, on both sides; equal distances differ in the last digits.
-    limit = pooled[max(int(TAIL * len(pooled)) - 1, 0)] + 1e-7
-    order = np.argsort(far_s[:, 0], kind="stable")[:SHOWN]
-    pairs = [(int(s[i]), int(known[place[i, 0]]), float(far_s[i, 0])) for i in order if far_s[i, 0] <= limit]
-    return Excess(int((far_s <= limit).sum()), size, int((far_h <= limit).sum()), size), pairs
+    limit = pooled[max(int(TAIL * len(pooled)), LEAST_HITS) - 1] + 1e-7
+    order = np.argsort(close_s, kind="stable")[:SHOWN]
+    pairs = [(int(s[i]), int(known[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= limit]
+    return Excess(int((close_s <= limit).sum()), size, int((close_h <= limit).sum()), size), pairs
+
+
+def closeness(query: Array, base: Array) -> tuple[Array, Array]:
+    """Distance to the nearest base point over that point's distance to its own nearest other, and its position.
+
+    query: (n, d); base: (m, d), distinct, m > 1; gives (n,) from 0 (a copy) and (n,). Source: Alaa et al. 2022, section 3."""
+    far, place = (found[:, 0] for found in nearest(query, base))
+    asked, back = np.unique(place, return_inverse=True)
+    apart = nearest(base[asked], base, 2)[0][:, 1]
+    return far / np.maximum(apart, np.finfo(np.float32).tiny)[back], place
 
 
 def _finding(
@@ -134,7 +151,7 @@ def _finding(
 
 def _summary(kind: str, lead: Excess, verdict: str, exact: Excess, near: Excess | None) -> str:
     if verdict != "PASS":
-        what = "are exact copies of" if kind == "exact" else "lie in the nearest 1 % to"
+        what = "are exact copies of" if kind == "exact" else "are among the 1 % that lie nearest, for their region, to"
         return (
             f"{lead.hits} of {lead.rows} synthetic rows {what} training rows, "
             f"against {lead.base_hits} of {lead.base_rows} unseen real rows"
@@ -147,7 +164,7 @@ def _culprits(kind: str, evidence: Evidence, copied: Array, pairs: list[tuple[in
     """The worst pairs by position; values of real rows stay out of reports."""
     if kind == "near":
         return tuple(
-            Culprit(cell=f"synthetic row {i} & training row {j} at distance {far:.2g}", expected=0, observed=1)
+            Culprit(cell=f"synthetic row {i} & training row {j}, at {far:.2g} of its distance to other training rows", expected=0, observed=1)
             for i, j, far in pairs
         )
     first = copied[:SHOWN]

@@ -25,7 +25,8 @@ def test_a_clash_is_one_sentence(tmp_path: Path) -> None:
     """A foreign `data` in front of ours: the command says so, and nothing else happens."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/__init__.py").write_text("raise RuntimeError('not ours')\n")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.path.insert(0, {str(tmp_path)!r}); from flows.guard import main; main()"
+    paths = f"sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]"
+    code = f"import sys; {paths}; from flows.guard import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert "pip uninstall data" in done.stderr and "Traceback" not in done.stderr

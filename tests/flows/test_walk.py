@@ -21,6 +21,8 @@ from flows.tell import Quiet
 from flows.walk import walk
 from tests.conftest import ROOT
 
+TINY_GAN = ("generator.use=gan", "generator.epochs=2", "generator.min_steps=5", "gate.alpha=1e-9")
+
 
 class Ear(Quiet):
     """Remembers how each stage ended."""
@@ -90,9 +92,9 @@ def test_changed_data_run_again(plan_file: Path) -> None:
 
 
 def test_one_seed_gives_one_dataset(plan_file: Path) -> None:
-    first = walk(start(plan_file, "generator.use=gan", "generator.epochs=2", "gate.alpha=1e-9"))
-    again = walk(start(plan_file, "generator.use=gan", "generator.epochs=2", "gate.alpha=1e-9").renewed())
-    other = walk(start(plan_file, "generator.use=gan", "generator.epochs=2", "gate.alpha=1e-9", "seed=5"))
+    first = walk(start(plan_file, *TINY_GAN))
+    again = walk(start(plan_file, *TINY_GAN).renewed())
+    other = walk(start(plan_file, *TINY_GAN, "seed=5"))
     one, two, three = (parquet_bytes(Path(facts["publish"]["uri"])) for facts in (first, again, other))
     assert one and one == two
     assert one != three
@@ -134,7 +136,13 @@ def test_keys_keep_their_parts_apart() -> None:
 
 def test_a_killed_fit_goes_on_from_its_checkpoint(plan_file: Path) -> None:
     """kill -9 in the middle of fit, then the same command: it resumes, and ends as an uninterrupted run would."""
-    settings = ["generator.use=gan", "generator.epochs=400", "generator.checkpoint_seconds=0", "gate.alpha=1e-9"]
+    settings = [
+        "generator.use=gan",
+        "generator.epochs=120",
+        "generator.min_steps=1",
+        "generator.checkpoint_seconds=0",
+        "gate.alpha=1e-9",
+    ]
     whole = walk(start(plan_file, *settings, "publish.dataset=whole").renewed())
     command = [sys.executable, "-m", "flows", "run", str(plan_file), "--runs", str(plan_file.parent / "other")]
     command += [part for setting in settings for part in ("-o", setting)] + ["-q"]
