@@ -205,9 +205,7 @@ def page(lines: list[str], facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _measure_one(
-    folder: Path, family: str, options: argparse.Namespace, seed: int, train: Dataset, test: Dataset
-) -> Measured:
+def _measure_one(folder: Path, family: str, options: argparse.Namespace, seed: int, train: Dataset, test: Dataset) -> Measured:
     from benchmarks.quality import score
 
     job = folder / "job.json"

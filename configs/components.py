@@ -56,8 +56,8 @@ def find(use: str, protocol: type, *, package: str) -> type:
         module_name = path
     else:
         picks = _picks(known, protocol, path)
-        hint = f"; did you mean {picks[0]!r}?" if picks else did_you_mean(path, known)
-        raise KeyFault(("use",), f"unknown family {use!r}{hint}")
+        meant = f"; did you mean {picks[0]!r}?" if picks else did_you_mean(path, known)
+        raise KeyFault(("use",), f"unknown family {use!r}{meant}")
     module = importlib.import_module(module_name)
     classes = {cls.__name__: cls for cls in _classes(module, protocol)}
     if wanted:
@@ -65,8 +65,8 @@ def find(use: str, protocol: type, *, package: str) -> type:
             raise KeyFault(("use",), f"{path} has no class {wanted!r}{did_you_mean(wanted, classes)}")
         return getattr(module, wanted)  # type: ignore[no-any-return]  # build() checks what it is
     if len(classes) != 1:
-        picks = ", ".join(f"{path}:{name}" for name in sorted(classes)) or "none that fits"
-        raise KeyFault(("use",), f"{use!r} does not name one class; the file has {picks}")
+        listed = ", ".join(f"{path}:{name}" for name in sorted(classes)) or "none that fits"
+        raise KeyFault(("use",), f"{use!r} does not name one class; the file has {listed}")
     return next(iter(classes.values()))
 
 

@@ -76,7 +76,8 @@ class Dataset:
             yield from self.source.to_batches(columns=self.schema.names, batch_size=rows)
 
     def to_pandas(self) -> pd.DataFrame:
-        return self.table.to_pandas()
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
 
     def column(self, name: str) -> pa.ChunkedArray:
         self.schema[name]
@@ -134,4 +135,4 @@ def _plain_ipc(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, compact.schema.remove_metadata()) as writer:
         writer.write_table(compact.replace_schema_metadata(None))
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())

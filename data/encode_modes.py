@@ -19,6 +19,8 @@ from data.schema import Column
 SPIKE = 0.05
 #: ... if it was seen this often: in twenty rows every value has 5 %.
 SPIKE_ROWS = 5
+#: Numbers lie on a grid when this share of the rows hold a value that at least so many rows hold.
+GRID_SHARE, GRID_ROWS = 0.95, 3
 #: Levels below this share of a discrete column share one state, the tail; at most LIMIT levels stand alone.
 FLOOR = 0.001
 LIMIT = 200
@@ -92,13 +94,17 @@ class Discrete:
 
 @dataclass(frozen=True)
 class Numeric:
-    """A numeric, integer or datetime column: state 0 is "any value", then come its spikes, then null."""
+    """A numeric, integer or datetime column: state 0 is "any value", then come its spikes, then null.
+
+    grid: ascending values that free numbers are moved to, the nearest each; empty where numbers are continuous. A
+    measurement in fixed steps, or amounts that are always the same few, would otherwise be smeared between them."""
 
     name: str
     scale: Scale
     spikes: Array
     mixture: Mixture
     nulls: bool
+    grid: Array
 
     @classmethod
     def fit(cls, values: Values, column: Column, rng: np.random.Generator) -> Numeric:
@@ -110,7 +116,7 @@ class Numeric:
         if len(distinct) == 1:
             spikes = distinct
         free = seen[~missing & ~np.isin(seen, spikes)]
-        return cls(column.name, scale, spikes, Mixture.fit(free, rng), bool(missing.any()))
+        return cls(column.name, scale, spikes, Mixture.fit(free, rng), bool(missing.any()), _grid(free))
 
     @property
     def states(self) -> int:
@@ -134,6 +140,8 @@ class Numeric:
 
     def join(self, states: Array, values: Array) -> pa.Array:
         whole = np.concatenate([[np.nan], self.spikes, [np.nan] * self.nulls])[states]
+        if len(self.grid):
+            values = self.grid[np.searchsorted((self.grid[1:] + self.grid[:-1]) / 2, values)]
         return self.scale.write(np.where(states == 0, values, whole))
 
     def fill(self, out: Array, states: Array, values: Array) -> None:
@@ -165,7 +173,15 @@ class Numeric:
             "spikes": self.spikes.tolist(),
             "mixture": self.mixture.to_state(),
             "nulls": self.nulls,
+            "grid": self.grid.tolist(),
         }
+
+
+def _grid(values: Array) -> Array:
+    """The distinct values, when nearly all rows share theirs with others; else nothing. values: (n,) without NaN."""
+    distinct, counts = np.unique(values, return_counts=True)
+    shared = counts[counts >= GRID_ROWS].sum()
+    return distinct if 2 <= len(distinct) and shared >= GRID_SHARE * len(values) else np.zeros(0)
 
 
 Part = Discrete | Numeric
@@ -313,6 +329,5 @@ def _part_from(state: dict[str, Any]) -> Part:
     if "levels" in state:
         return Discrete(state["name"], Levels.from_state(state["levels"]), state["alone"], state["nulls"])
     mixture = Mixture.from_state(state["mixture"])
-    return Numeric(
-        state["name"], Scale(**state["scale"]), np.asarray(state["spikes"], dtype=np.float64), mixture, state["nulls"]
-    )
+    spikes, grid = (np.asarray(state[name], dtype=np.float64) for name in ("spikes", "grid"))
+    return Numeric(state["name"], Scale(**state["scale"]), spikes, mixture, state["nulls"], grid)

@@ -73,7 +73,7 @@ class Mixture:
 
 
 def _log_joint(values: Array, weights: Array, means: Array, sds: Array) -> Array:
-    """log p(value, component) up to a constant, (n, k)."""
+    """Log p(value, component) up to a constant, (n, k)."""
     z = (values[:, None] - means) / sds
     return np.asarray(np.log(weights) - np.log(sds) - 0.5 * z * z)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -69,9 +69,9 @@ class Column:
         if text in self.categories and not (isinstance(text, bool) ^ any(isinstance(c, bool) for c in self.categories)):
             return text
         wanted = str(text)
-        for same in (lambda c: str(c) == wanted, lambda c: str(c).strip() == wanted.strip(),
-                     lambda c: str(c).strip().lower() == wanted.strip().lower()):  # fmt: skip
-            hits = [c for c in self.categories if same(c)]
+        readings: tuple[Callable[[str], str], ...] = (str, str.strip, lambda text: text.strip().lower())
+        for read in readings:
+            hits = [c for c in self.categories if read(str(c)) == read(wanted)]
             if len(hits) == 1:
                 return hits[0]
         near = difflib.get_close_matches(wanted.strip(), [str(c).strip() for c in self.categories], n=1)
@@ -138,7 +138,7 @@ class Schema:
             self[name]
             if unknown := set(stated) - known:
                 raise DataError(f"columns.{name}: unknown field {sorted(unknown)[0]!r}; a column has {_some(sorted(known))}")
-            values = {k: tuple(v) if k == "categories" else v for k, v in stated.items()}
+            values: dict[str, Any] = {k: tuple(v) if k == "categories" else v for k, v in stated.items()}
             out[name] = replace(out[name], **values, declared=out[name].declared | set(stated))
         return replace(self, columns=tuple(out.values()))
 
@@ -147,7 +147,7 @@ class Schema:
         return pa.schema([pa.field(column.name, arrow_type(column.dtype)) for column in self.columns])
 
     def select(self, names: list[str]) -> Schema:
-        """This schema restricted to `names`, in their order; a role whose column is gone is dropped."""
+        """The columns `names`, in that order; a role whose column is gone is dropped."""
         return Schema(
             tuple(self[name] for name in names),
             target=self.target if self.target in names else None,
@@ -162,7 +162,8 @@ class Schema:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
         columns = tuple(
-            Column(**{**c, "categories": tuple(c["categories"]), "declared": frozenset(c["declared"])}) for c in value["columns"]
+            Column(**{**c, "categories": tuple(c["categories"]), "declared": frozenset(c["declared"])})
+            for c in value["columns"]
         )
         return cls(columns, target=value["target"], group=value["group"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from flows import steps  # noqa: E402
 from flows.run import Run  # noqa: E402
 
 
-@flow(name="synthesize", flow_run_name="{folder}", validate_parameters=False)
+@flow(name="synthesize", validate_parameters=False)
 def synthesize(folder: str, quiet: bool = False) -> State[Mapping[str, Any]]:
     """The walk over a run's folder. The state is Failed when the gate blocks, so that automations hear of it."""
     for stage in (steps.read, steps.profile, steps.choose, steps.split, steps.fit, steps.sample):
@@ -46,8 +47,12 @@ def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
 
     Raises what a stage raised.
     """
+    name = f"{run.folder.parent.name}/{run.id}"
+    if not quiet:
+        server = os.environ.get("PREFECT_API_URL") or "an embedded server; `prefect server start` shows it afterwards"
+        print(f"prefect  flow synthesize, run {name}, told to {server}", file=sys.stderr, flush=True)
     with run.locked():
-        state = synthesize(str(Path(run.folder)), quiet, return_state=True)
+        state = synthesize.with_options(flow_run_name=name)(str(Path(run.folder)), quiet, return_state=True)
     stages = {name: entry["facts"] for name, entry in run.stages.items() if isinstance(entry, dict)}
     if state.is_failed() and state.name == "Failed":
         state.result()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
 
 from data.dataset import Dataset
 from data.encode import Geometry
@@ -73,9 +74,9 @@ def fit_bins(rows: Dataset, column: Column, *, bins: int, floor: float) -> Bins:
     return _level_bins(values, column, floor) if column.discrete else _number_bins(values, column, bins, floor)
 
 
-def _level_bins(values: object, column: Column, floor: float) -> Bins:
-    levels = Levels.fit(values, column)  # type: ignore[arg-type]
-    total = max(len(values), 1)  # type: ignore[arg-type]
+def _level_bins(values: pa.ChunkedArray, column: Column, floor: float) -> Bins:
+    levels = Levels.fit(values, column)
+    total = max(len(values), 1)
     counts = np.array(levels.counts, dtype=float)
     kept = np.flatnonzero(counts >= floor * total)
     alone = np.full(len(counts), -1, dtype=np.int16)
@@ -93,8 +94,8 @@ def _level_bins(values: object, column: Column, floor: float) -> Bins:
     return Bins(column.name, tuple(labels), levels=levels, alone=alone, missing=missing, rest=rest)
 
 
-def _number_bins(raw: object, column: Column, bins: int, floor: float) -> Bins:
-    values = floats(raw, column.name)  # type: ignore[arg-type]
+def _number_bins(raw: pa.ChunkedArray, column: Column, bins: int, floor: float) -> Bins:
+    values = floats(raw, column.name)
     total = max(len(values), 1)
     seen = values[np.isfinite(values)]
     distinct, counts = np.unique(seen, return_counts=True)
@@ -134,7 +135,7 @@ def _instant(value: float, dtype: str) -> str:
     if dtype.startswith("date32"):
         return str(np.datetime64(int(value), "D"))
     unit = dtype[len("timestamp[") :].split(",")[0].rstrip("]") if dtype.startswith("timestamp") else "ms"
-    return str(np.datetime64(int(value), unit).astype("datetime64[s]"))
+    return str(np.array(int(value), f"datetime64[{unit}]").astype("datetime64[s]"))
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _single(bins: Bins, codes: Codes, floor: float) -> Family:
 def _heavy(codes: Array, size: int, floor: float) -> Array:
     counts = np.bincount(codes[codes >= 0], minlength=size)[:size]
     # A cell that holds every row says nothing.
-    return (counts >= floor * len(codes)) & (counts < len(codes))
+    return np.asarray((counts >= floor * len(codes)) & (counts < len(codes)))
 
 
 def _within(
@@ -220,7 +221,7 @@ def _within(
 ) -> list[Family]:
     out: list[Family] = []
     for y, name in enumerate(names if labels is not None else ()):
-        inside = labels == y
+        inside = np.asarray(labels == y)
         for bins in fine:
             key, size = f"fine:{bins.name}", len(bins.labels)
             keep = _heavy(codes[key][inside], size, floors[y]) if inside.any() else np.zeros(size, dtype=bool)
@@ -238,7 +239,7 @@ def _in_class(labels: tuple[str, ...], name: str) -> Callable[[int], str]:
 
 def _pairs(coarse: tuple[Bins, ...], codes: Codes, schema: Schema, floor: float, *, budget: int) -> list[Family]:
     """Pairs of columns, the ones with discrete columns first, then the more dependent, until the budget of cells is spent."""
-    ranked = []
+    ranked: list[tuple[int, float, int, Family]] = []
     for a, b in combinations([bins for bins in coarse if len(bins.labels) > 1], 2):
         family = _pair(a, b, codes, floor)
         if family.keep.any():
@@ -295,7 +296,8 @@ def _all_clusters(
             fit_clusters(inside, k, geometry, rows.schema, seed=seed, scope=y, within=name)
             for k in _counts(CLASS_CLUSTERS, floors[y], len(inside))
         ]
-    return tuple(out)
+    # Few distinct points give the same few clusters for every number asked for.
+    return tuple({each.key: each for each in out}.values())
 
 
 def _counts(wanted: tuple[int, ...], floor: float, rows: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,13 +51,15 @@ def fit_clusters(
 ) -> Clusters:
     """k-means on at most FIT_ROWS points (n, d), on one thread so that the same seed gives the same cells."""
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
     rng = np.random.default_rng([seed, k])
     sample = points if len(points) <= FIT_ROWS else points[rng.choice(len(points), FIT_ROWS, replace=False)]
     # Empty clusters only mean fewer distinct points than k.
     distinct = len(np.unique(sample, axis=0)) if len(sample) < 50 * k else k
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model = KMeans(min(k, distinct), n_init=1, max_iter=30, random_state=seed).fit(sample)
     centres = np.asarray(model.cluster_centers_, dtype=np.float32)
     middle = points.mean(axis=0)

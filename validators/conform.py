@@ -46,6 +46,7 @@ def _frame(frame: Any, role: str) -> pa.Table:
 
 
 def table(rows: Dataset | pa.Table) -> pa.Table:
+    """The rows as one Arrow table in memory."""
     return rows.table if isinstance(rows, Dataset) else rows
 
 

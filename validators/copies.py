@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +20,8 @@ TAIL, LEAST_HITS = 0.01, 10
 #: Odds of a copy, synthetic against holdout, from which a significant excess blocks or warns.
 TOLERANCE, WARNS = 2.0, 1.25
 LEAST_ROWS = 50
+#: Share of holdout rows found in train from which the two may overlap.
+OVERLAP = 0.05
 MOST_TRAIN = 100_000
 SHOWN = 10
 
@@ -79,11 +81,27 @@ class CopiesCheck:
         h, s = compared(evidence, classes(evidence))
         if not len(h) or not len(s) or not evidence.train.num_rows:
             return Finding(CHECK, "SKIPPED", summary="there are no rows to compare in the classes under judgement")
-        known = np.unique(keys(evidence.train))
+        known, counts = np.unique(keys(evidence.train), return_counts=True)
         copied, copied_h = np.isin(keys(evidence.synthetic), known), np.isin(keys(evidence.holdout), known)
         exact = Excess(int(copied[s].sum()), len(s), int(copied_h[h].sum()), len(h))
         near, pairs = _near(evidence, h[~copied_h[h]], s[~copied[s]])
-        return _finding(evidence, exact, near, np.flatnonzero(copied), pairs)
+        found = _finding(evidence, exact, near, np.flatnonzero(copied), pairs)
+        twins = Excess(exact.base_hits, exact.base_rows, int(counts[counts > 1].sum()), int(counts.sum()))
+        return found if found.verdict == "BLOCK" or not _overlap(twins, evidence.intent.spent) else _blind(found, twins)
+
+
+def _overlap(twins: Excess, alpha: float) -> bool:
+    """Whether the holdout was taken from train: unseen rows match training rows about as often as those match each other."""
+    return twins.share > OVERLAP and twins.p <= alpha and twins.odds > TOLERANCE
+
+
+def _blind(found: Finding, twins: Excess) -> Finding:
+    said = (
+        f"{twins.hits} of {twins.rows} holdout rows are training rows, so copies cannot be told from chance; "
+        "give a holdout that the generator never saw"
+    )
+    advice = {"advice": "keep the holdout apart from train, then judge again"}
+    return replace(found, verdict="INCONCLUSIVE", summary=said, details={**found.details, **advice})
 
 
 def _near(evidence: Evidence, h: Array, s: Array) -> tuple[Excess | None, list[tuple[int, int, float]]]:
@@ -164,7 +182,11 @@ def _culprits(kind: str, evidence: Evidence, copied: Array, pairs: list[tuple[in
     """The worst pairs by position; values of real rows stay out of reports."""
     if kind == "near":
         return tuple(
-            Culprit(cell=f"synthetic row {i} & training row {j}, at {far:.2g} of its distance to other training rows", expected=0, observed=1)
+            Culprit(
+                cell=f"synthetic row {i} & training row {j}, at {far:.2g} of its distance to other training rows",
+                expected=0,
+                observed=1,
+            )
             for i, j, far in pairs
         )
     first = copied[:SHOWN]

@@ -104,8 +104,8 @@ def _reaches(evidence: Evidence, numeric: list[str]) -> list[Reach]:
     geometry = Geometry.fit(reference)
     scopes = [("the whole set", *everything, np.arange(reference.num_rows))]
     for y, name in enumerate(found.names if found is not None and len(found.names) > 1 else ()):
-        rows = (np.flatnonzero(labels == y) for labels in (found.holdout, found.synthetic, found.reference))  # type: ignore[union-attr]
-        scopes.append((f"class {name}", *rows))
+        h, s, r = (np.flatnonzero(labels == y) for labels in (found.holdout, found.synthetic, found.reference))  # type: ignore[union-attr]  # there are no names without classes
+        scopes.append((f"class {name}", h, s, r))
     out = []
     for i, (name, h, s, r) in enumerate(scopes):
         size = min(len(h), len(s), MOST)

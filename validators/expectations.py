@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 from data.schema import Column
 
 if TYPE_CHECKING:
-    import great_expectations as gx
+    from great_expectations.data_context.data_context.file_data_context import FileDataContext
 
 SITE = "report"
 
@@ -63,15 +64,15 @@ def frame_type(column: Column, kind: pa.DataType) -> str:
     return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
 
 
-def to_frame(values: pa.ChunkedArray) -> pd.Series:
+def to_frame(values: pa.ChunkedArray) -> pd.Series[Any]:
     """A column as pandas sees it in the suite: numbers as float64 or int64, text as str, times without a zone."""
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if pa.types.is_temporal(kind):
         zone_free = values.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False).cast(pa.timestamp("us"))
-        return zone_free.to_pandas()
+        return pd.Series(zone_free.to_pandas())
     if pa.types.is_decimal(kind):
-        return values.cast(pa.float64(), safe=False).to_pandas()
-    return values.cast(kind).to_pandas()
+        return pd.Series(values.cast(pa.float64(), safe=False).to_pandas())
+    return pd.Series(values.cast(kind).to_pandas())
 
 
 def run_suite(frame: pd.DataFrame, rules: Sequence[Rule], *, docs: Path | None = None, name: str = "schema") -> list[Answer]:
@@ -97,7 +98,7 @@ def run_suite(frame: pd.DataFrame, rules: Sequence[Rule], *, docs: Path | None =
         return _answers(rules, result.results)
 
 
-def _context(scratch: Path, docs: Path | None) -> gx.data_context.FileDataContext:
+def _context(scratch: Path, docs: Path | None) -> FileDataContext:
     """A context whose every file lies in `scratch`, but for the Data Docs."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -115,8 +116,7 @@ def _context(scratch: Path, docs: Path | None) -> gx.data_context.FileDataContex
 
 
 def _expectation(rule: Rule) -> Any:
-    import great_expectations.expectations as gxe
-
+    gxe: Any = import_module("great_expectations.expectations")  # its names are not declared exported
     params = dict(rule.params or {})
     if rule.kind == "columns":
         return gxe.ExpectTableColumnsToMatchSet(exact_match=False, **params)

@@ -41,8 +41,10 @@ class FidelityCheck:
         """Raises DataError for a limit on a figure that does not exist; too few rows give SKIPPED."""
         limits = check_limits(evidence.intent.limits.get(CHECK, {}))
         evidence = thinned(evidence)
-        if min(evidence.holdout.num_rows, evidence.synthetic.num_rows) < LEAST_ROWS:
-            return Finding(CHECK, "SKIPPED", summary=f"{LEAST_ROWS} holdout and synthetic rows are needed to compare shapes")
+        sides = (evidence.reference, evidence.holdout, evidence.synthetic)
+        if min(rows.num_rows for rows in sides) < LEAST_ROWS:
+            needed = f"{LEAST_ROWS} reference, holdout and synthetic rows are needed to compare shapes"
+            return Finding(CHECK, "SKIPPED", summary=needed)
         geometry, seed = Geometry.fit(evidence.reference, with_target=True), evidence.intent.seed
         made = _figures(geometry, evidence.holdout, evidence.synthetic, seed)
         real = _figures(geometry, evidence.holdout, evidence.reference, seed)
@@ -105,7 +107,7 @@ def c2st(real: Array, made: Array, *, seed: int) -> tuple[float, tuple[float, fl
     0.5: it cannot tell them apart. Source: Lopez-Paz and Oquab 2017; interval of Hanley and McNeil 1982."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
     x = np.concatenate([real, made])
     y = np.concatenate([np.zeros(len(real), dtype=int), np.ones(len(made), dtype=int)])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow.compute as pc
 
 from data.dataset import Dataset
 from data.errors import DataError
@@ -194,14 +195,22 @@ def _refuse(evidence: Evidence) -> None:
         if getattr(evidence, role).num_rows == 0:
             raise DataError(f"the {role} rows are empty; give at least a few rows")
     schema, intent = evidence.reference.schema, evidence.intent
-    if not [c for c in schema.learned if c.name != schema.target]:
+    learned = [c.name for c in schema.learned if c.name != schema.target]
+    if not learned:
         raise DataError("no column can be judged: besides the target there are only ids, texts or other unlearned kinds")
+    if all(_empty(evidence.reference, name) for name in learned):
+        raise DataError("no column can be judged: besides the target every one holds nulls alone; give rows with values")
     if not 0 < intent.detect <= 1 or not 0 < intent.alpha < 1 or intent.attempt < 1:
         raise DataError("detect must lie in (0, 1], alpha in (0, 1), and attempt must be 1 or more")
     check_limits(intent.limits.get("fidelity", {}))
     mix = intended(intent, schema)
     if mix is not None:
         _refuse_unseen(evidence, list(mix))
+
+
+def _empty(rows: Dataset, name: str) -> bool:
+    values = rows.column(name)
+    return bool(pc.all(pc.is_null(values, nan_is_null=True)).as_py())
 
 
 def _refuse_unseen(evidence: Evidence, levels: list[Any]) -> None:

@@ -59,22 +59,23 @@ class Table:
     share: Array
 
     def log_p(self, rho: float) -> Array:
-        """log of P(at most s synthetic rows here) if the cell had rho times its real share."""
+        """Log of P(at most s synthetic rows here) if the cell had rho times its real share."""
         return log_binomial_tail(self.s, self._trials, self._chance(rho))
 
     def log_least(self, rho: float) -> Array:
-        """log of the least p that a cell of this total could reach: no synthetic row in it at all."""
+        """Log of the least p that a cell of this total could reach: no synthetic row in it at all."""
         return log_binomial_tail(np.zeros(len(self.s)), self._trials, self._chance(rho))
 
     @property
     def fixed(self) -> Array:
-        return ~np.isnan(self.share)
+        return np.asarray(~np.isnan(self.share))
 
     @property
     def ratio(self) -> Array:
         """Synthetic share over real (or intended) share; NaN where the holdout has no row."""
         expected = self.expected
-        return np.divide(self.s, expected, out=np.full(len(self.s), np.nan), where=expected > 0)
+        known = expected > 0
+        return np.where(known, self.s / np.where(known, expected, 1.0), np.nan)
 
     @property
     def expected(self) -> Array:
@@ -265,7 +266,7 @@ def _culprits(
     intent: Intent,
     rho: float,
 ) -> list[Culprit]:
-    """The worst cells, the plainest name for each hole: a cell that is thin only because it overlaps a named one is left out."""
+    """The worst cells, the plainest name for each hole: one that is thin only because it overlaps a named one is left out."""
     log_p = table.log_p(rho)
     order = sorted(flagged, key=lambda i: (log_p[i] * PLAINNESS[int(table.plain[i])], table.plain[i]))
     hidden: dict[int | None, tuple[Array, Array]] = {
@@ -283,7 +284,7 @@ def _culprits(
 
 
 def _still_thin(i: int, table: Table, grid: Grid, placed: Any, hidden: Any, rho: float) -> float:
-    """log p of a cell without the rows that lie in cells already named."""
+    """Log p of a cell without the rows that lie in cells already named."""
     if table.plain[i] == CLASS:
         return float(table.log_p(rho)[i])
     family, side = _family(i, table, grid), placed[_scope(i, table)]
@@ -340,7 +341,7 @@ def _reference(table: Table, tested: Array, grid: Grid, evidence: Evidence, foun
     """The smallest ratio of the same cells between reference and holdout: how thin real data look against real data."""
     placed = grid.place(evidence.reference)
     ratios = []
-    for i in np.flatnonzero(tested):
+    for i in np.flatnonzero(tested).tolist():
         if table.plain[i] == CLASS or not table.h[i]:
             continue
         family, scope = _family(i, table, grid), _scope(i, table)
@@ -362,7 +363,8 @@ def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, 
         return f"none of {tested} tested cells has less than {percent(intent.warn_rho)} of its rows; smallest mode seen: {size}"
     worst = named[0]
     others = f", and {len(named) - 1} more cells are named" if len(named) > 1 else ""
-    what = f"{worst.cell} has {percent(worst.ratio or 0.0)} of the rows it should have ({worst.observed:.0f} of {worst.expected:.0f})"
+    counts = f"({worst.observed:.0f} of {worst.expected:.0f})"
+    what = f"{worst.cell} has {percent(worst.ratio or 0.0)} of the rows it should have {counts}"
     return f"{what}, among {tested} tested cells{others}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from data.dataset import Dataset
 from data.encode import Geometry
@@ -53,22 +54,22 @@ def keys(rows: Dataset) -> Array:
     return np.concatenate(parts)
 
 
-def _numbers(values: object, name: str) -> Array:
-    seen = floats(values, name) + 0.0  # -0.0 is 0.0  # type: ignore[arg-type]
-    bits = np.where(np.isnan(seen), np.nan, seen).view(np.uint64)
-    return _mixed(bits)
+def _numbers(values: pa.Array, name: str) -> Array:
+    seen = floats(values, name) + 0.0  # -0.0 is 0.0
+    return _mixed(np.where(np.isnan(seen), np.nan, seen).view(np.uint64))
 
 
-def _texts(values: object) -> Array:
+def _texts(values: pa.Array) -> Array:
     from pandas.util import hash_array
 
-    array = plain(values).cast("string").fill_null("\0missing")  # type: ignore[arg-type]
+    array = plain(values).cast("string").fill_null("\0missing")
     encoded = array.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)
     if not len(codes):
         return np.zeros(0, dtype=np.uint64)
     levels = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
-    return np.asarray(hash_array(levels, categorize=False))[codes]
+    hashed: Array = hash_array(levels, categorize=False)
+    return np.asarray(hashed[codes])
 
 
 def _mixed(key: Array) -> Array:
@@ -76,4 +77,4 @@ def _mixed(key: Array) -> Array:
     with np.errstate(over="ignore"):
         key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))
+    return np.asarray(key ^ (key >> np.uint64(31)))

@@ -77,8 +77,9 @@ def _rules(evidence: Evidence) -> list[Rule]:
     present = [c for c in columns if c.name in made.source.schema.names]
     whole = evidence.intent.spent / max(sum(len(_column_rules(c)) for c in present), 1)
     for column in present:
-        wanted = _type(column)
-        out.append(Rule(column.name, "type", params={"type_list": TYPES[wanted]}))
+        # A column of nulls alone has no type to keep to.
+        if (wanted := _type(column)) in TYPES:
+            out.append(Rule(column.name, "type", params={"type_list": TYPES[wanted]}))
         if _matches(column, made):
             out += [_softened(rule, column, evidence, whole) for rule in _column_rules(column)]
     return [rule for rule in out if rule.kind != "unique" or _unique(evidence.train, rule.column)]

@@ -13,7 +13,7 @@ POWER = 0.95
 
 
 def log_binomial_tail(seen: Array, trials: Array, chance: Array | float) -> Array:
-    """log P(Bin(trials, chance) <= seen), finite where the probability itself underflows. Shapes broadcast, natural log."""
+    """Log P(Bin(trials, chance) <= seen), finite where the probability itself underflows. Shapes broadcast, natural log."""
     seen, trials, chance = np.broadcast_arrays(np.asarray(seen, float), np.asarray(trials, float), np.asarray(chance, float))
     chance = np.clip(chance, 1e-15, 1 - 1e-15)
     with np.errstate(divide="ignore"):

@@ -73,7 +73,9 @@ def test_times_stay_on_their_grid() -> None:
     assert not (hours % (3600 * 10**9)).any()
 
 
-@pytest.mark.parametrize("dtype", [pa.int8(), pa.uint16(), pa.int64(), pa.float32(), pa.float64(), pa.decimal128(12, 2)], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [pa.int8(), pa.uint16(), pa.int64(), pa.float32(), pa.float64(), pa.decimal128(12, 2)], ids=str
+)
 def test_numbers_keep_their_type(dtype: pa.DataType) -> None:
     values = pa.array([1, 2, 3, None, 100, 7, 7], pa.float64()).cast(dtype)
     kind = "integer" if pa.types.is_integer(dtype) else "numeric"
@@ -130,7 +132,9 @@ def test_spikes_and_nulls_survive_exactly() -> None:
 
 
 def test_constant_and_all_null_columns_take_no_features() -> None:
-    schema = Schema((Column(name="c", kind="integer", dtype="int64"), Column(name="n", kind="numeric", dtype="double", nullable=True)))
+    schema = Schema(
+        (Column(name="c", kind="integer", dtype="int64"), Column(name="n", kind="numeric", dtype="double", nullable=True))
+    )
     data = Dataset(pa.table({"c": pa.array([7] * 9), "n": pa.array([None] * 9, pa.float64())}), schema)
     modes = Modes.fit(data, seed=0)
     assert modes.width == 0
@@ -157,7 +161,9 @@ def test_a_state_restores_both_views() -> None:
     again = Modes.from_state(json.loads(json.dumps(modes.to_state())))
     assert again.inverse(modes.transform(data)).equals(modes.inverse(modes.transform(data)))
     np.testing.assert_array_equal(again.transform(data), modes.transform(data))
-    np.testing.assert_array_equal(Geometry.from_state(json.loads(json.dumps(space.to_state()))).transform(data), space.transform(data))
+    np.testing.assert_array_equal(
+        Geometry.from_state(json.loads(json.dumps(space.to_state()))).transform(data), space.transform(data)
+    )
 
 
 def test_infinite_values_are_one_sentence() -> None:
@@ -176,7 +182,9 @@ def test_a_mixture_finds_two_heaps_and_no_more() -> None:
 
 def test_ranks_are_golden_at_ties() -> None:
     ranks = Ranks.fit(np.array([1.0, 2.0, 2.0, 4.0]))
-    np.testing.assert_allclose(ranks(np.array([1.0, 2.0, 3.0, 4.0, -9.0, 9.0, np.nan])), [0.125, 0.5, 0.6875, 0.875, 0.125, 0.875, 0.5])
+    np.testing.assert_allclose(
+        ranks(np.array([1.0, 2.0, 3.0, 4.0, -9.0, 9.0, np.nan])), [0.125, 0.5, 0.6875, 0.875, 0.125, 0.875, 0.5]
+    )
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=80))
@@ -225,3 +233,18 @@ def test_levels_read_other_types_by_their_text() -> None:
 def test_a_tail_of_one_stands_alone() -> None:
     assert split_tail([90, 9, 1], floor=0.05, limit=10) == 3
     assert split_tail([90, 4, 3, 3], floor=0.05, limit=10) == 1
+
+
+def test_numbers_in_fixed_steps_stay_on_their_steps() -> None:
+    rng = np.random.default_rng(0)
+    steps = np.round(0.00884744 * rng.poisson(20, 3000) - 0.47019533, 8)
+    smooth = rng.normal(size=3000)
+    data = Dataset.from_arrow(pa.table({"steps": steps, "smooth": smooth}))
+    modes = Modes.fit(data, seed=0)
+    matrix = modes.transform(data)
+    moved = matrix + rng.normal(0, 0.02, matrix.shape).astype(np.float32)
+    back = modes.inverse(moved)
+    assert set(back.column("steps").to_pylist()) <= set(steps.tolist())
+    assert len(set(back.column("smooth").to_pylist()) & set(smooth.tolist())) < 30
+    again = Modes.from_state(modes.to_state()).inverse(moved)
+    assert again.equals(back)

@@ -203,7 +203,17 @@ def column(name: str, values: pa.Array, kind: str) -> Column:
     return Column(name=name, kind=means, dtype=str(values.type), nullable=nullable, categories=levels)
 
 
-AWKWARD = ("constant column", "all-missing column", "one row", "one class", "everything constant", "NaN", "infinite", "rare types", "text")
+AWKWARD = (
+    "constant column",
+    "all-missing column",
+    "one row",
+    "one class",
+    "everything constant",
+    "NaN",
+    "infinite",
+    "rare types",
+    "text",
+)
 #: Where no family may refuse: the house handles these.
 WORKS = {"constant column", "all-missing column", "one class", "NaN", "rare types"}
 
@@ -230,7 +240,9 @@ def test_awkward_data_work_or_fail_with_one_sentence(name: str, kind: str) -> No
 
 @every_family
 @pytest.mark.parametrize("where", [{"nowhere": 1}, {"label": "unheard of"}, {"key": "0001-BX"}], ids=str)
-def test_an_impossible_condition_is_one_sentence(name: str, where: dict[str, Any], tiny: Dataset, fitted: dict[str, Any]) -> None:
+def test_an_impossible_condition_is_one_sentence(
+    name: str, where: dict[str, Any], tiny: Dataset, fitted: dict[str, Any]
+) -> None:
     with pytest.raises(UserError) as caught:
         list(trained(fitted, name, tiny).sample(3, where=where, seed=0))
     assert "\n" not in str(caught.value)

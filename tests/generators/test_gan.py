@@ -104,7 +104,9 @@ def test_a_member_of_the_tail_can_be_asked_for() -> None:
         Column(name="x", kind="numeric", dtype="double"),
     )
     data = Dataset(pa.table({"word": words, "x": np.random.default_rng(0).normal(size=5040)}), Schema(columns))
-    drawn = draw(GAN(**{**QUICK, "min_steps": 1, "batch_size": 2000}).fit(data, seed=0), data, 20, where={"word": "once 7"}, seed=0)
+    drawn = draw(
+        GAN(**{**QUICK, "min_steps": 1, "batch_size": 2000}).fit(data, seed=0), data, 20, where={"word": "once 7"}, seed=0
+    )
     assert set(drawn.column("word").to_pylist()) == {"once 7"}
 
 

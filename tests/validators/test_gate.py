@@ -10,8 +10,10 @@ import pytest
 from tests.validators.rows import evidence, frame
 from validators import Decision, judge
 from validators.base import Culprit, Evidence, Finding, Intent
+from validators.copies import Excess
 from validators.gate import Detectable, decide
 from validators.judge import pronounce
+from validators.modes import ModesCheck
 
 SEEN = Detectable(whole=0.01, classes={"yes": 0.1})
 
@@ -75,3 +77,35 @@ def test_all_checks_together_judge_frames() -> None:
     decision = judge(frame(800, 1), frame(800, 2), frame(1600, 3), target="label")
     assert [f.verdict for f in decision.findings] == ["PASS"] * 6, [f.summary for f in decision.findings]
     assert decision.verdict == "PASS"
+
+
+def test_a_check_that_is_unsure_or_raised_is_never_a_pass() -> None:
+    unsure = verdict("PASS", "INCONCLUSIVE", "WARN")
+    assert (unsure.verdict, unsure.reason) == ("INCONCLUSIVE", "said INCONCLUSIVE")
+    both = verdict("ERROR", "ERROR")
+    assert both.reason == "said ERROR (and check1)" and "judge again" in both.next_action
+
+
+def test_nothing_detectable_is_inconclusive_and_says_what_helps() -> None:
+    nothing = decide([Finding("fidelity", "PASS")], intent=Intent())
+    assert nothing.verdict == "INCONCLUSIVE" and "no mode at all" in nothing.reason
+    assert nothing.smallest_detectable_mode is None and nothing.exit_code == 4
+
+
+def test_a_block_outweighs_what_could_not_be_seen() -> None:
+    assert verdict("BLOCK", seen=Detectable()).verdict == "BLOCK"
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 5])
+def test_attempt_k_spends_alpha_over_two_to_the_k(attempt: int) -> None:
+    decision = decide([Finding("a", "PASS")], intent=Intent(alpha=0.02, attempt=attempt), detectable=SEEN)
+    assert decision.spent == 0.02 / 2**attempt and decision.to_json()["attempt"] == attempt
+    assert sum(Intent(alpha=0.02, attempt=k).spent for k in range(1, 60)) <= 0.02
+
+
+def test_later_attempts_need_stronger_evidence() -> None:
+    excess = Excess(hits=9, rows=500, base_hits=0, base_rows=500)
+    assert [excess.verdict(Intent(attempt=k).spent / 2) for k in (1, 3)] == ["BLOCK", "PASS"]
+    sides = frame(800, 1), frame(800, 2), frame(800, 3)
+    sizes = [Detectable.of([ModesCheck().evaluate(evidence(*sides, attempt=k))]).whole for k in (1, 6)]
+    assert sizes[0] is not None and sizes[1] is not None and sizes[0] < sizes[1]
