@@ -47,6 +47,8 @@ def show_decision(report: Mapping[str, Any]) -> None:
     culprits = [c for f in report["findings"] for c in f["culprits"] if f["check"] == "modes"]
     if culprits and report["verdict"] in ("BLOCK", "WARN"):
         console.print(_cells(culprits[:SHOWN_CELLS]))
+    for notice in report["lineage"].get("notices", ()):
+        console.print(Text(f"note: {notice}"), soft_wrap=True)
     least = report["smallest_detectable_mode"]
     if least is not None:
         console.print(

@@ -8,10 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from data.dataset import Dataset
 from data.encode import Geometry
+from data.encode_values import floats
 from validators.base import Culprit, Evidence, Finding, Verdict
 from validators.mix import classes, compared, restrict
-from validators.points import MOST, drawn, keys, nearest, points
+from validators.points import MOST, drawn, keys, nearest
 from validators.stats import Array, hypergeometric_excess, percent
 
 CHECK = "copies"
@@ -22,6 +24,8 @@ TOLERANCE, WARNS = 2.0, 1.25
 LEAST_ROWS = 50
 #: Share of holdout rows found in train from which the two may overlap.
 OVERLAP = 0.05
+#: Deviation of even ranks: numbers weigh against levels as they do in the geometry of ranks.
+EVEN = 12**-0.5
 MOST_TRAIN = 100_000
 SHOWN = 10
 
@@ -114,17 +118,33 @@ def _near(evidence: Evidence, h: Array, s: Array) -> tuple[Excess | None, list[t
     geometry = Geometry.fit(evidence.reference, with_target=True)
     known = np.sort(drawn(evidence.train.num_rows, MOST_TRAIN, rng))
     # Rows of train that repeat each other are one point, or the distance to its nearest other would be none.
-    base, first = np.unique(points(geometry, evidence.train, known), axis=0, return_index=True)
+    base, first = np.unique(_scaled(geometry, evidence, evidence.train, known), axis=0, return_index=True)
     if len(base) < 2:
         return None, []
-    close_h, _ = closeness(points(geometry, evidence.holdout, h), base)
-    close_s, place = closeness(points(geometry, evidence.synthetic, s), base)
+    close_h, _ = closeness(_scaled(geometry, evidence, evidence.holdout, h), base)
+    close_s, place = closeness(_scaled(geometry, evidence, evidence.synthetic, s), base)
     pooled = np.sort(np.concatenate([close_h, close_s]))
     # Ties at the threshold all count, on both sides; equal distances differ in the last digits.
     limit = pooled[max(int(TAIL * len(pooled)), LEAST_HITS) - 1] + 1e-7
     order = np.argsort(close_s, kind="stable")[:SHOWN]
     pairs = [(int(s[i]), int(known[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= limit]
     return Excess(int((close_s <= limit).sum()), size, int((close_h <= limit).sum()), size), pairs
+
+
+def _scaled(geometry: Geometry, evidence: Evidence, rows: Dataset, places: Array) -> Array:
+    """Rows as points whose numbers are in units of the reference's deviation, not in ranks: (k, d) float64.
+
+    A little noise on a heavy value (the zeros of a capital gain) is a long way in ranks and would hide a copy."""
+    some = rows.take(places)
+    out = geometry.transform(some).astype(np.float64)
+    for part in geometry.parts:
+        if part.ranks is not None:
+            known = floats(evidence.reference.column(part.name), part.name)
+            known = known[~np.isnan(known)]
+            middle, width = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
+            values = (floats(some.column(part.name), part.name) - middle) * (EVEN / (width or 1.0))
+            out[:, part.start] = np.nan_to_num(values)
+    return out
 
 
 def closeness(query: Array, base: Array) -> tuple[Array, Array]:
