@@ -173,6 +173,8 @@ def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:
 
 def _counts(stage: str, facts: Mapping[str, Any]) -> str:
     rows = {name: n for name, n in facts["rows"].items() if n}
+    if facts.get("reference_is_train"):
+        del rows["reference"]
     shown = ", ".join(f"{n:,} {'rows' if name == 'None' else name.strip()}" for name, n in list(rows.items())[:6])
     more = f" and {len(rows) - 6} more classes" if len(rows) > 6 else ""
     return f"{shown}{more}" + (f"; {sum(facts['judged'].values()):,} more for the gate" if stage == "sample" else "")

@@ -123,8 +123,10 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
     if warned:
         return "WARN", _and_others(warned), f"publish if its use allows this; else {_advice(warned[0])}"
     judged = sum(f.verdict == "PASS" for f in findings)
+    skipped = [f.check for f in findings if f.verdict == "SKIPPED"]
+    blind = f"; {' and '.join(skipped)} could not judge" if skipped else ""
     reason = f"all {judged} checks passed, and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
-    return "PASS", reason, "publish"
+    return "PASS", reason + blind, "publish"
 
 
 def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
