@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import DataError
+from flows.run import Run
+from flows.tell import Teller
 from tests.flows.test_walk import parquet_bytes, start
 
 
@@ -57,10 +60,36 @@ def test_a_blocked_run_is_a_failed_flow(plan_file: Path) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_a_fault_of_the_user_is_raised_as_such(plan_file: Path) -> None:
-    from data.errors import DataError
     from flows.synthesize import tell
 
     run = start(plan_file)
     (plan_file.parent / "mixed.csv").write_text("a,b\n")
     with pytest.raises(DataError, match="mixed.csv"):
         tell(run, quiet=True)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("fault", "tries"), [(ConnectionError("gone"), 2), (DataError("yours"), 1)], ids=["passing", "the user's"]
+)
+def test_a_passing_fault_is_tried_again_and_the_users_is_not(
+    plan_file: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, tries: int
+) -> None:
+    from flows import steps
+    from flows.synthesize import tell
+
+    seen: list[str] = []
+    real = steps.told
+
+    def told(run: Run, stage: str, teller: Teller) -> dict[str, object]:
+        seen.append(stage)
+        if seen == ["read"]:
+            raise fault
+        if stage == "profile":
+            raise DataError("far enough")
+        return real(run, stage, teller)
+
+    monkeypatch.setattr(steps, "told", told)
+    with pytest.raises(DataError):
+        tell(start(plan_file), quiet=True)
+    assert seen.count("read") == tries
