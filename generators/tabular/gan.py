@@ -18,8 +18,9 @@ from data.dataset import Dataset
 from data.encode_modes import Discrete, Modes, Part
 from generators.base import SILENT, Condition, GeneratorError, Progress, seal
 from generators.tabular._conditions import matching, part_seed, resolve
-from generators.tabular._gan_nets import Generator, Layout, gumbel, heads
+from generators.tabular._gan_nets import Generator, Layout, gumbel, heads, logits, whitening
 from generators.tabular._gan_train import Game, Rules, play
+from generators.tabular._gan_watch import HELD, REFEREED, Referee, snapped, teach
 from generators.tabular._location import Location
 from generators.tabular._table import Finish, at_least, open_model, refuse, write_json
 
@@ -45,6 +46,12 @@ class GAN:
     (generators/tabular/_location.py) given the condition, and the generator learns the correction, which is zero at
     first. So little data gives about the linear model, much data gives a network's.
 
+    What holds it there. An information loss ties means and products of features to those of train (Moments). A watch
+    compares cells of drawn rows with train's after every block (Watch); the best average is kept, and the start itself
+    is the first best, so what is kept is never worse than the start by the watch. Last, a referee learns how much
+    likelier a row is in train than among those drawn, and chooses one of several (Referee: discriminator rejection
+    sampling, Azadi et al. 2019).
+
     Fields:
         epochs: passes over the training rows ...
         min_steps: ... but at least so many steps, so that two hundred rows are trained as well as thousands.
@@ -52,7 +59,10 @@ class GAN:
         pac: rows that the critic judges together.
         learning_rate: of Adam, for both networks. decay: weight decay of Adam.
         critic_steps: steps of the critic for each step of the generator.
-        penalty: weight of the gradient penalty.
+        penalty: weight of the gradient penalty. moments: weight of the information loss: means and products of
+            features, class by class, shall be those of train.
+        patience: training ends after so many blocks of at least 25 steps without a row nearer to train.
+        choices: rows drawn for each row kept, by the referee's choice; 1 keeps all.
         latent: length of the noise vector. width: of every hidden layer.
         ema: the share of the generator's moving average that is kept each step; samples come from the average.
         checkpoint_seconds: how often the state is written while training.
@@ -70,6 +80,9 @@ class GAN:
     decay: float = 1e-6
     critic_steps: int = 1
     penalty: float = 10.0
+    moments: float = 1.0
+    patience: int = 10
+    choices: int = 8
     latent: int = 64
     width: int = 256
     ema: float = 0.995
@@ -91,6 +104,8 @@ class GAN:
         rng = np.random.default_rng([seed % 2**63, 7])
         self.start_ = Location.fit(states, values, sizes=[max(s, 1) for s in sizes], classed=self._classed(), rng=rng)
         self.layout_: Layout | None = None
+        self.referee_: Referee | None
+        self.kept_, self.referee_ = 0, None
         if self.modes_.width:
             matrix = self.modes_.encode(states, values)
             self.layout_ = Layout.of(self.modes_, matrix)
@@ -121,10 +136,13 @@ class GAN:
     def save(self, folder: Path) -> None:
         """Write the weights, the encoder and the envelope. They hold levels and extremes of the real data."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {"finish": self.finish_.to_state(), "modes": self.modes_.to_state(), "start": self.start_.facts()}
+        state: dict[str, Any] = {"finish": self.finish_.to_state(), "modes": self.modes_.to_state(), "kept": self.kept_}
+        state["start"] = self.start_.facts()
         weights: dict[str, Any] = {"start": self.start_.tensors()}
         if self.layout_ is not None:
-            weights |= {"generator": self.generator_.state_dict(), "marginal": self.layout_.marginal}
+            weights |= {"generator": self.generator_.state_dict(), "layout": self.layout_.tensors()}
+        if self.referee_ is not None:
+            weights["referee"] = self.referee_.state_dict()
         torch.save(weights, folder / WEIGHTS)
         write_json(folder / STATE, state)
         seal(folder, self)
@@ -139,16 +157,21 @@ class GAN:
         family.modes_ = Modes.from_state(state["modes"])
         family.start_ = Location.rebuild(weights["start"], state["start"])
         family.layout_ = None
+        family.kept_, family.referee_ = state["kept"], None
         if "generator" in weights:
-            family.layout_ = Layout.of(family.modes_, weights["marginal"].double().numpy()[None])
+            family.layout_ = Layout.rebuild(family.modes_, weights["layout"])
             family.generator_ = family._empty_generator(family.layout_)
             family.generator_.load_state_dict(weights["generator"])
+        if "referee" in weights and family.layout_ is not None:
+            with torch.random.fork_rng(devices=[]):
+                family.referee_ = Referee(family.layout_, weights["referee"]["white"], family.width, *family._choice()).eval()
+            family.referee_.load_state_dict(weights["referee"])
         return family
 
     def _check(self, train: Dataset) -> None:
         refuse(train)
-        at_least(self, 1, "epochs", "batch_size", "pac", "critic_steps", "latent", "width")
-        at_least(self, 0, "min_steps", "decay", "penalty", "learning_rate")
+        at_least(self, 1, "epochs", "batch_size", "pac", "critic_steps", "latent", "width", "patience", "choices")
+        at_least(self, 0, "min_steps", "decay", "penalty", "moments", "learning_rate")
         if not 0 <= self.ema < 1:
             raise GeneratorError(f"generator.ema: {self.ema} is not in [0, 1); use 0.995")
 
@@ -161,14 +184,13 @@ class GAN:
         return names.index(target) if self.modes_[target].states > 1 else -1
 
     def _train(self, train: Dataset, matrix: np.ndarray, seed: int, progress: Progress, checkpoint: Path | None) -> None:
-        layout = self.layout_
-        assert layout is not None  # noqa: S101 - fit made it
+        layout = self._shape()
         batch = self._batch(len(matrix))
         an_epoch = -(-len(matrix) // batch)
         steps = max(self.epochs * an_epoch, self.min_steps)
         block = an_epoch * -(-25 // an_epoch) if an_epoch <= 250 else 250
         rules = Rules(batch, self.pac, self.learning_rate, self.decay, self.ema, self.critic_steps, self.penalty,
-                      self.latent, self.width, steps, block, seed)  # fmt: skip
+                      self.latent, self.width, steps, block, seed, self.moments, self.patience)  # fmt: skip
         places = [place for place, _, _ in layout.conditions]
         favourite = places.index(self._classed()) if self._classed() in places else -1
         game = Game(self.modes_, self.start_, layout, rules, self._device(), favourite)
@@ -184,6 +206,42 @@ class GAN:
         with _one_thread():
             play(game, tell, where=where, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
         self.generator_ = game.average.cpu().eval()
+        self.generator_.load_state_dict(game.best)
+        self.kept_ = game.kept
+        with _one_thread():
+            self.referee_ = self._referee(matrix, seed) if self.choices > 1 else None
+
+    def _referee(self, matrix: np.ndarray, seed: int) -> Referee | None:
+        """Who chooses among drawn rows; None where train is too small to say anything for sure."""
+        layout, rng = self._shape(), np.random.default_rng([seed % 2**63, 5])
+        rows = rng.choice(len(matrix), REFEREED, replace=False) if len(matrix) > REFEREED else np.arange(len(matrix))
+        real = torch.from_numpy(matrix[rows])
+        if len(real) < 2 * HELD:
+            return None
+        states = self.modes_.decode(matrix[rows])[0]
+        label = states[:, self._classed()] if self._classed() >= 0 else np.zeros(len(states), dtype=np.int64)
+        counts = np.bincount(label)
+        # Classes by log-frequency on both sides: the ratio within each is what a draw of that class needs.
+        share = np.log1p(counts) / np.log1p(counts).sum()
+        drawn = []
+        for k in np.flatnonzero(counts):
+            evidence = {self._classed(): int(k)} if self._classed() >= 0 else {}
+            made = self._proposed(int(np.ceil(share[k] * max(len(real), 2000))), evidence, part_seed(seed, 2**21 + int(k)))
+            keep = made[0][:, self._classed()] == k if evidence else np.ones(len(made[0]), dtype=bool)
+            drawn.append(self.modes_.encode(made[0][keep], made[1][keep]))
+        with torch.random.fork_rng(devices=[]):
+            referee = Referee(layout, whitening(layout.values(real)), self.width, *self._choice())
+        weight = torch.from_numpy(share[label] / counts[label])
+        return referee if teach(referee, real, torch.from_numpy(np.concatenate(drawn)), weight, seed) else None
+
+    def _choice(self) -> tuple[tuple[int, int], int]:
+        """Features of the class, and among how many rows one is chosen."""
+        spans = {place: (a, b) for place, a, b in self._shape().conditions}
+        return spans.get(self._classed(), (0, 0)), self.choices
+
+    def _shape(self) -> Layout:
+        assert self.layout_ is not None  # noqa: S101 - the caller looked
+        return self.layout_
 
     def _batch(self, rows: int) -> int:
         wished = min(self.batch_size, max(rows // 4, 4 * self.pac))
@@ -245,24 +303,34 @@ class GAN:
         table = self.modes_.join(states, values, seed=part_seed(seed, ROUNDS))
         return _force(table, {self.modes_.parts[i].name: wanted[self.modes_.parts[i].name] for i in evidence})
 
-    @torch.no_grad()
     def _raw(self, n: int, evidence: dict[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """States and values as the networks make them."""
+        """States and values: of the rows proposed, those that the referee chooses."""
+        if self.layout_ is None or self.referee_ is None:
+            return self._proposed(n, evidence, seed)
+        states, values = self._proposed(n * self.choices, evidence, seed)
+        rng = np.random.default_rng(part_seed(seed, 2**22))
+        kept = self.referee_.choose(torch.from_numpy(self.modes_.encode(states, values)), rng)
+        return states[kept], values[kept]
+
+    @torch.no_grad()
+    def _proposed(self, n: int, evidence: dict[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """States and values as the start draws them and the generator corrects them; numbers on their grids."""
         rng = np.random.default_rng(seed)
         try:
             states, values = self.start_.draw(n, evidence, rng)
         except ValueError:
             asked = ", ".join(self.modes_.parts[i].name for i in evidence)
             raise GeneratorError(f"no row can hold this combination of {asked}; ask for fewer conditions") from None
-        if self.layout_ is None:
-            return states, values
+        if self.layout_ is None or not self.kept_:
+            return snapped(self.modes_, states, values)
         layout = self.layout_
         start = torch.from_numpy(self.modes_.encode(states, values))
         noise = torch.Generator().manual_seed(seed)
         vector = self._vector(states, evidence, rng)
         correction = self.generator_(start, torch.randn(n, self.latent, generator=noise), vector)
-        made = heads(layout, start, correction, gumbel((n, layout.width), noise))
-        return self.modes_.decode(made.numpy())
+        raw = logits(layout, start, correction)
+        made = heads(layout, raw, start, correction, gumbel((n, layout.width), noise))
+        return snapped(self.modes_, *self.modes_.decode(made.numpy()))
 
     def _vector(self, states: np.ndarray, evidence: dict[int, int], rng: np.random.Generator) -> torch.Tensor:
         """Condition vectors: what is asked, or what the start holds in a column drawn as in training."""
@@ -272,10 +340,11 @@ class GAN:
         if not conditions:
             return torch.from_numpy(out)
         asked = [c for c, (place, _, _) in enumerate(conditions) if place in evidence]
-        chosen = rng.choice(asked or len(conditions), size=len(states))
         target = [c for c, (place, _, _) in enumerate(conditions) if place == self._classed()]
+        # Within a class training draws rows as they are, so the class is asked for wherever nothing else is.
         if target and (not asked or target[0] in asked):
-            chosen = np.where(rng.random(len(states)) < 0.5, target[0], chosen)
+            asked = target
+        chosen = rng.choice(asked or len(conditions), size=len(states))
         offsets = np.cumsum([0, *(b - a for _, a, b in conditions)])
         places = np.array([place for place, _, _ in conditions])
         rows = np.arange(len(states))
