@@ -36,7 +36,7 @@ class CsvSource(Source):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """The character between fields."""
     missing: list[str] | None = None
-    """Texts that mean "no value", e.g. ["?", "n/a"]."""
+    """Texts that mean "no value", e.g. ["?", "n/a"]; they take the place of those that are found out."""
     decimal: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """The decimal mark."""
 

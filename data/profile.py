@@ -20,6 +20,8 @@ MANY_LEVELS = 1000
 SAMPLE_ROWS = 10_000
 PAIR_COLUMNS = 200
 SAME = 0.9999
+#: Categories are suspected to be numbers from so many levels and this share of them on.
+NUMBER_LEVELS, NUMBER_SHARE = 20, 0.9
 
 
 def profile(dataset: Dataset) -> dict[str, Any]:
@@ -139,6 +141,7 @@ def _notices(found: dict[str, Any], schema: Schema, table: pa.Table) -> list[str
     out: list[str] = []
     for facts in found["columns"]:
         out.extend(_about_column(facts, found["rows"], is_target=facts["name"] == schema.target))
+    out.extend(_nearly_numbers(schema, table))
     out.extend(_alike(schema, table))
     if found["duplicates"]["share"] >= 0.01:
         rows, share = found["duplicates"]["rows"], found["duplicates"]["share"]
@@ -165,6 +168,22 @@ def _about_column(facts: dict[str, Any], rows: int, *, is_target: bool) -> Itera
         yield f"Column {name} is empty in {facts['null_share']:.0%} of the rows."
     if facts["pii"]:
         yield f"Column {name} looks like personal data ({facts['pii']})."
+
+
+def _nearly_numbers(schema: Schema, table: pa.Table) -> Iterator[str]:
+    """Words that are numbers but for a marker or two: somebody wrote "n.k." for a missing weight."""
+    for column in schema.of_kind("categorical"):
+        spellings = pa.array([level for level in column.categories if isinstance(level, str)], pa.string())
+        if len(spellings) < NUMBER_LEVELS:
+            continue
+        number = pc.match_substring_regex(spellings, r"^\s*[+-]?[0-9][0-9.,' ]*\s*$")
+        others = spellings.filter(pc.invert(number)).to_pylist()
+        if others and len(others) <= (1 - NUMBER_SHARE) * len(spellings):
+            shown = ", ".join(repr(level) for level in others[:3])
+            yield (
+                f"Column {column.name!r} is read as {len(spellings)} categories because of {shown}; all else are numbers. "
+                "If that means 'missing', state data.missing with every such marker of the file."
+            )
 
 
 def _about_target(target: dict[str, Any] | None) -> Iterator[str]:

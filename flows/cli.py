@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Synthetic rows for scarce and imbalanced data, judged for missing modes and copies before they are published.",
-    epilog="Exit codes: 0 published, PASS or WARN; 2 bad input or plan; 3 BLOCK; 4 INCONCLUSIVE; 1 anything unexpected.",
+    epilog="Exit codes: 0 PASS or WARN; 2 bad input or plan; 3 BLOCK; 4 INCONCLUSIVE; 130 stopped; 1 anything unexpected.",
 )
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of all runs.", envvar="COUNTERPOISE_RUNS")]
@@ -46,7 +46,10 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
             print(f"counterpoise: {error}", file=sys.stderr)
             code = error.exit_code
         except KeyboardInterrupt:
-            print("counterpoise: stopped; the same command goes on from where it was", file=sys.stderr)
+            print(
+                "counterpoise: stopped; the same command keeps what is finished, and a fit goes on from its last checkpoint",
+                file=sys.stderr,
+            )
             code = 130
         except BrokenPipeError:
             code = 0
@@ -66,6 +69,23 @@ def _unexpected(error: Exception) -> int:
         file.write(text)
     print(f"counterpoise: unexpected {type(error).__name__}: {error}; the full log is in {file.name}", file=sys.stderr)
     return 1
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"counterpoise {version('counterpoise')}")
+        raise typer.Exit
+
+
+@app.callback()
+def face(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Synthetic rows for scarce and imbalanced data, judged for missing modes and copies before they are published."""
 
 
 @app.command()
@@ -195,7 +215,7 @@ def sample(
     where: Annotated[
         list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="What every row must hold; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed gives other rows.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same rows and ids, another one others.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="A .csv or .parquet file; csv on stdout if not given.")] = None,
     runs: RunsOption = RUNS,
 ) -> None:
@@ -216,10 +236,8 @@ def report(
     from flows.run import Run
     from flows.show import show_decision
 
-    this = Run.find(name, runs)
+    this = Run.find(name, runs, having="report.html")
     page = this.folder / "report.html"
-    if not page.is_file():
-        raise UserError(f"run {this.id} has not been judged yet; `counterpoise run` its plan to the end")
     show_decision(json.loads((this.folder / "report.json").read_text()))
     print(page)
     if browser:
@@ -261,7 +279,7 @@ def schema() -> None:
 
 @app.command()
 @verb
-def serve() -> None:
+def serve(plans: Annotated[list[Path] | None, typer.Argument(help="The plans.")] = None) -> None:
     """Run plans on a schedule (not in this version)."""
     raise UserError("serve is not in this version; schedule `counterpoise run PLAN --engine prefect` with cron until it is")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ def more_rows(name: str, runs: Path, *, rows: int, where: list[str], seed: int, 
 
     Raises DataError for a condition that is not column=value, or a file that is neither csv nor parquet.
     """
-    run = Run.find(name, runs)
+    run = Run.find(name, runs, having="model")
     model, schema = load_model(run), load_schema(run)
     wanted = dict(_condition(text) for text in where)
     if out is not None and out.suffix not in (".csv", ".parquet"):
@@ -28,6 +29,8 @@ def more_rows(name: str, runs: Path, *, rows: int, where: list[str], seed: int, 
     for column in wanted:
         schema[column]
     batches = model.sample(rows, where=wanted or None, seed=seed)
+    # The first rows are drawn before anything is opened: a condition that cannot be met leaves no half a file.
+    batches = chain([next(batches)], batches)
     beside = out.with_name(out.name + ".part") if out else None
     try:
         with _writer(beside, out, schema.arrow()) as writer:

@@ -10,13 +10,12 @@ from data.errors import DataError
 from validators.base import Intent
 from validators.stats import least_holdout_count, smallest_mode
 
-#: How many cells will be tested is known only to the gate; what can be seen depends on their number's logarithm.
-CELLS = 500
 
+def detectable(gate: GateSpec, rows: int) -> float | None:
+    """About the smallest share of `rows` holdout rows whose loss would be seen with 95 % power; None when none would.
 
-def detectable(gate: GateSpec, rows: int, *, cells: int = CELLS) -> float | None:
-    """The smallest share of `rows` holdout rows whose loss would be seen with 95 % power; None when none would."""
-    return smallest_mode(rows, _least(gate, cells))
+    The gate alone knows how many cells it will test; about one a row is what tables give, and only the logarithm counts."""
+    return smallest_mode(rows, _least(gate, max(rows, 1)))
 
 
 def check_enough(gate: GateSpec, counts: Mapping[Any, int]) -> None:

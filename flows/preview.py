@@ -97,6 +97,6 @@ def _classes(
 def _gate(plan: Plan, judged: int, least: float | None) -> str:
     wanted = f"the plan asks for {100 * plan.gate.detect:.3g} %"
     if least is None:
-        return f"too few holdout rows ({judged:,}) to see any mode go missing; {wanted}: the verdict would be INCONCLUSIVE"
-    end = "" if least <= plan.gate.detect else ": the verdict would be INCONCLUSIVE"
+        return f"too few holdout rows ({judged:,}) to see a mode go missing; {wanted}: probably INCONCLUSIVE"
+    end = "" if least <= plan.gate.detect else ": probably INCONCLUSIVE"
     return f"sees the loss of a mode from about {100 * least:.2g} % of the {judged:,} holdout rows judged; {wanted}{end}"

@@ -51,18 +51,22 @@ class Run:
         return run
 
     @classmethod
-    def find(cls, name: str, runs: Path) -> Run:
-        """The run a user means: a folder, a run id, or a plan's name (its latest run).
+    def find(cls, name: str, runs: Path, *, having: str = "plan.yaml") -> Run:
+        """The run a user means: a folder, a run id, or a plan's name (its latest run that has the file `having`).
 
         Raises UserError when there is none.
         """
-        if (Path(name) / "plan.yaml").is_file():
-            return cls(Path(name))
-        found = [run for run in all_runs(runs) if name in (run.folder.name, f"{run.folder.parent.name}/{run.folder.name}")]
+        found = [cls(Path(name))] if (Path(name) / "plan.yaml").is_file() else []
+        found = found or [
+            run for run in all_runs(runs) if name in (run.folder.name, f"{run.folder.parent.name}/{run.folder.name}")
+        ]
         found = found or [run for run in all_runs(runs) if run.folder.parent.name == name]
         if not found:
             raise UserError(f"there is no run {name!r} under {runs}; `counterpoise runs` lists them")
-        return max(found, key=lambda run: run.touched)
+        able = [run for run in found if (run.folder / having).exists()]
+        if not able:
+            raise UserError(f"run {found[-1].id} has no {having} yet; `counterpoise run` its plan to the end")
+        return max(able, key=lambda run: run.touched)
 
     @property
     def id(self) -> str:

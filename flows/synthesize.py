@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 # Set before Prefect is imported, and never over what the user has set.
 _SETTINGS = {
@@ -23,8 +29,10 @@ for _name, _value in _SETTINGS.items():
 
 from prefect import flow  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from prefect.states import Completed, Failed  # noqa: E402
 
+from data.errors import UserError  # noqa: E402
 from flows import steps  # noqa: E402
 from flows.run import Run  # noqa: E402
 
@@ -42,18 +50,58 @@ def synthesize(folder: str, quiet: bool = False) -> State[Mapping[str, Any]]:
     return Completed(name="Published", message=message)
 
 
+@contextmanager
+def server() -> Iterator[str]:
+    """The Prefect server to tell: the one that the settings name, else one of our own for as long as it is needed.
+
+    Prefect would start one itself, but in our process group: Ctrl-C would kill it, and a flow that cannot tell a dead
+    server that it was stopped waits for minutes. Raises UserError when it does not answer in time."""
+    if PREFECT_API_URL.value():
+        yield str(PREFECT_API_URL.value())
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    # Prefect's own threads deliver the last logs and events when Python ends; they were registered later and so run
+    # before this, while the server still answers.
+    atexit.register(_end, process)
+    url = f"http://127.0.0.1:{port}/api"
+    _await(url, process)
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _await(url: str, process: subprocess.Popen[bytes]) -> None:
+    limit = float(os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"])
+    started = time.monotonic()
+    while time.monotonic() - started < limit and process.poll() is None:
+        with suppress(OSError), urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310  # our own address
+            if answer.status == 200:
+                return
+        time.sleep(0.2)
+    raise UserError(f"the embedded Prefect server did not answer within {limit:.0f} s; use --engine local, or name a server")
+
+
 def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
     """Run the flow on the server in use (an embedded one when none is named): {stage: its facts}.
 
-    Raises what a stage raised.
-    """
+    Raises what a stage raised."""
     name = f"{run.folder.parent.name}/{run.id}"
     if not quiet:
-        server = os.environ.get("PREFECT_API_URL") or "an embedded server; `prefect server start` shows it afterwards"
-        print(f"prefect  flow synthesize, run {name}, told to {server}", file=sys.stderr, flush=True)
-    with run.locked():
+        where = PREFECT_API_URL.value() or "an embedded server; `prefect server start` shows it afterwards"
+        print(f"prefect  flow synthesize, run {name}, told to {where}", file=sys.stderr, flush=True)
+    with run.locked(), server():
         state = synthesize.with_options(flow_run_name=name)(str(Path(run.folder)), quiet, return_state=True)
-    stages = {name: entry["facts"] for name, entry in run.stages.items() if isinstance(entry, dict)}
-    if state.is_failed() and state.name == "Failed":
-        state.result()
-    return stages
+        if state.is_failed() and state.name == "Failed":
+            state.result()
+    return {stage: entry["facts"] for stage, entry in run.stages.items() if isinstance(entry, dict)}

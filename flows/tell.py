@@ -167,8 +167,8 @@ def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:
         return "unchanged, skipped"
     notices = "".join(f"\n         · {notice}" for notice in facts.get("notices", ()))
     said = _SENTENCES[stage].format(**facts) if stage in _SENTENCES else _counts(stage, facts)
-    said += notices
-    return f"{said} (taken from an earlier run with the same inputs)" if how == "borrowed" else said
+    said += " (went on from a checkpoint)" if facts.get("resumed") else ""
+    return said + (" (taken from an earlier run with the same inputs)" if how == "borrowed" else "") + notices
 
 
 def _counts(stage: str, facts: Mapping[str, Any]) -> str:

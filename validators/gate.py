@@ -16,7 +16,7 @@ SHOWN_CULPRITS = 10
 #: What to do when a check blocks and has no advice of its own.
 ADVICE: Mapping[str, str] = {
     "schema": "correct the values that the summary names in the generator's output, or overrule the column in the plan",
-    "modes": "train longer or raise the weight of the missing cells, then judge a new attempt",
+    "modes": "train the generator longer or try another family, then judge a new attempt",
     "copies": "train shorter, with more regularisation, or drop the copied rows and judge a new attempt",
     "duplicates": "the generator has collapsed onto few rows: train longer, pack more rows per critic call, or lower its rate",
     "coverage": "train longer or give the generator more capacity, then judge a new attempt",
@@ -121,12 +121,12 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
         return "INCONCLUSIVE", _and_others(unsure), _advice(unsure[0], "judge again with more holdout rows")
     warned = [f for f in findings if f.verdict == "WARN"]
     if warned:
-        return "WARN", _and_others(warned), f"publish if its use allows this; else {_advice(warned[0])}"
+        return "WARN", _and_others(warned), f"use it if its purpose allows this; else {_advice(warned[0])}"
     judged = sum(f.verdict == "PASS" for f in findings)
     skipped = [f.check for f in findings if f.verdict == "SKIPPED"]
     blind = f"; {' and '.join(skipped)} could not judge" if skipped else ""
     reason = f"all {judged} checks passed, and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
-    return "PASS", reason + blind, "publish"
+    return "PASS", reason + blind, "nothing: the set may be used"
 
 
 def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:

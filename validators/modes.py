@@ -362,7 +362,8 @@ def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, 
         size = "none" if seen.whole is None else percent(seen.whole)
         return f"none of {tested} tested cells has less than {percent(intent.warn_rho)} of its rows; smallest mode seen: {size}"
     worst = named[0]
-    others = f", and {len(named) - 1} more cells are named" if len(named) > 1 else ""
+    more = len(named) - 1
+    others = f", and {more} more {'cell is' if more == 1 else 'cells are'} named" if more else ""
     counts = f"({worst.observed:.0f} of {worst.expected:.0f})"
     what = f"{worst.cell} has {percent(worst.ratio or 0.0)} of the rows it should have {counts}"
     return f"{what}, among {tested} tested cells{others}"
@@ -371,10 +372,10 @@ def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, 
 def _advice(named: list[Culprit], found: Classes | None) -> str:
     cell = named[0].cell
     if not cell.startswith("class "):
-        return f"train longer or raise the weight of {cell}, then judge a new attempt"
+        return "train the generator longer or try another family, then judge a new attempt"
     if found is not None and found.shares is not None:
         return f"draw more rows of {cell}, so that it reaches its share of the intended mix"
-    return f"raise the weight of {cell}, or name the mix you intend, then judge a new attempt"
+    return f"draw more rows of {cell}, or name the mix you intend, then judge a new attempt"
 
 
 def _nothing(why: str, found: Classes | None, seen: Detectable | None = None) -> Finding:

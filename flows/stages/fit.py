@@ -20,12 +20,14 @@ from generators.base import Generator, Progress
 def check_generator(plan: Plan) -> None:
     """Build the family without training it, so that a wrong name or setting is found before any work.
 
-    Raises KeyFault at generator.<key>.
+    Raises KeyFault at generator.<key>, or what the family raises when something it needs is not installed.
     """
     try:
-        build(generator_spec(plan), Generator, package="generators")
+        family = build(generator_spec(plan), Generator, package="generators")
     except KeyFault as fault:
         raise KeyFault(("generator", *fault.key), fault.message) from None
+    if hasattr(family, "ready"):
+        family.ready()
 
 
 def check_purpose(plan: Plan) -> None:
@@ -58,15 +60,17 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     check_enough(plan.gate, judged_counts(run))
     recorder = _Recorder(progress)
     family = build(generator_spec(plan), Generator, package="generators")
-    fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=run.folder / "checkpoint")
+    checkpoint = run.folder / "checkpoint"
+    resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
+    fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=checkpoint)
     beside = run.folder / "model.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     fitted.save(beside)
     beside.rename(run.folder / "model")
     write_text(run.folder / "training.json", json.dumps(recorder.curve))
-    shutil.rmtree(run.folder / "checkpoint", ignore_errors=True)
-    return {"family": plan.generator.use, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return {"family": plan.generator.use, "resumed": resumed, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
 
 
 STEP = Step(

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from data.dataset import Dataset
-from flows.run import Run, Stage, code_version, write_text
+from flows.run import Run, Stage, code_version, digest, write_text
 from flows.stages.shared import Step, dataset, file_sha256, key_of, load_schema
 from generators.base import Progress
 
@@ -55,12 +55,17 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
     return facts
 
 
+def drawn_digest(run: Run) -> str:
+    """sha256 over the rows that are judged: two plans that draw the same rows are one attempt."""
+    return digest([file_sha256(path) for path in sorted((run.folder / "work/judged").glob("*.parquet"))])
+
+
 def attempt(run: Run) -> int:
     """Which try this is to get a model past one holdout: 1, 2, ... The same draw judged again is the same try."""
     ledger = run.folder.parent.parent / ".attempts.json"
     tries = json.loads(ledger.read_text()) if ledger.is_file() else {}
     seen = tries.setdefault(run.stages["split"]["key"], [])
-    draw = run.stages["sample"]["key"]
+    draw = drawn_digest(run)
     if draw not in seen:
         seen.append(draw)
         write_text(ledger, json.dumps(tries, indent=1))

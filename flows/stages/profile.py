@@ -28,7 +28,7 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     for column in (schema[name] for name in (plan.target, plan.group) if name):
         if column.kind in ("text", "image", "series"):
             raise DataError(
-                f"column {column.name!r} is of kind {column.kind} and cannot be the target or group; choose another"
+                f"Column {column.name!r} is of kind {column.kind} and cannot be the target or group; choose another"
             )
     kept = schema.select([c.name for c in schema if c not in left_out])
     if not kept.learned:

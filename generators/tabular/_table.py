@@ -35,7 +35,7 @@ def refuse(train: Dataset) -> None:
 def at_least(family: object, least: float, *names: str) -> None:
     """Raises GeneratorError for a setting of `family` below `least`."""
     for name in names:
-        if (value := getattr(family, name)) < least:
+        if (value := getattr(family, name)) is not None and value < least:
             raise GeneratorError(f"generator.{name}: {value} is too small; it must be at least {least}")
 
 

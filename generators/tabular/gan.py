@@ -29,6 +29,7 @@ __all__ = ["GAN"]
 WEIGHTS = "weights.pt"
 STATE = "state.json"
 SAMPLE_ROWS = 8192
+EPOCHS = 100
 #: Rounds in which rows that miss the condition are thrown away, before the condition is written into the rest.
 ROUNDS = 3
 
@@ -53,8 +54,8 @@ class GAN:
     sampling, Azadi et al. 2019).
 
     Fields:
-        epochs: passes over the training rows ...
-        min_steps: ... but at least so many steps, so that two hundred rows are trained as well as thousands.
+        epochs: passes over the training rows; left out, it is EPOCHS, or as many as make `min_steps` steps, so that two
+            hundred rows are trained as well as thousands.
         batch_size: rows a step, rounded down to packs; small data use a quarter of their rows, at least four packs.
         pac: rows that the critic judges together.
         learning_rate: of Adam, for both networks. decay: weight decay of Adam.
@@ -72,7 +73,7 @@ class GAN:
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
 
-    epochs: int = 100
+    epochs: int | None = None
     min_steps: int = 600
     batch_size: int = 500
     pac: int = 10
@@ -187,7 +188,7 @@ class GAN:
         layout = self._shape()
         batch = self._batch(len(matrix))
         an_epoch = -(-len(matrix) // batch)
-        steps = max(self.epochs * an_epoch, self.min_steps)
+        steps = max(EPOCHS * an_epoch, self.min_steps) if self.epochs is None else self.epochs * an_epoch
         block = an_epoch * -(-25 // an_epoch) if an_epoch <= 250 else 250
         rules = Rules(batch, self.pac, self.learning_rate, self.decay, self.ema, self.critic_steps, self.penalty,
                       self.latent, self.width, steps, block, seed, self.moments, self.patience)  # fmt: skip

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["CTGAN", "TVAE", "CopulaGAN", "GaussianCopula"]
 
 TABLE = "t"
+ABSENT = "SDV is not installed; `make setup` brings it, or use generator.use: gan"
 SYNTHESIZER = "synthesizer.pkl"
 STATE = "state.pkl"
 
@@ -51,6 +52,11 @@ class _SDVFamily:
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = False
     synthesizer: ClassVar[str]
+
+    def ready(self) -> None:
+        """Raises GeneratorError when SDV is not installed; asked before any work is done."""
+        if importlib.util.find_spec("sdv") is None:
+            raise GeneratorError(ABSENT)
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
         """Learn from `train` on SDV's own training loop.
@@ -234,7 +240,7 @@ class GaussianCopula(_SDVFamily):
 
 def _models() -> ModuleType:
     if importlib.util.find_spec("sdv") is None:
-        raise GeneratorError("SDV is not installed; `make setup` brings it, or use generator.use: gan")
+        raise GeneratorError(ABSENT)
     with _quiet():
         return importlib.import_module("generators.tabular._sdv_models")
 

@@ -66,6 +66,7 @@ def test_a_run_ends_with_verdict_report_and_dataset(plan_file: Path, tmp_path: P
     listed = cli("runs", "--runs", runs, "--json", tmp_path / "l.json")
     assert listed.exit_code == 0 and json.loads((tmp_path / "l.json").read_text())[0]["version"] == "v000001"
     assert cli("report", "mixed", "--runs", runs).exit_code == 0
+    assert "counterpoise 0." in cli("--version").stdout
     more = cli("sample", "mixed", "--rows", 25, "--where", "label=rare", "--out", tmp_path / "more.parquet", "--runs", runs)
     assert more.exit_code == 0, more.output
     assert set(pd.read_parquet(tmp_path / "more.parquet")["label"]) == {"rare"}

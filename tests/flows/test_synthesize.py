@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import pytest
 from data.errors import DataError
 from flows.run import Run
 from flows.tell import Teller
+from tests.conftest import ROOT
 from tests.flows.test_walk import parquet_bytes, start
 
 
@@ -93,3 +99,24 @@ def test_a_passing_fault_is_tried_again_and_the_users_is_not(
     with pytest.raises(DataError):
         tell(start(plan_file), quiet=True)
     assert seen.count("read") == tries
+
+
+def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(plan_file: Path) -> None:
+    """A terminal sends SIGINT to the whole process group; the embedded server must outlive it."""
+    folder = plan_file.parent
+    command = [sys.executable, "-m", "flows", "run", str(plan_file), "--runs", str(folder / "runs"), "--engine", "prefect"]
+    command += ["-o", "generator.use=gan", "-o", "generator.epochs=400", "-o", "generator.checkpoint_seconds=0"]
+    environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect")}
+    environment.pop("PREFECT_API_URL", None)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for _ in range(2400):
+        if process.poll() is not None or list((folder / "runs").glob("mixed/*/checkpoint/*")):
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.strip().splitlines()[-1].startswith("counterpoise: stopped;")

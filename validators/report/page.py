@@ -93,7 +93,7 @@ def _facts(decision: Decision, evidence: Evidence | None) -> list[tuple[str, str
     rows = []
     if evidence is not None:
         real = {"train": evidence.train, "reference": evidence.reference, "holdout": evidence.holdout}
-        rows = [("Synthetic rows", f"{evidence.synthetic.num_rows:,}")]
+        rows = [("Synthetic rows judged", f"{evidence.synthetic.num_rows:,}")]
         rows += [(f"Real rows, {part}", f"{data.num_rows:,}") for part, data in real.items()]
     alpha = f"{figure(decision.spent)} of {figure(decision.alpha)}"
     return [*rows, ("Attempt", str(decision.attempt)), ("False alarms allowed", alpha)]
@@ -102,6 +102,8 @@ def _facts(decision: Decision, evidence: Evidence | None) -> list[tuple[str, str
 def _worst(findings: Sequence[Finding]) -> list[tuple[Finding, Culprit]]:
     """The ten worst cells of all checks: blocking checks first, then by adjusted p, then by distance from 1."""
     found = [(finding, culprit) for finding in findings for culprit in finding.culprits]
+    # Pairs of rows have no share to compare; they are listed only where no cell is.
+    found = [pair for pair in found if pair[1].ratio is not None] or found
 
     def rank(pair: tuple[Finding, Culprit]) -> tuple[float, ...]:
         finding, culprit = pair
