@@ -45,22 +45,33 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
         except UserError as error:
             print(f"counterpoise: {error}", file=sys.stderr)
             code = error.exit_code
-        except KeyboardInterrupt:
-            print(
-                "counterpoise: stopped; the same command keeps what is finished, and a fit goes on from its last checkpoint",
-                file=sys.stderr,
-            )
-            code = 130
         except BrokenPipeError:
             code = 0
-        except Exception as error:  # the last line of defence: no traceback reaches a user
-            code = _unexpected(error)
+        except (SystemExit, typer.Exit):
+            raise
+        except BaseException as error:  # the last line of defence: no traceback reaches a user
+            code = _stopped() if _is_stop(error) else _unexpected(error)
         raise typer.Exit(code)
 
     return guarded
 
 
-def _unexpected(error: Exception) -> int:
+def _is_stop(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it: a server's client may have wrapped it in what it interrupted."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _stopped() -> int:
+    said = "stopped; the same command keeps what is finished, and a fit goes on from its last checkpoint"
+    print(f"counterpoise: {said}", file=sys.stderr)
+    return 130
+
+
+def _unexpected(error: BaseException) -> int:
     import tempfile
     import traceback
 

@@ -119,4 +119,4 @@ def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(plan_file: Path) -> No
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert said.strip().splitlines()[-1].startswith("counterpoise: stopped;")
+    assert "counterpoise: stopped;" in said and "Traceback" not in said
