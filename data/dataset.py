@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from data.errors import DataError
-from data.schema import Schema
+from data.schema import Column, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_ROWS = 65_536
+#: Batches that wait to be worked on, for each thread: enough to keep it busy, few enough to keep memory flat.
+AHEAD = 2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Rows with their meaning. `source` is a table in memory or a Parquet dataset on disk.
 
+    adapt: what a batch read from disk goes through, with the position of its first row, before anyone sees it.
     Sources are never changed in place: every operation gives a new Dataset."""
 
     source: pa.Table | pads.Dataset
     schema: Schema
+    adapt: Callable[[pa.RecordBatch, int], pa.RecordBatch] | None = None
 
     @classmethod
     def from_arrow(cls, table: pa.Table, schema: Schema | None = None, *, target: str | None = None) -> Dataset:
@@ -55,11 +65,17 @@ class Dataset:
         return cls(source, schema)
 
     @property
+    def in_memory(self) -> bool:
+        return isinstance(self.source, pa.Table)
+
+    @property
     def table(self) -> pa.Table:
         """All rows in memory, columns in schema order."""
         if isinstance(self.source, pa.Table):
             return self.source.select(self.schema.names)
-        return self.source.to_table(columns=self.schema.names)
+        if self.adapt is None:
+            return self.source.to_table(columns=self.schema.names)
+        return pa.Table.from_batches(list(self.batches()), schema=self.schema.arrow())
 
     @property
     def num_rows(self) -> int:
@@ -68,12 +84,33 @@ class Dataset:
     def __len__(self) -> int:
         return self.num_rows
 
-    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """The rows in order, at most `rows` at a time, without loading the whole."""
+    def batches(self, rows: int = BATCH_ROWS, *, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in order, at most `rows` at a time, without loading the whole. columns: the only ones, None for all."""
+        names = self.schema.names if columns is None else columns
         if isinstance(self.source, pa.Table):
-            yield from self.source.select(self.schema.names).to_batches(max_chunksize=rows)
-        else:
-            yield from self.source.to_batches(columns=self.schema.names, batch_size=rows)
+            yield from self.source.select(names).to_batches(max_chunksize=rows)
+            return
+        done = 0
+        # The library's own look-ahead holds hundreds of megabytes of a wide table.
+        for batch in self.source.to_batches(columns=names, batch_size=rows, batch_readahead=4, fragment_readahead=1):
+            yield batch if self.adapt is None else self.adapt(batch, done)
+            done += batch.num_rows
+
+    def scan(self, work: Callable[[pa.RecordBatch, int], T], *, columns: list[str] | None = None) -> Iterator[T]:
+        """`work(batch, position of its first row)` for every batch, on all cores, the answers in the order of the rows.
+
+        Memory does not grow with the number of rows, as long as the answers do not."""
+        threads = os.cpu_count() or 1
+        waiting: deque[Future[T]] = deque()
+        done = 0
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in self.batches(columns=columns):
+                waiting.append(pool.submit(work, batch, done))
+                done += batch.num_rows
+                if len(waiting) > AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def to_pandas(self) -> pd.DataFrame:
         frame: pd.DataFrame = self.table.to_pandas()
@@ -83,22 +120,36 @@ class Dataset:
         self.schema[name]
         if isinstance(self.source, pa.Table):
             return self.source.column(name)
-        return self.source.to_table(columns=[name]).column(name)
+        if self.adapt is None:
+            return self.source.to_table(columns=[name]).column(name)
+        return pa.chunked_array([batch.column(0) for batch in self.batches(columns=[name])])
 
     def take(self, rows: Any) -> Dataset:
-        """The rows at these positions, in this order."""
-        return replace(self, source=self.table.take(pa.array(np.asarray(rows, dtype=np.int64))))
+        """The rows at these positions, in this order, in memory; rows on disk are read batch by batch."""
+        places = np.asarray(rows, dtype=np.int64)
+        if isinstance(self.source, pa.Table):
+            return replace(self, source=self.source.select(self.schema.names).take(pa.array(places)))
+        order = np.argsort(places, kind="stable")
+        ascending = places[order]
+
+        def some(batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
+            low, high = np.searchsorted(ascending, [start, start + batch.num_rows])
+            return batch.take(pa.array(ascending[low:high] - start))
+
+        found = pa.Table.from_batches(list(self.scan(some)), schema=self.schema.arrow())
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return Dataset(found.take(pa.array(back)), self.schema)
 
     def labels(self) -> np.ndarray:
-        """The class of each row as a position in `schema.classes()`; -1 where it is missing. (n,) int64.
+        """The class of each row as a position in `schema.classes()`; -1 where it is missing. (n,) int16.
 
         Raises DataError when the schema names no discrete target."""
         if not self.schema.classes():
             raise DataError("these rows have no classes: no categorical target is named")
         column = self.schema[str(self.schema.target)]
-        place = {value: i for i, value in enumerate(column.categories)}
-        values = self.column(column.name).to_pylist()
-        return np.fromiter((place.get(v, -1) for v in values), dtype=np.int64, count=len(values))
+        parts = list(self.scan(lambda batch, _: _positions(batch.column(0), column), columns=[column.name]))
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
 
     def digest(self) -> str:
         """sha256 over names, types and values: the same rows give the same digest wherever they lie."""
@@ -114,6 +165,18 @@ class Dataset:
         pq.write_table(self.table, beside, compression="zstd")
         beside.replace(path)
         return path
+
+
+def _positions(values: pa.Array, column: Column) -> np.ndarray:
+    """Each value's position among the column's categories, -1 where it is none of them. (n,) int16."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    try:
+        known = pa.array(column.categories, type=values.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # values of another type, which the check of the schema names
+        return np.full(len(values), -1, dtype=np.int16)
+    found = pc.fill_null(pc.index_in(values, value_set=known, skip_nulls=True), -1)
+    return np.asarray(found.to_numpy(zero_copy_only=False).astype(np.int16))
 
 
 def _windows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

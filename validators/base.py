@@ -8,6 +8,19 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from data.dataset import Dataset
 
+#: How the alpha of an attempt is shared, so that all checks together give no more false alarms than it allows
+#: (Bonferroni). A few near copies leave the least evidence, so that check gets the most; what is tested on thousands of
+#: rows loses next to nothing by a small share.
+SHARES: Mapping[str, float] = {
+    "modes": 0.3,
+    "copies": 0.4,
+    "spread": 0.06,
+    "duplicates": 0.06,
+    "labels": 0.06,
+    "coverage": 0.06,
+    "schema": 0.06,
+}
+
 Verdict = Literal["PASS", "WARN", "BLOCK", "INCONCLUSIVE", "ERROR", "SKIPPED"]
 
 
@@ -69,17 +82,23 @@ class Intent:
         """The alpha that this attempt may spend: alpha / 2**attempt, so that all attempts together spend alpha."""
         return float(self.alpha / 2**self.attempt)
 
+    def level(self, check: str) -> float:
+        """The part of `spent` that one check may spend."""
+        return self.spent * SHARES[check]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What a check may look at. Geometry, cells and encoders are fitted on `reference` (and train) alone;
-    `holdout` is counted once. All share one schema, whose `target` names the class if there is one."""
+    `holdout` is counted once. All share one schema, whose `target` names the class if there is one. `memo` keeps what
+    several checks need and what is costly to make (see `validators.sides`); it belongs to this evidence alone."""
 
     train: Dataset
     reference: Dataset
     holdout: Dataset
     synthetic: Dataset
     intent: Intent = Intent()
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 @runtime_checkable

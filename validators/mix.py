@@ -45,7 +45,9 @@ def intended(intent: Intent, schema: Schema) -> dict[Any, float] | None:
 
 
 def restrict(evidence: Evidence) -> Evidence:
-    """The evidence without the rows of classes that the intended mix leaves out."""
+    """The evidence without the real rows of classes that the intended mix leaves out.
+
+    Synthetic rows keep their places, so that a report can name them; `classes` gives those of other classes -1."""
     mix = intended(evidence.intent, evidence.reference.schema)
     if mix is None:
         return evidence
@@ -57,9 +59,7 @@ def restrict(evidence: Evidence) -> Evidence:
 
     train = keep(evidence.train)
     reference = train if evidence.reference is evidence.train else keep(evidence.reference)
-    return replace(
-        evidence, train=train, reference=reference, holdout=keep(evidence.holdout), synthetic=keep(evidence.synthetic)
-    )
+    return replace(evidence, train=train, reference=reference, holdout=keep(evidence.holdout))
 
 
 def classes(evidence: Evidence) -> Classes | None:
@@ -69,7 +69,7 @@ def classes(evidence: Evidence) -> Classes | None:
         return None
     mix = intended(evidence.intent, schema)
     levels = [level for level in schema.classes() if mix is None or level in mix]
-    place = np.full(len(schema.classes()) + 1, -1, dtype=np.int64)
+    place = np.full(len(schema.classes()) + 1, -1, dtype=np.int16)
     for i, level in enumerate(levels):
         place[schema.classes().index(level)] = i
     return Classes(
@@ -108,15 +108,6 @@ def compared(evidence: Evidence, found: Classes | None) -> tuple[Array, Array]:
         return h, s
     made = np.unique(found.synthetic[found.synthetic >= 0])
     return h[np.isin(found.holdout, made)], thin(found.holdout, found.synthetic, evidence.intent.seed)
-
-
-def thinned(evidence: Evidence) -> Evidence:
-    """Restricted evidence with only the rows that may be compared as whole sets."""
-    evidence = restrict(evidence)
-    h, s = compared(evidence, classes(evidence))
-    holdout = evidence.holdout if len(h) == evidence.holdout.num_rows else evidence.holdout.take(h)
-    synthetic = evidence.synthetic if len(s) == evidence.synthetic.num_rows else evidence.synthetic.take(s)
-    return replace(evidence, holdout=holdout, synthetic=synthetic)
 
 
 def _draw(rng: np.random.Generator, rows: Array, count: int) -> Array:

@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from data.errors import DataError
 
 
-def clean(table: pa.Table, origin: str) -> pa.Table:
+def clean(table: pa.Table, origin: str, *, start: int = 0) -> pa.Table:
     """NaN becomes null, and infinities are refused: what every reader does before it hands out a table.
 
-    `origin` names the source in errors. Raises DataError, with column and row, at the first infinity, at a column
+    `origin` names the source in errors; start: how many rows of it came before these. Raises DataError, with column and row, at the first infinity, at a column
     without a name and at two columns of one name."""
     check_names(table.column_names, origin)
     for place, field in enumerate(table.schema):
         if pa.types.is_floating(field.type):
-            table = table.set_column(place, field.name, _finite(table.column(place), field.name, origin))
+            table = table.set_column(place, field.name, _finite(table.column(place), field.name, origin, start))
     return table.replace_schema_metadata(None)
 
 
@@ -73,9 +73,9 @@ def _level(levels: list[Any], wanted: Any, column: str) -> Any:
     raise DataError(f"keep: column {column!r} has no level {wanted!r}; it has {shown}")
 
 
-def _finite(values: pa.ChunkedArray, name: str, origin: str) -> pa.ChunkedArray:
+def _finite(values: pa.ChunkedArray, name: str, origin: str, start: int) -> pa.ChunkedArray:
     if pc.any(pc.is_inf(values)).as_py():
-        row = int(np.flatnonzero(pc.fill_null(pc.is_inf(values), False).to_numpy())[0]) + 1
+        row = int(np.flatnonzero(pc.fill_null(pc.is_inf(values), False).to_numpy())[0]) + 1 + start
         raise DataError(f"{origin}: column {name!r} holds an infinity in row {row}; put a number there, or leave it empty")
     nan = pc.is_nan(values)
     if not pc.any(nan).as_py():

@@ -20,10 +20,29 @@ def read(path: str | Path) -> pa.Table:
     try:
         table = _dataset(path).to_table()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} cannot be read as Parquet: {reason}; check that it is whole") from None
+        raise _unreadable(path, error) from None
     check_rows(table, str(path))
     return clean(table, str(path))
+
+
+def open_lazily(path: str | Path) -> pads.Dataset:
+    """The same file or folder without its rows: what is wrong with them comes out when they are read.
+
+    Raises DataError when there is no such file, it is no Parquet, or it has no rows."""
+    path = Path(path)
+    try:
+        found = _dataset(path)
+        rows = found.count_rows()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
+        raise _unreadable(path, error) from None
+    if not rows:
+        raise DataError(f"{path} holds no rows; give data with at least a few rows of each class")
+    return found
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:200]
+    return DataError(f"{path} cannot be read as Parquet: {reason}; check that it is whole")
 
 
 def _dataset(path: Path) -> pads.Dataset:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from data.dataset import Dataset
 from data.errors import DataError
@@ -43,23 +42,8 @@ def draw(data: Dataset, *, seed: int, mix: Mapping[Any, float] | None = None, li
     total = data.num_rows
     rng = np.random.default_rng(seed)
     places = rng.permutation(total) if total <= limit else rng.choice(total, limit, replace=False)
-    rows = _take(data, places)
+    rows = data.take(places)
     return Drawn(rows, _weights(rows, mix), total)
-
-
-def _take(data: Dataset, places: Array) -> Dataset:
-    """The rows at `places` in that order; a dataset on disk is read batch by batch and only the rows kept."""
-    if isinstance(data.source, pa.Table):
-        return data.take(places)
-    order = np.argsort(places, kind="stable")
-    wanted, parts, start = places[order], [], 0
-    for batch in data.batches():
-        low, high = np.searchsorted(wanted, [start, start + batch.num_rows])
-        if high > low:
-            parts.append(batch.take(pa.array(wanted[low:high] - start)))
-        start += batch.num_rows
-    found = pa.Table.from_batches(parts, schema=parts[0].schema if parts else data.schema.arrow())
-    return Dataset(found, data.schema).take(np.argsort(order, kind="stable"))
 
 
 def _weights(rows: Dataset, mix: Mapping[Any, float] | None) -> Array:
