@@ -82,7 +82,7 @@ def classes(evidence: Evidence) -> Classes | None:
 
 
 def thin(holdout: Array, synthetic: Array, seed: int) -> Array:
-    """Rows of the synthetic set, drawn so that its class mix is the holdout's: positions, ascending.
+    """Which rows of the synthetic set to keep so that its class mix is the holdout's: (m,) bool.
 
     holdout, synthetic: class of each row. A class the synthetic set has none of cannot be matched and is left out:
     its own cell tells of it. The draw looks at the class alone, so tests of other cells stay exact."""
@@ -90,22 +90,24 @@ def thin(holdout: Array, synthetic: Array, seed: int) -> Array:
     real = np.bincount(holdout[holdout >= 0], minlength=size)
     fake = np.bincount(synthetic[synthetic >= 0], minlength=size)
     shared = (real > 0) & (fake > 0)
+    keep = np.zeros(len(synthetic), dtype=bool)
     if not shared.any():
-        return np.zeros(0, dtype=np.int64)
+        return keep
     factor = float(np.min(fake[shared] / real[shared]))
     rng = np.random.default_rng([seed, 7])
-    picked = [_draw(rng, np.flatnonzero(synthetic == y), int(factor * real[y])) for y in np.flatnonzero(shared)]
-    return np.sort(np.concatenate(picked))
+    for y in np.flatnonzero(shared):
+        keep[_draw(rng, np.flatnonzero(synthetic == y), int(factor * real[y]))] = True
+    return keep
 
 
-def compared(evidence: Evidence, found: Classes | None) -> tuple[Array, Array]:
-    """The rows of holdout and synthetic set, by position, that may be compared as whole sets: all of them, unless a
-    mix is intended; then the synthetic rows are thinned to the holdout's class mix.
+def compared(evidence: Evidence, found: Classes | None) -> tuple[Array, Array | None]:
+    """The rows that may be compared as whole sets: positions in the holdout, and a mask of the synthetic rows, None for all.
 
-    evidence: restricted; found: its classes."""
-    h, s = np.arange(evidence.holdout.num_rows), np.arange(evidence.synthetic.num_rows)
+    When a mix is intended the synthetic rows are thinned to the holdout's class mix. evidence: restricted; found: its
+    classes."""
+    h = np.arange(evidence.holdout.num_rows)
     if found is None or found.shares is None:
-        return h, s
+        return h, None
     made = np.unique(found.synthetic[found.synthetic >= 0])
     return h[np.isin(found.holdout, made)], thin(found.holdout, found.synthetic, evidence.intent.seed)
 

@@ -23,9 +23,10 @@ class Sides:
 
     train, reference, holdout: real rows in memory; synthetic: every row, perhaps on disk: go through it with `scan`.
     classes: the classes and where their rows are, None without a categorical target.
-    h, s: (n,), (m,) positions of the holdout and synthetic rows that may be compared as whole sets.
+    h: (n,) positions of the holdout rows that may be compared as whole sets; s: (m,) mask of such synthetic rows, None
+    for all of them; rows: how many those are.
     sample: the synthetic rows in memory; places: (k,) their positions in `synthetic`, ascending; whole: positions in
-    `sample` that are a fair draw of the rows `s`."""
+    `sample` that are a fair draw of the rows that may be compared."""
 
     train: Dataset
     reference: Dataset
@@ -34,7 +35,8 @@ class Sides:
     intent: Intent
     classes: Classes | None
     h: Array
-    s: Array
+    s: Array | None
+    rows: int
     sample: Dataset
     places: Array
     whole: Array
@@ -92,6 +94,7 @@ def _make(evidence: Evidence) -> Sides:
         classes=found,
         h=h,
         s=s,
+        rows=synthetic.num_rows if s is None else int(s.sum()),
         sample=sample,
         places=places,
         whole=whole,
@@ -102,21 +105,27 @@ def _held(rows: Dataset) -> Dataset:
     return rows if rows.in_memory else replace(rows, source=rows.table, adapt=None)
 
 
-def _drawn(found: Classes | None, s: Array, total: int, seed: int) -> tuple[Array, Array]:
-    """Positions of the synthetic rows to hold, ascending, and which of them are a fair draw of the rows `s`."""
-    rng = np.random.default_rng([seed, 29])
+def _drawn(found: Classes | None, s: Array | None, total: int, seed: int) -> tuple[Array, Array]:
+    """Positions of the synthetic rows to hold, ascending, and which of them are a fair draw of the rows compared."""
     if total <= WHOLE_ROWS:
-        return np.arange(total), s
-    fair = s if len(s) <= WHOLE_ROWS else np.sort(rng.choice(s, WHOLE_ROWS, replace=False))
-    places = fair
-    if found is not None:
+        places = np.arange(total)
+        return places, places if s is None else np.flatnonzero(s)
+    rng = np.random.default_rng([seed, 29])
+    fair = _fair(s, total, rng)
+    held = np.zeros(total, dtype=bool)
+    held[fair] = True
+    for y in range(0 if found is None else len(found.names)):
         # A rare class has few rows in a fair draw; its own tests need more.
-        held = np.zeros(total, dtype=bool)
-        held[fair] = True
-        for y in range(len(found.names)):
-            inside = found.synthetic == y
-            rest = np.flatnonzero(inside & ~held)
-            short = max(CLASS_ROWS - int((inside & held).sum()), 0)
-            held[rest if short >= len(rest) else rng.choice(rest, short, replace=False)] = True
-        places = np.flatnonzero(held)
+        inside = found.synthetic == y  # type: ignore[union-attr]  # there are no names without classes
+        rest = np.flatnonzero(inside & ~held)
+        short = max(CLASS_ROWS - int((inside & held).sum()), 0)
+        held[rest if short >= len(rest) else rng.choice(rest, short, replace=False)] = True
+    places = np.flatnonzero(held)
     return places, np.searchsorted(places, fair)
+
+
+def _fair(s: Array | None, total: int, rng: np.random.Generator) -> Array:
+    if s is None:
+        return np.sort(rng.choice(total, WHOLE_ROWS, replace=False))
+    kept = np.flatnonzero(s)
+    return kept if len(kept) <= WHOLE_ROWS else np.sort(rng.choice(kept, WHOLE_ROWS, replace=False))
