@@ -36,8 +36,13 @@ class Clusters:
         inside = f" within class {self.within}" if self.within else ""
         return f"cluster {i + 1} of {self.size}{inside} ({self.descriptions[i]})"
 
-    def assign(self, points: Array) -> Array:
-        """Nearest centre of each point: (n, d) -> (n,) int16."""
+    def assign(self, points: Array, labels: Array | None = None) -> Array:
+        """Nearest centre of each point: (n, d) -> (n,) int16. labels: (n,) classes; rows of others than `scope` get -1."""
+        if self.scope is not None and labels is not None:
+            out = np.full(len(points), -1, dtype=np.int16)
+            inside = np.flatnonzero(labels == self.scope)
+            out[inside] = self.assign(points[inside])
+            return out
         norms = (self.centres**2).sum(1)
         parts = [
             np.argmin(norms - 2 * (points[i : i + ASSIGN_ROWS] @ self.centres.T), axis=1)

@@ -13,7 +13,6 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema, arrow_type
 
-
 #: Parquet with more rows than this is read batch by batch and never held as a whole.
 LAZY_ROWS = 200_000
 

@@ -4,40 +4,45 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
-from data.dataset import Dataset
-from data.encode import Geometry
-from data.encode_values import floats
 from validators.base import Culprit, Evidence, Finding, Verdict
-from validators.mix import classes, compared, restrict
-from validators.points import MOST, drawn, keys, nearest
+from validators.points import MOST, Scaled, batch_keys, drawn, keys, nearest
+from validators.sides import Sides, sides
 from validators.stats import Array, hypergeometric_excess, percent
 
 CHECK = "copies"
-#: Share of all rows of both sets that count as near, and the least number of them that can tell anything.
-TAIL, LEAST_HITS = 0.01, 10
+#: Part of the check's alpha for exact copies; near ones leave less evidence and get the rest.
+EXACT_PART = 0.25
+#: Share of all rows of both sets that count as near, the second where synthetic rows outnumber the holdout, and the
+#: least number of them that can tell anything.
+TAILS, LEAST_HITS = (0.01, 0.02), 10
+#: Synthetic rows for each holdout row that near copies are looked for in, at most.
+TIMES = 10
 #: Odds of a copy, synthetic against holdout, from which a significant excess blocks or warns.
 TOLERANCE, WARNS = 2.0, 1.25
 LEAST_ROWS = 50
 #: Share of holdout rows found in train from which the two may overlap.
 OVERLAP = 0.05
-#: Deviation of even ranks: numbers weigh against levels as they do in the geometry of ranks.
-EVEN = 12**-0.5
 MOST_TRAIN = 100_000
 SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Excess:
-    """Hits among synthetic and holdout rows and how surprising their difference is."""
+    """Hits among synthetic and holdout rows, how surprising their difference is, and the alpha it may spend.
+
+    tail: share of all rows that count as near, 0 for exact copies."""
 
     hits: int
     rows: int
     base_hits: int
     base_rows: int
+    alpha: float
+    tail: float = 0.0
 
     @property
     def p(self) -> float:
@@ -58,8 +63,9 @@ class Excess:
         below = self.base_hits * (self.rows - self.hits)
         return above / below if below else math.inf if above else 1.0
 
-    def verdict(self, alpha: float) -> Verdict:
-        if self.p > alpha or self.odds <= WARNS:
+    @property
+    def verdict(self) -> Verdict:
+        if self.p > self.alpha or self.odds <= WARNS:
             return "PASS"
         return "BLOCK" if self.odds > TOLERANCE else "WARN"
 
@@ -68,12 +74,13 @@ class Excess:
 class CopiesCheck:
     """Exact and near copies of training rows, more of them than unseen real rows give by chance.
 
-    Exact: rows whose learned columns all equal a training row's, synthetic against holdout (Fisher's exact test).
-    Near: the exact ones put aside and both sides cut to equal size, the share of synthetic rows among the 1 % of all
-    rows that lie nearest to a training row, measured by that row's own distance to its nearest other training row
-    (hypergeometric). So a generator that keeps to dense regions, where every row has near neighbours, is no copier,
-    and a copy is one however far apart the rows of its region lie. Each test spends half of the alpha; an excess blocks
-    when its odds are above 2, so that a table of few distinct rows is not blamed for being one.
+    Exact: rows whose learned columns all equal a training row's, over all rows, synthetic against holdout (Fisher's exact
+    test). Near: the exact ones put aside, the share of synthetic rows among the 1 % of all rows that lie nearest to a
+    training row, measured by that row's own distance to its nearest other training row (hypergeometric: given the
+    training rows, both sides are exchangeable if nothing was copied); among the nearest 2 % too where synthetic rows
+    outnumber the holdout. So a generator that keeps to dense regions, where every row has near neighbours, is no copier,
+    and a copy is one however far apart the rows of its region lie. An excess blocks when its odds are above 2, so that a
+    table of few distinct rows is not blamed for being one.
 
     Source: the ratio is that of authenticity, Alaa et al. 2022, How faithful is your synthetic data?, section 3."""
 
@@ -81,22 +88,52 @@ class CopiesCheck:
 
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises nothing: empty sides give SKIPPED."""
-        evidence = restrict(evidence)
-        h, s = compared(evidence, classes(evidence))
-        if not len(h) or not len(s) or not evidence.train.num_rows:
+        at = sides(evidence)
+        if not len(at.h) or not at.rows or not at.train.num_rows:
             return Finding(CHECK, "SKIPPED", summary="there are no rows to compare in the classes under judgement")
-        known, counts = np.unique(keys(evidence.train), return_counts=True)
-        copied, copied_h = np.isin(keys(evidence.synthetic), known), np.isin(keys(evidence.holdout), known)
-        exact = Excess(int(copied[s].sum()), len(s), int(copied_h[h].sum()), len(h))
-        near, pairs = _near(evidence, h[~copied_h[h]], s[~copied[s]])
-        found = _finding(evidence, exact, near, np.flatnonzero(copied), pairs)
-        twins = Excess(exact.base_hits, exact.base_rows, int(counts[counts > 1].sum()), int(counts.sum()))
-        return found if found.verdict == "BLOCK" or not _overlap(twins, evidence.intent.spent) else _blind(found, twins)
+        alpha = at.intent.level(CHECK)
+        train = keys(at.train)
+        known, counts = np.unique(train, return_counts=True)
+        made = _copied(at, known)
+        copied_h = _within(keys(at.holdout), known)
+        exact = Excess(made.hits, at.rows, int(copied_h[at.h].sum()), len(at.h), EXACT_PART * alpha)
+        near, pairs = _near(at, at.h[~copied_h[at.h]], known, (1 - EXACT_PART) * alpha)
+        found = _finding(at, exact, near, made, pairs, train)
+        twins = Excess(exact.base_hits, exact.base_rows, int(counts[counts > 1].sum()), int(counts.sum()), at.intent.spent)
+        return found if found.verdict == "BLOCK" or not _overlap(twins) else _blind(found, twins)
 
 
-def _overlap(twins: Excess, alpha: float) -> bool:
+def _within(some: Array, known: Array) -> Array:
+    """Whether each key is among the known ones, which are ascending and not empty: (n,) bool."""
+    return np.asarray(known[np.clip(np.searchsorted(known, some), 0, len(known) - 1)] == some)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Exact copies among all synthetic rows: how many, how many among the compared rows, and the first ones."""
+
+    total: int
+    hits: int
+    first: tuple[tuple[int, int], ...]  # position, key
+
+
+def _copied(at: Sides, known: Array) -> Copied:
+    columns = at.synthetic.schema.learned
+
+    def work(batch: pa.RecordBatch, start: int) -> tuple[int, int, list[tuple[int, int]]]:
+        made = batch_keys(batch, columns)
+        hit = _within(made, known)
+        compared = hit if at.s is None else hit & at.s[start : start + len(hit)]
+        return int(hit.sum()), int(compared.sum()), [(start + int(i), int(made[i])) for i in np.flatnonzero(hit)[:SHOWN]]
+
+    parts = list(at.synthetic.scan(work, columns=[column.name for column in columns]))
+    first = [each for part in parts for each in part[2]][:SHOWN]
+    return Copied(sum(part[0] for part in parts), sum(part[1] for part in parts), tuple(first))
+
+
+def _overlap(twins: Excess) -> bool:
     """Whether the holdout was taken from train: unseen rows match training rows about as often as those match each other."""
-    return twins.share > OVERLAP and twins.p <= alpha and twins.odds > TOLERANCE
+    return twins.share > OVERLAP and twins.p <= twins.alpha and twins.odds > TOLERANCE
 
 
 def _blind(found: Finding, twins: Excess) -> Finding:
@@ -108,43 +145,41 @@ def _blind(found: Finding, twins: Excess) -> Finding:
     return replace(found, verdict="INCONCLUSIVE", summary=said, details={**found.details, **advice})
 
 
-def _near(evidence: Evidence, h: Array, s: Array) -> tuple[Excess | None, list[tuple[int, int, float]]]:
-    """Near copies on equal sizes, and the nearest synthetic rows: (row, training row, closeness)."""
-    size = min(len(h), len(s), MOST)
-    if size < LEAST_ROWS:
-        return None, []
-    rng = np.random.default_rng([evidence.intent.seed, 11])
-    h, s = rng.permutation(h)[:size], rng.permutation(s)[:size]
-    geometry = Geometry.fit(evidence.reference, with_target=True)
-    known = np.sort(drawn(evidence.train.num_rows, MOST_TRAIN, rng))
+Pairs = list[tuple[int, int, float]]
+
+
+def _near(at: Sides, h: Array, known: Array, alpha: float) -> tuple[list[Excess], Pairs]:
+    """Near copies at each tail, and the nearest synthetic rows: (row, training row, closeness)."""
+    whole = at.whole[~_within(keys(at.sample.take(at.whole)), known)]
+    if min(len(h), len(whole)) < LEAST_ROWS:
+        return [], []
+    rng = np.random.default_rng([at.intent.seed, 11])
+    h = rng.permutation(h)[:MOST]
+    s = rng.permutation(whole)[: min(TIMES * len(h), 2 * MOST) if len(whole) > 2 * len(h) else len(h)]
+    space = Scaled.fit(at.reference, with_target=True)
+    kept = np.sort(drawn(at.train.num_rows, MOST_TRAIN, rng))
     # Rows of train that repeat each other are one point, or the distance to its nearest other would be none.
-    base, first = np.unique(_scaled(geometry, evidence, evidence.train, known), axis=0, return_index=True)
+    base, first = np.unique(space.points(at.train, kept), axis=0, return_index=True)
     if len(base) < 2:
-        return None, []
-    close_h, _ = closeness(_scaled(geometry, evidence, evidence.holdout, h), base)
-    close_s, place = closeness(_scaled(geometry, evidence, evidence.synthetic, s), base)
-    pooled = np.sort(np.concatenate([close_h, close_s]))
-    # Ties at the threshold all count, on both sides; equal distances differ in the last digits.
-    limit = pooled[max(int(TAIL * len(pooled)), LEAST_HITS) - 1] + 1e-7
+        return [], []
+    close_h, _ = closeness(space.points(at.holdout, h), base)
+    close_s, place = closeness(space.points(at.sample, s), base)
+    tails = TAILS if len(s) > 2 * len(h) else TAILS[:1]
+    found = [_tail(close_s, close_h, tail, alpha / len(tails)) for tail in tails]
     order = np.argsort(close_s, kind="stable")[:SHOWN]
-    pairs = [(int(s[i]), int(known[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= limit]
-    return Excess(int((close_s <= limit).sum()), size, int((close_h <= limit).sum()), size), pairs
+    limit = _limit(np.concatenate([close_h, close_s]), tails[-1])
+    pairs = [(int(at.places[s[i]]), int(kept[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= limit]
+    return found, pairs
 
 
-def _scaled(geometry: Geometry, evidence: Evidence, rows: Dataset, places: Array) -> Array:
-    """Rows as points whose numbers are in units of the reference's deviation, not in ranks: (k, d) float64.
+def _tail(close_s: Array, close_h: Array, tail: float, alpha: float) -> Excess:
+    limit = _limit(np.concatenate([close_h, close_s]), tail)
+    return Excess(int((close_s <= limit).sum()), len(close_s), int((close_h <= limit).sum()), len(close_h), alpha, tail)
 
-    A little noise on a heavy value (the zeros of a capital gain) is a long way in ranks and would hide a copy."""
-    some = rows.take(places)
-    out = geometry.transform(some).astype(np.float64)
-    for part in geometry.parts:
-        if part.ranks is not None:
-            known = floats(evidence.reference.column(part.name), part.name)
-            known = known[~np.isnan(known)]
-            middle, width = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
-            values = (floats(some.column(part.name), part.name) - middle) * (EVEN / (width or 1.0))
-            out[:, part.start] = np.nan_to_num(values)
-    return out
+
+def _limit(pooled: Array, tail: float) -> float:
+    # Ties at the threshold all count, on both sides; equal distances differ in the last digits.
+    return float(np.sort(pooled)[max(int(tail * len(pooled)), LEAST_HITS) - 1]) + 1e-7
 
 
 def closeness(query: Array, base: Array) -> tuple[Array, Array]:
@@ -157,62 +192,71 @@ def closeness(query: Array, base: Array) -> tuple[Array, Array]:
     return far / np.maximum(apart, np.finfo(np.float32).tiny)[back], place
 
 
-def _finding(
-    evidence: Evidence, exact: Excess, near: Excess | None, copied: Array, pairs: list[tuple[int, int, float]]
-) -> Finding:
-    alpha = evidence.intent.spent / 2
-    judged: list[tuple[str, Excess]] = [("exact", exact)] + ([("near", near)] if near else [])
-    worst = min(judged, key=lambda item: (("BLOCK", "WARN", "PASS").index(item[1].verdict(alpha)), item[1].p))
-    kind, lead = worst
-    verdict = lead.verdict(alpha)
-    culprits = () if verdict == "PASS" else _culprits(kind, evidence, copied, pairs)
+def _finding(at: Sides, exact: Excess, near: list[Excess], made: Copied, pairs: Pairs, train: Array) -> Finding:
+    judged = [exact, *near]
+    lead = min(judged, key=lambda e: (("BLOCK", "WARN", "PASS").index(e.verdict), e.p / e.alpha))
+    verdict = lead.verdict
+    culprits = () if verdict == "PASS" else _exact_culprits(made, train) if lead is exact else _near_culprits(pairs)
+    widest = near[-1] if near else None
     return Finding(
         CHECK,
         verdict,
         value=lead.share,
         limit=min(TOLERANCE * lead.base, 1.0),
         reference=lead.base,
-        p_value=min(1.0, min(e.p for _, e in judged) * len(judged)),
-        summary=_summary(kind, lead, verdict, exact, near),
+        # Each test by its part of the alpha: the smallest p weighed as if it had the whole.
+        p_value=min(1.0, min(e.p / e.alpha for e in judged) * at.intent.level(CHECK)),
+        summary=_summary(lead, verdict, exact, near),
         culprits=culprits,
         details={
-            "exact_copies": int(len(copied)),
-            "synthetic_rows": evidence.synthetic.num_rows,
+            "exact_copies": made.total,
+            "synthetic_rows": at.synthetic.num_rows,
             "exact_share": exact.share,
             "exact_share_holdout": exact.base,
-            "near_share": near.share if near else None,
-            "near_share_holdout": near.base if near else None,
-            "near_rows": near.rows if near else 0,
+            "near_share": widest.share if widest else None,
+            "near_share_holdout": widest.base if widest else None,
+            "near_rows": widest.rows if widest else 0,
+            "tests": [_told(e) for e in judged],
         },
     )
 
 
-def _summary(kind: str, lead: Excess, verdict: str, exact: Excess, near: Excess | None) -> str:
+def _told(excess: Excess) -> dict[str, Any]:
+    return {
+        "tail": excess.tail,
+        "hits": excess.hits,
+        "rows": excess.rows,
+        "holdout_hits": excess.base_hits,
+        "holdout_rows": excess.base_rows,
+        "p": excess.p,
+        "alpha": excess.alpha,
+    }
+
+
+def _summary(lead: Excess, verdict: str, exact: Excess, near: list[Excess]) -> str:
     if verdict != "PASS":
-        what = "are exact copies of" if kind == "exact" else "are among the 1 % that lie nearest, for their region, to"
+        nearly = f"are among the {percent(lead.tail)} that lie nearest, for their region, to"
+        what = "are exact copies of" if lead is exact else nearly
         return (
             f"{lead.hits} of {lead.rows} synthetic rows {what} training rows, "
             f"against {lead.base_hits} of {lead.base_rows} unseen real rows"
         )
     said = f"{percent(exact.share)} exact copies of training rows, {percent(exact.base)} among unseen real rows"
-    return said if near else f"{said}; too few rows to look for near copies ({LEAST_ROWS} a side are needed)"
+    if not near:
+        return f"{said}; too few rows to look for near copies ({LEAST_ROWS} a side are needed)"
+    return f"{said}; {percent(near[0].share)} and {percent(near[0].base)} lie as near as the nearest {percent(near[0].tail)}"
 
 
-def _culprits(kind: str, evidence: Evidence, copied: Array, pairs: list[tuple[int, int, float]]) -> tuple[Culprit, ...]:
+def _near_culprits(pairs: Pairs) -> tuple[Culprit, ...]:
     """The worst pairs by position; values of real rows stay out of reports."""
-    if kind == "near":
-        return tuple(
-            Culprit(
-                cell=f"synthetic row {i} & training row {j}, at {far:.2g} of its distance to other training rows",
-                expected=0,
-                observed=1,
-            )
-            for i, j, far in pairs
-        )
-    first = copied[:SHOWN]
-    train, made = keys(evidence.train), keys(evidence.synthetic)[first]
+    cell = "synthetic row {} & training row {}, at {:.2g} of its distance to other training rows"
+    return tuple(Culprit(cell=cell.format(*pair), expected=0, observed=1) for pair in pairs)
+
+
+def _exact_culprits(made: Copied, train: Array) -> tuple[Culprit, ...]:
     order = np.argsort(train, kind="stable")
-    twins = order[np.searchsorted(train[order], made)]
+    twins = order[np.searchsorted(train[order], np.array([key for _, key in made.first], dtype=np.uint64))]
     return tuple(
-        Culprit(cell=f"synthetic row {i} = training row {j}", expected=0, observed=1) for i, j in zip(first, twins, strict=True)
+        Culprit(cell=f"synthetic row {i} = training row {j}", expected=0, observed=1)
+        for (i, _), j in zip(made.first, twins, strict=True)
     )

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 from scipy import special
 
 from data.dataset import Dataset
 from data.encode import Geometry
 from validators.base import Culprit, Evidence, Finding, Verdict
-from validators.mix import thinned
-from validators.points import MOST, keys, nearest_others, points
+from validators.points import MOST, batch_keys, keys, nearest_others, points
+from validators.sides import Sides, sides
 from validators.stats import Array, percent
 
 CHECK = "duplicates"
@@ -23,6 +24,8 @@ LEAST_ROWS = 40
 #: Exact repeats below this share of the rows do no harm, however surprising.
 HARMLESS = 0.01
 SUBSETS = 4
+#: Exact repeats are counted over at most about so many rows, chosen by their content, so that twins stay together.
+MOST_KEYS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,13 @@ class DuplicatesCheck:
 
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises nothing: too few rows give SKIPPED."""
-        evidence = thinned(evidence)
-        size = min(evidence.reference.num_rows, evidence.synthetic.num_rows, MOST)
+        at = sides(evidence)
+        size = min(at.reference.num_rows, len(at.whole), MOST)
         if size < LEAST_ROWS:
             return Finding(
                 CHECK, "SKIPPED", summary=f"{size} rows a side are too few; {LEAST_ROWS} are needed to judge repeats"
             )
-        inside = _inside(evidence, size)
-        repeats = _repeats(evidence)
-        return _finding(evidence, size, inside, repeats)
+        return _finding(size, _inside(at, size), _repeats(at))
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,26 @@ class Inside:
         return self.synthetic / self.real if self.real else math.inf
 
 
-def _inside(evidence: Evidence, size: int) -> Inside:
-    rng = np.random.default_rng([evidence.intent.seed, 13])
-    geometry = Geometry.fit(evidence.reference, with_target=True)
-    real = _distances(geometry, evidence.reference, size, rng, subsets=1)[0]
-    made = _distances(geometry, evidence.synthetic, size, rng, subsets=SUBSETS)
+def _inside(at: Sides, size: int) -> Inside:
+    rng = np.random.default_rng([at.intent.seed, 13])
+    geometry = Geometry.fit(at.reference, with_target=True)
+    real = _distances(geometry, at.reference, np.arange(at.reference.num_rows), size, rng, subsets=1)[0]
+    made = _distances(geometry, at.sample, at.whole, size, rng, subsets=SUBSETS)
     # Equal distances differ in the last digits; the reference's own ties count on both sides.
     radius = float(np.quantile(real, INSIDE, method="higher")) + 1e-7
     unseen = None
-    if evidence.holdout.num_rows >= size and evidence.holdout is not evidence.reference:
-        unseen = float((_distances(geometry, evidence.holdout, size, rng, subsets=1)[0] <= radius).mean())
+    if len(at.h) >= size and at.holdout is not at.reference:
+        unseen = float((_distances(geometry, at.holdout, at.h, size, rng, subsets=1)[0] <= radius).mean())
     share, base = float(np.mean([(d <= radius).mean() for d in made])), float((real <= radius).mean())
-    bound, p = _bootstrap(share, base, size, evidence.intent.spent, rng)
+    bound, p = _bootstrap(share, base, size, at.intent.level(CHECK) / 2, rng)
     return Inside(share, base, unseen, bound, p)
 
 
-def _distances(geometry: Geometry, rows: Dataset, size: int, rng: np.random.Generator, *, subsets: int) -> list[Array]:
-    """Nearest distances within disjoint random subsets of equal size."""
-    order = rng.permutation(rows.num_rows)
+def _distances(
+    geometry: Geometry, rows: Dataset, places: Array, size: int, rng: np.random.Generator, *, subsets: int
+) -> list[Array]:
+    """Nearest distances within disjoint random subsets of equal size of the rows at `places`."""
+    order = rng.permutation(places)
     count = min(subsets, len(order) // size)
     return [nearest_others(points(geometry, rows, np.sort(order[i * size : (i + 1) * size]))) for i in range(count)]
 
@@ -109,38 +112,58 @@ class Repeats:
     worst: tuple[tuple[int, int], ...]
 
 
-def _repeats(evidence: Evidence) -> Repeats:
-    made, real = keys(evidence.synthetic), keys(evidence.reference)
-    alpha = evidence.intent.spent
-    rate, spread = _pair_rate(made)
-    real_rate, real_spread = _pair_rate(real)
-    pairs = len(real) * (len(real) - 1) / 2
+def _repeats(at: Sides) -> Repeats:
+    alpha = at.intent.level(CHECK) / 2
+    made, places, kept = _kept_keys(at)
+    rate, spread = _pair_rate(made, at.rows, kept)
+    real_keys = keys(at.reference)
+    real_rate, real_spread = _pair_rate(real_keys, len(real_keys), 1.0)
+    pairs = len(real_keys) * (len(real_keys) - 1) / 2
     # Few or no repeats among the reference bound their rate only from above.
     upper = float(special.gammaincinv(real_rate * pairs + 1, 1 - alpha)) / pairs
     width = float(special.ndtri(1 - alpha)) * math.hypot(spread, TOLERANCE * real_spread)
     _, first, back, counts = np.unique(made, return_index=True, return_inverse=True, return_counts=True)
-    twins = int((counts[back] > 1).sum())
-    excess = rate - TOLERANCE * max(upper, real_rate) > width and twins > HARMLESS * len(made)
+    twins = round(int((counts[back] > 1).sum()) / kept)
+    excess = rate - TOLERANCE * max(upper, real_rate) > width and twins > HARMLESS * at.rows
     heavy = np.argsort(-counts, kind="stable")[:10]
-    return Repeats(
-        rate, real_rate, twins, len(made), excess, tuple((int(first[i]), int(counts[i])) for i in heavy if counts[i] > 1)
-    )
+    worst = tuple((int(places[first[i]]), int(counts[i])) for i in heavy if counts[i] > 1)
+    return Repeats(rate, real_rate, twins, at.rows, excess, worst)
 
 
-def _pair_rate(rows: Array) -> tuple[float, float]:
-    """Chance that two rows are equal and its standard error (a U-statistic: Hoeffding 1948)."""
-    n = len(rows)
-    _, back, counts = np.unique(rows, return_inverse=True, return_counts=True)
-    each = (counts[back] - 1) / (n - 1)
-    rate = float(each.mean())
-    return rate, math.sqrt(4 * float(each.var()) / n + 2 * rate / (n * (n - 1)))
+def _kept_keys(at: Sides) -> tuple[Array, Array, float]:
+    """Keys and positions of the compared rows, or of the share of them whose keys are small: equal rows stay together."""
+    kept = min(1.0, MOST_KEYS / max(at.rows, 1))
+    limit, columns = np.uint64(min(kept * 2.0**64, 2**64 - 1025)), at.synthetic.schema.learned
+
+    def work(batch: pa.RecordBatch, start: int) -> tuple[Array, Array]:
+        made = batch_keys(batch, columns)
+        chosen = np.ones(len(made), dtype=bool) if kept == 1.0 else made <= limit
+        chosen = chosen if at.s is None else chosen & at.s[start : start + len(made)]
+        places = np.flatnonzero(chosen)
+        return made[places], places + start
+
+    parts = list(at.synthetic.scan(work, columns=[column.name for column in columns]))
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]), kept
 
 
-def _finding(evidence: Evidence, size: int, inside: Inside, repeats: Repeats) -> Finding:
+def _pair_rate(rows: Array, total: int, kept: float) -> tuple[float, float]:
+    """Chance that two of `total` rows are equal and its standard error, from the keys of a share `kept` of all keys.
+
+    Source: a U-statistic (Hoeffding 1948), and the variance of a Horvitz-Thompson sum for keys kept with one chance."""
+    counts = np.unique(rows, return_counts=True)[1].astype(float)
+    share = counts * (counts - 1) / (total * (total - 1.0))
+    rate = float(share.sum()) / kept
+    second = float((counts * ((counts - 1) / (total - 1)) ** 2).sum()) / kept / total
+    spread = 4 * max(second - rate**2, 0.0) / total + 2 * rate / (total * (total - 1.0))
+    return rate, math.sqrt(spread + (1 - kept) / kept**2 * float((share**2).sum()))
+
+
+def _finding(size: int, inside: Inside, repeats: Repeats) -> Finding:
     collapsed = inside.ratio > TOLERANCE and inside.bound > TOLERANCE
     verdict: Verdict = "BLOCK" if collapsed or repeats.excess else "PASS"
     if verdict == "PASS" and inside.bound > WARNS:
         verdict = "WARN"
+    worst = repeats.worst if verdict == "BLOCK" else ()
     return Finding(
         CHECK,
         verdict,
@@ -149,11 +172,7 @@ def _finding(evidence: Evidence, size: int, inside: Inside, repeats: Repeats) ->
         reference=None if inside.holdout is None else inside.holdout / inside.real,
         p_value=inside.p,
         summary=_summary(verdict, inside, repeats, collapsed),
-        culprits=tuple(
-            Culprit(cell=f"synthetic row {i} and its repeats", expected=1, observed=count) for i, count in repeats.worst
-        )
-        if verdict == "BLOCK"
-        else (),
+        culprits=tuple(Culprit(cell=f"synthetic row {i} and its repeats", expected=1, observed=n) for i, n in worst),
         details={
             "inside": inside.synthetic,
             "inside_real": inside.real,

@@ -14,9 +14,9 @@ from data.dataset import Dataset
 from data.encode import Geometry
 from data.errors import DataError
 from validators.base import Culprit, Evidence, Finding
-from validators.mix import thinned
 from validators.points import drawn, points
 from validators.shapes import all_shapes, all_trends, read
+from validators.sides import sides
 from validators.stats import Array
 
 CHECK = "fidelity"
@@ -40,15 +40,13 @@ class FidelityCheck:
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises DataError for a limit on a figure that does not exist; too few rows give SKIPPED."""
         limits = check_limits(evidence.intent.limits.get(CHECK, {}))
-        evidence = thinned(evidence)
-        sides = (evidence.reference, evidence.holdout, evidence.synthetic)
-        if min(rows.num_rows for rows in sides) < LEAST_ROWS:
+        at = sides(evidence)
+        holdout, made = at.holdout.take(at.h), at.sample.take(at.whole)
+        if min(rows.num_rows for rows in (at.reference, holdout, made)) < LEAST_ROWS:
             needed = f"{LEAST_ROWS} reference, holdout and synthetic rows are needed to compare shapes"
             return Finding(CHECK, "SKIPPED", summary=needed)
-        geometry, seed = Geometry.fit(evidence.reference, with_target=True), evidence.intent.seed
-        made = _figures(geometry, evidence.holdout, evidence.synthetic, seed)
-        real = _figures(geometry, evidence.holdout, evidence.reference, seed)
-        return _finding(made, real, limits)
+        geometry, seed = Geometry.fit(at.reference, with_target=True), evidence.intent.seed
+        return _finding(_figures(geometry, holdout, made, seed), _figures(geometry, holdout, at.reference, seed), limits)
 
 
 @dataclass(frozen=True)

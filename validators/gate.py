@@ -18,6 +18,8 @@ ADVICE: Mapping[str, str] = {
     "schema": "correct the values that the summary names in the generator's output, or overrule the column in the plan",
     "modes": "train the generator longer or try another family, then judge a new attempt",
     "copies": "train shorter, with more regularisation, or drop the copied rows and judge a new attempt",
+    "spread": "the generator keeps to the middle of its classes: train longer, or draw without truncation or guidance",
+    "labels": "give the class more weight as a condition, or drop the rows that a classifier takes for another class",
     "duplicates": "the generator has collapsed onto few rows: train longer, pack more rows per critic call, or lower its rate",
     "coverage": "train longer or give the generator more capacity, then judge a new attempt",
     "fidelity": "train longer, or loosen the limit in the plan if the figure is good enough for its purpose",

@@ -19,7 +19,7 @@ from validators.gate import Decision, decide
 from validators.mix import intended
 
 #: The order in which checks run and in which findings are listed; the first that blocks gives the reason.
-CHECKS: tuple[str, ...] = ("schema", "modes", "copies", "duplicates", "coverage", "fidelity")
+CHECKS: tuple[str, ...] = ("schema", "modes", "copies", "spread", "labels", "duplicates", "coverage", "fidelity")
 HOLDOUT_SHARE = 0.25
 
 
@@ -35,13 +35,17 @@ def checks(*, docs: Path | None = None) -> list[Check]:
     from validators.coverage import CoverageCheck
     from validators.duplicates import DuplicatesCheck
     from validators.fidelity import FidelityCheck
+    from validators.labels import LabelsCheck
     from validators.modes import ModesCheck
     from validators.schema import SchemaCheck
+    from validators.spread import SpreadCheck
 
     made: dict[str, Check] = {
-        "schema": SchemaCheck(docs=docs),
+        "schema": SchemaCheck(),
         "modes": ModesCheck(),
         "copies": CopiesCheck(),
+        "spread": SpreadCheck(),
+        "labels": LabelsCheck(),
         "duplicates": DuplicatesCheck(),
         "coverage": CoverageCheck(),
         "fidelity": FidelityCheck(),

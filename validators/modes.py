@@ -12,7 +12,8 @@ import numpy as np
 from validators.base import Culprit, Evidence, Finding, Intent, Verdict
 from validators.cells import CLASS, Codes, Family, Grid, fit_grid
 from validators.gate import Detectable
-from validators.mix import Classes, classes, compared, restrict
+from validators.mix import Classes
+from validators.sides import Sides, sides
 from validators.stats import (
     Array,
     clopper_pearson,
@@ -29,29 +30,24 @@ from validators.stats import (
 CHECK = "modes"
 SHOWN = 10
 #: Guess of how many cells are tested, to fix the least cell before anything is counted.
-GUESSED_TESTS = 500
+GUESSED_TESTS = 2000
 #: Weight of the evidence of a cell by how plainly it reads: class, column, column within a class, pair, cluster.
 PLAINNESS = (1.0, 0.98, 0.9, 0.85, 0.75)
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Both sets in one scope: the codes of their rows. n and m are the numbers of rows."""
-
-    holdout: Codes
-    synthetic: Codes
-    n: int
-    m: int
-
-
-@dataclass(frozen=True)
 class Table:
-    """Every cell that is counted, one entry each: (k,) arrays. share: intended share of a class, NaN for counted cells."""
+    """Every cell that is counted, one entry each: (k,) arrays.
+
+    h, s, r: holdout, synthetic and reference rows in it; n, m, of: those of its scope; share: intended share of a class,
+    NaN for counted cells."""
 
     family: Array
     cell: Array
     plain: Array
     scope: Array
+    r: Array
+    of: Array
     h: Array
     s: Array
     n: Array
@@ -102,25 +98,20 @@ class ModesCheck:
 
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises nothing: sets too small to test give SKIPPED with what can be seen (nothing) in `details`."""
-        evidence = restrict(evidence)
-        found, intent = classes(evidence), evidence.intent
-        if evidence.holdout.num_rows == 0 or evidence.synthetic.num_rows == 0 or evidence.reference.num_rows < 2:
-            return _nothing("there are no rows to compare in the classes under judgement", found)
-        scopes = _scopes(evidence, found)
-        rows = {scope: (len(h), len(s)) for scope, (h, s) in scopes.items()}
-        grid = _grid(evidence, found, _floors(rows, intent))
-        placed = _place(grid, evidence, scopes)
-        table = _count(grid, placed, found, rows)
-        return _finding(table, grid, placed, evidence, found, rows)
+        at = sides(evidence)
+        if at.holdout.num_rows == 0 or at.synthetic.num_rows == 0 or at.reference.num_rows < 2:
+            return _nothing("there are no rows to compare in the classes under judgement", at.classes)
+        rows = _sizes(at)
+        grid = _grid(at, _floors(rows, evidence.intent))
+        return _finding(_count(grid, at, rows), grid, at, rows)
 
 
-def _scopes(evidence: Evidence, found: Classes | None) -> dict[int | None, tuple[Array, Array]]:
-    """The rows of holdout and synthetic set that are compared: over all classes (None), and within each."""
-    out: dict[int | None, tuple[Array, Array]] = {None: compared(evidence, found)}
-    if found is None:
-        return out
-    for y in range(len(found.names)):
-        out[y] = (np.flatnonzero(found.holdout == y), np.flatnonzero(found.synthetic == y))
+def _sizes(at: Sides) -> dict[int | None, tuple[int, int]]:
+    """Holdout and synthetic rows that are compared over all classes (None), and within each."""
+    out: dict[int | None, tuple[int, int]] = {None: (len(at.h), at.rows)}
+    if at.classes is not None:
+        for y in range(len(at.classes.names)):
+            out[y] = (int((at.classes.holdout == y).sum()), int((at.classes.synthetic == y).sum()))
     return out
 
 
@@ -128,53 +119,58 @@ def _floors(rows: Mapping[int | None, tuple[int, int]], intent: Intent) -> dict[
     """Least share of a cell whose complete loss could be flagged, for each scope."""
     out: dict[int | None, float] = {}
     for scope, (n, m) in rows.items():
-        least = least_holdout_count(intent.spent, GUESSED_TESTS, _pooled(intent.rho, n, m))
+        least = least_holdout_count(intent.level(CHECK), GUESSED_TESTS, _pooled(intent.rho, n, m))
         out[scope] = min(least / max(n, 1), 2.0)
     return out
 
 
-def _pooled(rho: float, n: int, m: int) -> float:
+def _pooled(rho: float, n: float, m: float) -> float:
     return rho * m / max(rho * m + n, 1)
 
 
-def _grid(evidence: Evidence, found: Classes | None, floors: Mapping[int | None, float]) -> Grid:
-    labels = None if found is None else found.reference
-    names = () if found is None else found.names
-    return fit_grid(evidence.reference, labels, names, floors=floors, seed=evidence.intent.seed)
+def _grid(at: Sides, floors: Mapping[int | None, float]) -> Grid:
+    labels = None if at.classes is None else at.classes.reference
+    names = () if at.classes is None else at.classes.names
+    return fit_grid(at.reference, labels, names, floors=floors, seed=at.intent.seed)
 
 
-def _place(grid: Grid, evidence: Evidence, scopes: Mapping[int | None, tuple[Array, Array]]) -> dict[int | None, Placed]:
-    holdout, synthetic = grid.place(evidence.holdout), grid.place(evidence.synthetic)
-    out: dict[int | None, Placed] = {}
-    for scope, (h, s) in scopes.items():
-        out[scope] = Placed(_pick(holdout, h), _pick(synthetic, s), len(h), len(s))
-    return out
-
-
-def _pick(codes: Codes, rows: Array) -> dict[str, Array]:
-    return {key: values if len(rows) == len(values) else values[rows] for key, values in codes.items()}
-
-
-def _count(
-    grid: Grid, placed: Mapping[int | None, Placed], found: Classes | None, rows: Mapping[int | None, tuple[int, int]]
-) -> Table:
+def _count(grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]]) -> Table:
+    found = at.classes
+    labels = (None, None, None) if found is None else (found.reference, found.holdout, found.synthetic)
+    whole = _mask(at.h, at.holdout.num_rows)
+    r_cells = grid.count_all(at.reference, labels[0], None)
+    h_cells = grid.count_all(at.holdout, labels[1], whole)
+    s_cells = grid.count_all(at.synthetic, labels[2], at.s)
     parts: list[list[Array]] = []
     for i, family in enumerate(grid.families):
-        side = placed[family.scope]
+        n, m = rows[family.scope]
         cells = np.flatnonzero(family.keep)
-        if not len(cells) or not side.n or not side.m:
-            continue
-        h, s = (_bincount(family.codes(codes), family.size)[cells] for codes in (side.holdout, side.synthetic))
-        scope = -1 if family.scope is None else family.scope
-        parts.append(_rows(i, cells, family.plain, scope, h, s, side.n, side.m, np.nan))
+        if len(cells) and n and m:
+            scope = -1 if family.scope is None else family.scope
+            of = at.reference.num_rows if labels[0] is None or scope < 0 else int((labels[0] == scope).sum())
+            r, h, s = (counts[i][cells] for counts in (r_cells, h_cells, s_cells))
+            parts.append(_rows(i, cells, family.plain, scope, r, of, h, s, n, m, np.nan))
     if found is not None and len(found.names) > 1:
-        n, m = int((found.holdout >= 0).sum()), int((found.synthetic >= 0).sum())
-        shares = np.full(len(found.names), np.nan) if found.shares is None else found.shares
-        h, s = (_bincount(labels, len(found.names)) for labels in (found.holdout, found.synthetic))
-        parts.append(_rows(-1, np.arange(len(found.names)), CLASS, -1, h, s, n, m, shares))
+        parts.append(_class_rows(found))
     if not parts:
-        return Table(*(np.zeros(0) for _ in range(9)))
+        return Table(*(np.zeros(0) for _ in range(11)))
     return Table(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _class_rows(found: Classes) -> list[Array]:
+    """One entry a class: its share among all labelled rows, against the intended mix where there is one."""
+    k = len(found.names)
+    shares = np.full(k, np.nan) if found.shares is None else found.shares
+    r, h, s = (_bincount(labels, k) for labels in (found.reference, found.holdout, found.synthetic))
+    return _rows(-1, np.arange(k), CLASS, -1, r, int(r.sum()), h, s, int(h.sum()), int(s.sum()), shares)
+
+
+def _mask(places: Array, rows: int) -> Array | None:
+    if len(places) == rows:
+        return None
+    out = np.zeros(rows, dtype=bool)
+    out[places] = True
+    return out
 
 
 def _rows(*columns: Any) -> list[Array]:
@@ -186,39 +182,33 @@ def _bincount(codes: Array, size: int) -> Array:
     return np.bincount(codes[codes >= 0], minlength=size)[:size]
 
 
-def _finding(
-    table: Table,
-    grid: Grid,
-    placed: Mapping[int | None, Placed],
-    evidence: Evidence,
-    found: Classes | None,
-    rows: Mapping[int | None, tuple[int, int]],
-) -> Finding:
-    intent = evidence.intent
+def _finding(table: Table, grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]]) -> Finding:
+    intent, found, alpha = at.intent, at.classes, at.intent.level(CHECK)
     seen = _detectable(table, found, rows, intent)
     if not len(table.h):
         return _nothing("no cell of the reference rows is large enough to be tested with these holdout rows", found, seen)
-    tested, _ = tarone(table.log_least(intent.rho), intent.spent)
+    tested, _ = tarone(table.log_least(intent.rho), alpha)
     if not tested.any():
         return _nothing("no cell holds enough rows for a test at this level", found, seen)
-    missing = _rejected(table, intent.rho, intent.spent)
-    thin_cells = _rejected(table, intent.warn_rho, intent.spent)
+    missing = _rejected(table, intent.rho, alpha)
+    thin_cells = _rejected(table, intent.warn_rho, alpha)
     verdict: Verdict = "BLOCK" if missing else "WARN" if thin_cells else "PASS"
-    named = _culprits(table, grid, placed, found, missing or thin_cells, intent, intent.rho if missing else intent.warn_rho)
+    flagged, rho = (missing, intent.rho) if missing else (thin_cells, intent.warn_rho)
+    named = Namer(table, grid, at, rows, flagged, rho).culprits() if flagged else []
     adjusted = holm(table.log_p(intent.rho)[tested])
     return Finding(
         CHECK,
         verdict,
         value=float(np.nanmin(table.ratio[tested])),
         limit=intent.rho,
-        reference=_reference(table, tested, grid, evidence, found),
+        reference=_reference(table, tested),
         p_value=math.exp(float(adjusted.min())),
         summary=_summary(verdict, named, int(tested.sum()), seen, intent),
         culprits=tuple(named),
         details={
             "tested": int(tested.sum()),
             "cells": len(table.h),
-            "flagged": len(missing or thin_cells),
+            "flagged": len(flagged),
             "holdout_rows": rows[None][0],
             "synthetic_rows": rows[None][1],
             "warn_limit": intent.warn_rho,
@@ -226,6 +216,14 @@ def _finding(
             **({"advice": _advice(named, found)} if named else {}),
         },
     )
+
+
+def _reference(table: Table, tested: Array) -> float | None:
+    """The smallest ratio of the same cells between reference and holdout: how thin real data look against real data."""
+    counted = tested & ~table.fixed & (table.h > 0) & (table.of > 0)
+    if not counted.any():
+        return None
+    return float(((table.r / table.of)[counted] / (table.h / table.n)[counted]).min())
 
 
 def _rejected(table: Table, rho: float, alpha: float) -> dict[int, float]:
@@ -238,8 +236,9 @@ def _rejected(table: Table, rho: float, alpha: float) -> dict[int, float]:
 
 def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, tuple[int, int]], intent: Intent) -> Detectable:
     """Source: GATE.md, h_min = ceil(ln(alpha/K) / ln(1 - pi)), then P(Bin(n, p) >= h_min) >= 0.95."""
-    tests = tarone(table.log_least(intent.rho), intent.spent)[1] if len(table.h) else 1
-    least = {scope: least_holdout_count(intent.spent, tests, _pooled(intent.rho, *size)) for scope, size in rows.items()}
+    alpha = intent.level(CHECK)
+    tests = tarone(table.log_least(intent.rho), alpha)[1] if len(table.h) else 1
+    least = {scope: least_holdout_count(alpha, tests, _pooled(intent.rho, *size)) for scope, size in rows.items()}
     names = () if found is None else found.names
     whole = smallest_mode(rows[None][0], least[None])
     smallest = {name: smallest_mode(rows[y][0], least[y]) for y, name in enumerate(names)}
@@ -257,104 +256,80 @@ def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, t
     )
 
 
-def _culprits(
-    table: Table,
-    grid: Grid,
-    placed: Mapping[int | None, Placed],
-    found: Classes | None,
-    flagged: Mapping[int, float],
-    intent: Intent,
-    rho: float,
-) -> list[Culprit]:
-    """The worst cells, the plainest name for each hole: one that is thin only because it overlaps a named one is left out."""
-    log_p = table.log_p(rho)
-    order = sorted(flagged, key=lambda i: (log_p[i] * PLAINNESS[int(table.plain[i])], table.plain[i]))
-    hidden: dict[int | None, tuple[Array, Array]] = {
-        scope: (np.zeros(side.n, dtype=bool), np.zeros(side.m, dtype=bool)) for scope, side in placed.items()
-    }
-    level = math.log(intent.spent / len(flagged)) if flagged else 0.0
-    named: list[Culprit] = []
-    for i in order[:400]:
-        if len(named) == SHOWN:
-            break
-        if _still_thin(i, table, grid, placed, hidden, rho) <= level:
-            named.append(_culprit(i, table, grid, found, flagged[i], intent))
-            _hide(i, table, grid, placed, hidden)
-    return named
+@dataclass(frozen=True)
+class Namer:
+    """Names the worst cells, each hole by its plainest name.
 
+    A cell that is thin only because it overlaps a named one is left out: rows of named cells are covered, and a cell must
+    be thin in the others. Synthetic rows are covered in the sample, and the cell's count is cut by the covered share."""
 
-def _still_thin(i: int, table: Table, grid: Grid, placed: Any, hidden: Any, rho: float) -> float:
-    """Log p of a cell without the rows that lie in cells already named."""
-    if table.plain[i] == CLASS:
-        return float(table.log_p(rho)[i])
-    family, side = _family(i, table, grid), placed[_scope(i, table)]
-    free = [~mask for mask in hidden[_scope(i, table)]]
-    h = int((free[0] & (family.codes(side.holdout) == table.cell[i])).sum())
-    s = int((free[1] & (family.codes(side.synthetic) == table.cell[i])).sum())
-    return float(log_binomial_tail(np.array(s), np.array(h + s), _pooled(rho, side.n, side.m)))
+    table: Table
+    grid: Grid
+    at: Sides
+    rows: Mapping[int | None, tuple[int, int]]
+    flagged: Mapping[int, float]
+    rho: float
 
+    def culprits(self) -> list[Culprit]:
+        """At most SHOWN cells, worst first."""
+        log_p, plain = self.table.log_p(self.rho), self.table.plain
+        order = sorted(self.flagged, key=lambda i: (log_p[i] * PLAINNESS[int(plain[i])], plain[i]))
+        found, level = self.at.classes, math.log(self.at.intent.level(CHECK) / len(self.flagged))
+        h_labels, s_labels = (None, None) if found is None else (found.holdout, self.at.sample_labels)
+        codes = self.grid.place(self.at.holdout, h_labels), self.grid.place(self.at.sample, s_labels)
+        covered = np.zeros(self.at.holdout.num_rows, dtype=bool), np.zeros(self.at.sample.num_rows, dtype=bool)
+        named: list[Culprit] = []
+        for i in order[:400]:
+            if len(named) == SHOWN:
+                break
+            inside = self._inside(i, codes[0], h_labels), self._inside(i, codes[1], s_labels)
+            if not named or self._still_thin(i, inside, covered) <= level:
+                named.append(self._culprit(i))
+                for mask, rows in zip(covered, inside, strict=True):
+                    mask |= rows
+        return named
 
-def _hide(i: int, table: Table, grid: Grid, placed: Any, hidden: Any) -> None:
-    """Cover the rows of a named cell in every scope, where its encoder is known there."""
-    if table.plain[i] == CLASS:
-        return
-    family = _family(i, table, grid)
-    for scope, (h, s) in hidden.items():
-        if family.scope is None or scope == family.scope:
-            h |= family.codes(placed[scope].holdout) == table.cell[i]
-            s |= family.codes(placed[scope].synthetic) == table.cell[i]
+    def _inside(self, i: int, codes: Codes, labels: Array | None) -> Array:
+        """Whether each row lies in the cell: (n,) bool."""
+        if self.table.plain[i] == CLASS:
+            return np.asarray(labels == self.table.cell[i])
+        family = self._family(i)
+        inside = family.codes(codes) == self.table.cell[i]
+        return np.asarray(inside if family.scope is None else inside & (labels == family.scope))
 
+    def _still_thin(self, i: int, inside: tuple[Array, Array], covered: tuple[Array, Array]) -> float:
+        """Log p of a cell without the rows that lie in cells already named."""
+        free = [int((rows & ~mask).sum()) / max(int(rows.sum()), 1) for rows, mask in zip(inside, covered, strict=True)]
+        h = round(float(self.table.h[i]) * free[0])
+        s = round(float(self.table.s[i]) * (free[1] if inside[1].any() else 1.0))
+        n, m = float(self.table.n[i]), float(self.table.m[i])
+        return float(log_binomial_tail(np.array(s), np.array(h + s), _pooled(self.rho, n, m)))
 
-def _family(i: int, table: Table, grid: Grid) -> Family:
-    return grid.families[int(table.family[i])]
+    def _family(self, i: int) -> Family:
+        return self.grid.families[int(self.table.family[i])]
 
-
-def _scope(i: int, table: Table) -> int | None:
-    return None if table.scope[i] < 0 else int(table.scope[i])
-
-
-def _culprit(i: int, table: Table, grid: Grid, found: Classes | None, log_adjusted: float, intent: Intent) -> Culprit:
-    h, s, n, m = (float(column[i]) for column in (table.h, table.s, table.n, table.m))
-    if table.fixed[i]:
-        low, high = clopper_pearson(s, m, intent.spent)
-        share = float(table.share[i])
-        ratio, interval = s / (m * share), (low / share, high / share)
-    else:
-        ratio, interval = rate_ratio(s, m, h, n, intent.spent)
-    return Culprit(
-        cell=_name(i, table, grid, found),
-        expected=round(float(table.expected[i]), 1),
-        observed=s,
-        ratio=ratio,
-        ratio_ci=interval,
-        p_adjusted=math.exp(log_adjusted),
-    )
-
-
-def _name(i: int, table: Table, grid: Grid, found: Classes | None) -> str:
-    if table.plain[i] == CLASS and found is not None:
-        return f"class {found.names[int(table.cell[i])]}"
-    return _family(i, table, grid).label(int(table.cell[i]))
-
-
-def _reference(table: Table, tested: Array, grid: Grid, evidence: Evidence, found: Classes | None) -> float | None:
-    """The smallest ratio of the same cells between reference and holdout: how thin real data look against real data."""
-    placed = grid.place(evidence.reference)
-    ratios = []
-    for i in np.flatnonzero(tested).tolist():
-        if table.plain[i] == CLASS or not table.h[i]:
-            continue
-        family, scope = _family(i, table, grid), _scope(i, table)
-        inside = (
-            np.ones(evidence.reference.num_rows, dtype=bool) if scope is None or found is None else found.reference == scope
+    def _culprit(self, i: int) -> Culprit:
+        table, alpha = self.table, self.at.intent.level(CHECK)
+        h, s, n, m = (float(column[i]) for column in (table.h, table.s, table.n, table.m))
+        if table.fixed[i]:
+            low, high = clopper_pearson(s, m, alpha)
+            share = float(table.share[i])
+            ratio, interval = s / (m * share), (low / share, high / share)
+        else:
+            ratio, interval = rate_ratio(s, m, h, n, alpha)
+        return Culprit(
+            cell=self._name(i),
+            expected=round(float(table.expected[i]), 1),
+            observed=s,
+            ratio=ratio,
+            ratio_ci=interval,
+            p_adjusted=math.exp(self.flagged[i]),
         )
-        r = _cell_count(family, int(table.cell[i]), placed, inside)
-        ratios.append(r / max(int(inside.sum()), 1) / (table.h[i] / table.n[i]))
-    return float(min(ratios)) if ratios else None
 
-
-def _cell_count(family: Family, cell: int, codes: Codes, inside: Array) -> int:
-    return int((inside & (family.codes(codes) == cell)).sum())
+    def _name(self, i: int) -> str:
+        if self.table.plain[i] == CLASS and self.at.classes is not None:
+            return f"class {self.at.classes.names[int(self.table.cell[i])]}"
+        return self._family(i).label(int(self.table.cell[i]))
 
 
 def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, intent: Intent) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
 from data.encode import Geometry
 from data.encode_values import floats, plain
+from data.schema import Column
 from validators.stats import Array
 
 #: Points per side of a neighbour search.
 MOST = 5000
+#: Deviation of even ranks: numbers weigh against levels as they do in the geometry of ranks.
+EVEN = 12**-0.5
 
 
 def drawn(count: int, most: int, rng: np.random.Generator) -> Array:
@@ -24,6 +29,40 @@ def points(geometry: Geometry, rows: Dataset, places: Array) -> Array:
     return geometry.transform(
         rows if len(places) == rows.num_rows and (places == np.arange(len(places))).all() else rows.take(places)
     )
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The gate's geometry with numbers in units of the reference's deviation, not in ranks.
+
+    Ranks squeeze what shrinks, and a little noise on a heavy value (the zeros of a capital gain) is a long way in them."""
+
+    geometry: Geometry
+    middles: dict[str, float]
+    widths: dict[str, float]
+
+    @classmethod
+    def fit(cls, reference: Dataset, *, with_target: bool) -> Scaled:
+        """Raises DataError when no column is left to measure."""
+        geometry = Geometry.fit(reference, with_target=with_target)
+        middles, widths = {}, {}
+        for part in geometry.parts:
+            if part.ranks is not None:
+                known = floats(reference.column(part.name), part.name)
+                known = known[~np.isnan(known)]
+                middles[part.name] = float(known.mean()) if len(known) else 0.0
+                widths[part.name] = (float(known.std()) if len(known) else 0.0) or 1.0
+        return cls(geometry, middles, widths)
+
+    def points(self, rows: Dataset, places: Array) -> Array:
+        """(k, d) float64."""
+        some = rows.take(places)
+        out = self.geometry.transform(some).astype(np.float64)
+        for part in self.geometry.parts:
+            if part.ranks is not None:
+                values = floats(some.column(part.name), part.name) - self.middles[part.name]
+                out[:, part.start] = np.nan_to_num(values * (EVEN / self.widths[part.name]))
+        return out
 
 
 def nearest(query: Array, base: Array, k: int = 1) -> tuple[Array, Array]:
@@ -44,14 +83,17 @@ def nearest_others(cloud: Array, k: int = 1) -> Array:
 def keys(rows: Dataset) -> Array:
     """One 64-bit key a row over the columns a family learns: equal rows, equal keys. (n,) uint64."""
     columns = rows.schema.learned
-    parts = [np.zeros(0, dtype=np.uint64)]
-    for batch in rows.batches():
-        key = np.full(batch.num_rows, 0x9E3779B97F4A7C15, dtype=np.uint64)
-        for column in columns:
-            values = batch.column(batch.schema.get_field_index(column.name))
-            key = _mixed(key ^ (_texts(values) if column.discrete else _numbers(values, column.name)))
-        parts.append(key)
-    return np.concatenate(parts)
+    parts = list(rows.scan(lambda batch, _: batch_keys(batch, columns)))
+    return np.concatenate([np.zeros(0, dtype=np.uint64), *parts])
+
+
+def batch_keys(batch: pa.RecordBatch, columns: list[Column]) -> Array:
+    """The keys of one batch over these columns: (n,) uint64."""
+    key = np.full(batch.num_rows, 0x9E3779B97F4A7C15, dtype=np.uint64)
+    for column in columns:
+        values = batch.column(batch.schema.get_field_index(column.name))
+        key = _mixed(key ^ (_texts(values) if column.discrete else _numbers(values, column.name)))
+    return key
 
 
 def _numbers(values: pa.Array, name: str) -> Array:

@@ -1,0 +1,160 @@
+"""How does a model see a row? Numbers and codes fitted on train alone, for trees and for linear models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.dataset import Dataset
+from data.encode_values import Levels, floats, split_tail
+from data.schema import Column
+from validators.stats import Array
+
+#: A level below this share joins the tail level; at most LIMIT levels of a column stand alone (boosting counts to 63).
+FLOOR, LIMIT = 0.0005, 60
+#: Standard deviations at which a number is cut: for any model (infinities), and for a linear one.
+FAR, LINEAR_FAR = 1e6, 10.0
+#: Features beyond which the matrix of a linear model is sparse.
+DENSE = 300
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Encoded rows. numbers: (n, p) float64 in standard deviations of train, NaN where null; codes: (n, q) int64,
+    -1 for a level that train does not have."""
+
+    numbers: Array
+    codes: Array
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, rows: Array) -> Cells:
+        """The rows at these positions or under this mask."""
+        return Cells(self.numbers[rows], self.codes[rows])
+
+
+def joined(parts: list[Cells]) -> Cells:
+    """All rows of these, one after another."""
+    return Cells(np.concatenate([p.numbers for p in parts]), np.concatenate([p.codes for p in parts]))
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A numeric, integer or datetime column: mean, standard deviation, median (standardised), and whether it has nulls."""
+
+    name: str
+    centre: float
+    spread: float
+    middle: float
+    gaps: bool
+
+    def read(self, rows: Dataset) -> Array:
+        seen = floats(rows.column(self.name), self.name)
+        return np.clip((seen - self.centre) / self.spread, -FAR, FAR)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A categorical or boolean column: `alone` codes of their own, then the tail (if any), then null (if any)."""
+
+    name: str
+    levels: Levels
+    alone: int
+    size: int
+    nulls: bool
+
+    def read(self, rows: Dataset) -> Array:
+        codes = self.levels.read(rows.column(self.name))
+        place = np.where(codes >= self.alone, self.alone, codes)
+        return np.where(codes == -2, self.size - 1 if self.nulls else -1, place)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The columns that a model learns from. A column that is constant in train says nothing and is left out.
+
+    Trees get the numbers with their nulls and the codes as categories; linear models get standardised numbers, a flag
+    for nulls, and one feature a level."""
+
+    numbers: tuple[_Number, ...]
+    levels: tuple[_Level, ...]
+
+    @classmethod
+    def fit(cls, train: Dataset, columns: list[Column]) -> Encoder:
+        """Learn means and levels from `train`; `columns` are looked at."""
+        numbers = [_fit_number(train, column) for column in columns if not column.discrete]
+        levels = [_fit_level(train, column) for column in columns if column.discrete]
+        return cls(tuple(n for n in numbers if n is not None), tuple(v for v in levels if v is not None))
+
+    @property
+    def columns(self) -> int:
+        """Number of columns that vary."""
+        return len(self.numbers) + len(self.levels)
+
+    @property
+    def gaps(self) -> Array:
+        """(g,) positions of the numbers that have nulls in train."""
+        return np.flatnonzero([number.gaps for number in self.numbers])
+
+    @property
+    def middle(self) -> Array:
+        """(p,) median of each number, standardised."""
+        return np.array([number.middle for number in self.numbers], dtype=float)
+
+    @property
+    def categorical(self) -> list[bool]:
+        """Which columns of `trees` are categories."""
+        return [False] * len(self.numbers) + [True] * len(self.levels)
+
+    def read(self, rows: Dataset) -> Cells:
+        """Raises DataError when a column is missing or cannot be read."""
+        n = rows.num_rows
+        numbers = [number.read(rows) for number in self.numbers]
+        codes = [level.read(rows) for level in self.levels]
+        return Cells(
+            np.column_stack(numbers) if numbers else np.zeros((n, 0)),
+            np.column_stack(codes).astype(np.int64) if codes else np.zeros((n, 0), dtype=np.int64),
+        )
+
+    def trees(self, cells: Cells) -> Array:
+        """(n, p + q) float64, NaN for null numbers and unseen levels."""
+        return np.hstack([cells.numbers, np.where(cells.codes < 0, np.nan, cells.codes)])
+
+    def linear(self, cells: Cells) -> Any:
+        """(n, f) float64, sparse beyond DENSE features; an unseen level is all zero."""
+        from scipy import sparse
+
+        missing = np.isnan(cells.numbers)
+        numbers = np.clip(np.where(missing, self.middle, cells.numbers), -LINEAR_FAR, LINEAR_FAR)
+        plain = np.hstack([numbers, missing[:, self.gaps]])
+        starts = np.cumsum([0, *(level.size for level in self.levels)])
+        row, column = np.nonzero(cells.codes >= 0)
+        place = starts[column] + cells.codes[row, column]
+        hot = sparse.csr_matrix((np.ones(len(row)), (row, place)), shape=(len(cells), int(starts[-1])))
+        if plain.shape[1] + hot.shape[1] > DENSE:
+            return sparse.hstack([sparse.csr_matrix(plain), hot], format="csr")
+        return np.hstack([plain, hot.toarray()])
+
+
+def _fit_number(train: Dataset, column: Column) -> _Number | None:
+    seen = floats(train.column(column.name), column.name)
+    missing = np.isnan(seen)
+    known = seen[np.isfinite(seen)]
+    if not len(known) or (known.min() == known.max() and len(known) == len(seen)):
+        return None
+    centre, spread = float(known.mean()), float(known.std())
+    spread = spread if np.isfinite(spread) and spread > 0 else 1.0
+    return _Number(column.name, centre, spread, float((np.median(known) - centre) / spread), bool(missing.any()))
+
+
+def _fit_level(train: Dataset, column: Column) -> _Level | None:
+    values = train.column(column.name)
+    levels = Levels.fit(values, column)
+    nulls = values.null_count > 0
+    if len(levels.values) + nulls < 2:
+        return None
+    alone = split_tail(levels.counts, floor=FLOOR, limit=LIMIT)
+    return _Level(column.name, levels, alone, alone + (len(levels.values) > alone) + nulls, nulls)

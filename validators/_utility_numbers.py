@@ -1,0 +1,70 @@
+"""Does a model of a number do as well when trained on synthetic rows?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from data.dataset import Dataset
+from data.encode_values import floats
+from validators._utility_cells import Encoder
+from validators._utility_learners import Learners, Rows
+from validators._utility_rows import LEAST_TESTED, TEST_ROWS, CannotJudgeError, encoder_of, features
+from validators._utility_scores import draws_for, resampled
+from validators._utility_tstr import TRAIN_ROWS, Ratio, ratio_of
+from validators.base import Evidence
+from validators.points import drawn
+from validators.sides import sides
+from validators.stats import Array
+
+
+def transfer_of_numbers(evidence: Evidence) -> dict[str, Ratio]:
+    """R^2 and the closeness 1 / (mean absolute error) on the holdout, trained on synthetic beside trained on real rows.
+
+    Equal numbers of rows; a ratio of 1 is as good as real, less is worse; the `mae` entries hold the errors themselves.
+    Raises CannotJudgeError when rows are too few or the target does not vary."""
+    seen, seed = sides(evidence), evidence.intent.seed
+    real, made, held = (_known(rows) for rows in (seen.train, seen.sample, seen.holdout))
+    if min(len(real), len(made), len(held)) < LEAST_TESTED:
+        raise CannotJudgeError(f"{LEAST_TESTED} train, holdout and synthetic rows with a target are needed to compare models")
+    encoder, rng = encoder_of(seen.train, seed), np.random.default_rng([seed, 41])
+    size = min(len(real), len(made), TRAIN_ROWS)
+    test = _rows(encoder, seen.holdout, held, min(len(held), TEST_ROWS), rng)
+    if test.y.min() == test.y.max():
+        raise CannotJudgeError("the target has one value in the holdout, so there is nothing to predict")
+    weights = resampled(np.zeros(len(test.y)), test.w, draws_for(len(test.y), 1), rng)
+    learners = Learners.sized(encoder, 1, size)
+    scores = [
+        _errors(learners.values(_rows(encoder, rows, places, size, rng), [test.cells], seed)[0], test.y, weights)
+        for rows, places in ((seen.sample, made), (seen.train, real))
+    ]
+    (r2, error), (real_r2, real_error) = scores
+    scale = float(np.abs(test.y - np.median(test.y)).mean())
+    closeness = ratio_of(*(scale / np.maximum(e, 1e-9 * scale) for e in (error, real_error)))
+    mae = replace(closeness, synthetic=float(error[0]), real=float(real_error[0]))
+    return {"mae": mae, "r2": ratio_of(r2, real_r2)}
+
+
+def _known(rows: Dataset) -> Array:
+    """Positions of the rows whose target is a finite number."""
+    return np.flatnonzero(np.isfinite(_target(rows)))
+
+
+def _target(rows: Dataset) -> Array:
+    name = str(rows.schema.target)
+    return floats(rows.column(name), name)
+
+
+def _rows(encoder: Encoder, rows: Dataset, places: Array, most: int, rng: np.random.Generator) -> Rows:
+    some = rows.take(np.sort(places[drawn(len(places), most, rng)]))
+    some = replace(some, schema=some.schema.select([c.name for c in features(some.schema)] + [str(some.schema.target)]))
+    return Rows(encoder.read(some), _target(some), np.ones(some.num_rows))
+
+
+def _errors(predicted: Array, y: Array, weights: Array) -> tuple[Array, Array]:
+    """R^2 and mean absolute error for each column of weights."""
+    total = weights.sum(axis=0)
+    mean = y @ weights / total
+    spread = (y**2) @ weights / total - mean**2
+    return 1 - ((y - predicted) ** 2 @ weights / total) / np.maximum(spread, 1e-12), np.abs(y - predicted) @ weights / total
