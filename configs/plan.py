@@ -146,6 +146,8 @@ class GateSpec(Spec):
     """Rows that the gate draws for itself, for each holdout row."""
     limits: dict[str, dict[str, float]] = {}
     """Limits of reported figures, e.g. {fidelity: {c2st_auc: 0.9}}."""
+    suite: Annotated[str, Field(min_length=1)] | None = None
+    """Your own suite of Great Expectations 1 that the synthetic rows must meet: its JSON, or YAML of the same shape."""
 
 
 class PublishSpec(Spec):

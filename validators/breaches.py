@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -109,11 +110,9 @@ def _apart(rows: Dataset, rule: Rule) -> Count:
 
 
 def _values(values: pa.Array) -> pa.Array:
-    """A column with one kind of null and without a dictionary; decimals as float64."""
+    """A column with one kind of null and without a dictionary."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if pa.types.is_decimal(values.type):
-        values = values.cast(pa.float64(), safe=False)
     if pa.types.is_floating(values.type):
         missing = pc.is_nan(values)
         if pc.any(missing).as_py():
@@ -137,8 +136,10 @@ def _unseen(values: pa.Array, levels: Iterable[Any]) -> dict[str, int]:
     """Values that are none of the levels, and how often each stands there, most frequent first."""
     counted = pc.value_counts(values.drop_null())
     found = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-    # Decimals arrive here as floats, and a level stated as 1.1 is the decimal 1.1.
-    known = {float(level) if type(level).__name__ == "Decimal" else level for level in levels}
+    known = set(levels)
+    if pa.types.is_decimal(values.type):
+        # A level that the plan states as 1.1 is the decimal 1.1.
+        known |= {Decimal(str(level)) for level in levels if isinstance(level, float)}
     out: dict[str, int] = {}
     for value, times in sorted(((v, n) for v, n in found if v not in known), key=lambda each: -each[1]):
         out[str(value)] = out.get(str(value), 0) + times
@@ -148,7 +149,10 @@ def _unseen(values: pa.Array, levels: Iterable[Any]) -> dict[str, int]:
 def _outside(values: pa.Array, low: Any, high: Any) -> int:
     """How many values lie below `low` or above `high`; nulls lie nowhere."""
     if pa.types.is_temporal(values.type):
-        values, low, high = _instants(values), _instant(low), _instant(high)
+        values = _instants(values)
+        low, high = (None if bound is None else instant(bound).to_datetime64() for bound in (low, high))
+    if pa.types.is_decimal(values.type):
+        return _outside_exactly(values, low, high)
     plain = values.drop_null().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(values.type):
         # Beyond 2^53 a float cannot tell whole numbers apart: the bound moves, not the values.
@@ -157,17 +161,28 @@ def _outside(values: pa.Array, low: Any, high: Any) -> int:
     return int(below + (0 if high is None else np.count_nonzero(plain > high)))
 
 
+def _outside_exactly(values: pa.Array, low: Any, high: Any) -> int:
+    """`_outside` for decimals, whose nearest floats may lie on the other side of a bound."""
+    wide = pa.decimal256(76, values.type.scale)
+    step = Decimal(1).scaleb(-values.type.scale)
+    out = 0
+    for bound, beyond, rounding in ((low, pc.less, ROUND_CEILING), (high, pc.greater, ROUND_FLOOR)):
+        if bound is not None and math.isfinite(bound):
+            nearest = Decimal(str(bound)).quantize(step, rounding, Context(prec=76))
+            out += pc.sum(beyond(values.cast(wide), pa.scalar(nearest, wide))).as_py() or 0
+    return out
+
+
 def _whole(bound: Any, towards: Callable[[float], int]) -> Any:
     if not isinstance(bound, float):
         return bound
     return towards(bound) if math.isfinite(bound) else None
 
 
-def _instant(bound: Any) -> Any:
-    if bound is None:
-        return None
-    instant = pd.Timestamp(str(bound))
-    return (instant.tz_convert("UTC").tz_localize(None) if instant.tzinfo else instant).to_datetime64()
+def instant(bound: str) -> pd.Timestamp:
+    """An ISO 8601 text without its zone, as UTC has it."""
+    found = pd.Timestamp(bound)
+    return found.tz_convert("UTC").tz_localize(None) if found.tzinfo else found
 
 
 def _instants(values: pa.Array) -> pa.Array:
@@ -199,6 +214,8 @@ def repeated(rows: Dataset, name: str) -> tuple[int, int]:
 def _hashes(turn: int, passes: int) -> Callable[[pa.RecordBatch, int], Array]:
     def work(batch: pa.RecordBatch, _: int) -> Array:
         values = _values(batch.column(0)).drop_null()
+        if pa.types.is_decimal(values.type):
+            values = values.cast(pa.string())
         plain = values.to_numpy(zero_copy_only=False)
         seals = np.asarray(pd.util.hash_array(plain, categorize=False), dtype=np.uint64)
         return seals if passes == 1 else seals[seals % np.uint64(passes) == turn]

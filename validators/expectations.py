@@ -1,4 +1,4 @@
-"""How is a schema said in Great Expectations, and what does it answer?"""
+"""How are rows and rules said in Great Expectations? The adapter: contexts that leave nothing behind, frames, expectations."""
 
 from __future__ import annotations
 
@@ -6,157 +6,141 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data.schema import Column
+from data.dataset import Dataset
+from data.schema import arrow_type
+from validators.breaches import Rule, coarse, instant
 
 if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
     from great_expectations.data_context.data_context.file_data_context import FileDataContext
 
-SITE = "report"
+SITE = "counterpoise"
+_NUMBERS = [f"{kind}{bits}" for kind in ("float", "int", "uint") for bits in (64, 32, 16, 8) if (kind, bits) != ("float", 8)]
+#: pandas types that Great Expectations accepts for each coarse type of column.
+TYPES = {
+    "number": _NUMBERS,
+    "whole": _NUMBERS,
+    "text": ["str", "object", "category"],
+    "truth": ["bool", "object"],
+    "time": ["datetime64[us]", "datetime64[ns]", "object"],
+}
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One expectation before it is said in Great Expectations.
+@contextmanager
+def session(docs: Path | None = None) -> Iterator[FileDataContext]:
+    """A context of Great Expectations whose every file is gone afterwards, but for the Data Docs in `docs`.
 
-    column: "" for the table; kind: "columns", "type", "range", "levels", "filled" or "unique"; hard: the plan declared
-    it, so that no row may break it; mostly: share of rows that must keep it; params: further arguments."""
-
-    column: str
-    kind: str
-    hard: bool = True
-    mostly: float = 1.0
-    params: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of a rule: rows that were looked at (nulls left out) and rows that broke it; error: why it could not run."""
-
-    rule: Rule
-    success: bool
-    rows: int
-    broken: int
-    error: str = ""
-
-
-def frame_type(column: Column, kind: pa.DataType) -> str:
-    """What an Arrow column holds, coarsely: "number", "whole", "text", "truth" or "time"; other types by their name."""
-    if pa.types.is_dictionary(kind):
-        return frame_type(column, kind.value_type)
-    if pa.types.is_boolean(kind):
-        return "truth"
-    if pa.types.is_integer(kind):
-        return "whole"
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    if pa.types.is_temporal(kind):
-        return "time"
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
-
-
-def to_frame(values: pa.ChunkedArray) -> pd.Series[Any]:
-    """A column as pandas sees it in the suite: numbers as float64 or int64, text as str, times without a zone."""
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if pa.types.is_temporal(kind):
-        zone_free = values.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False).cast(pa.timestamp("us"))
-        return pd.Series(zone_free.to_pandas())
-    if pa.types.is_decimal(kind):
-        return pd.Series(values.cast(pa.float64(), safe=False).to_pandas())
-    return pd.Series(values.cast(kind).to_pandas())
-
-
-def run_suite(frame: pd.DataFrame, rules: Sequence[Rule], *, docs: Path | None = None, name: str = "schema") -> list[Answer]:
-    """Answer every rule on the frame; with `docs` the Data Docs site is written into that folder, `index.html` first."""
+    It is quiet: no bars, no analytics, no notes of the library's own making."""
     with _quiet(), tempfile.TemporaryDirectory(prefix="counterpoise-gx-") as scratch:
-        import great_expectations as gx
-
-        context = _context(Path(scratch), docs)
-        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=[_expectation(rule) for rule in rules]))
-        batch = (
-            context.data_sources.add_pandas("memory")
-            .add_dataframe_asset("synthetic")
-            .add_batch_definition_whole_dataframe("all")
-        )
-        definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-        checkpoint = context.checkpoints.add(
-            gx.Checkpoint(name=name, validation_definitions=[definition], result_format="BASIC")
-        )
-        outcome = checkpoint.run(batch_parameters={"dataframe": frame})
-        result = next(iter(outcome.run_results.values()))
-        if docs is not None:
-            context.build_data_docs(site_names=[SITE])
-        return _answers(rules, result.results)
+        yield _context(Path(scratch), docs)
 
 
 def _context(scratch: Path, docs: Path | None) -> FileDataContext:
-    """A context whose every file lies in `scratch`, but for the Data Docs."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="file", project_root_dir=scratch)
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    for site in list(context.get_site_names()):
-        context.delete_data_docs_site(site)
+    for name in list(context.get_site_names()):
+        context.delete_data_docs_site(name)
     if docs is not None:
         docs.mkdir(parents=True, exist_ok=True)
         backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
-        index = {"class_name": "DefaultSiteIndexBuilder"}
-        context.add_data_docs_site(SITE, {"class_name": "SiteBuilder", "store_backend": backend, "site_index_builder": index})
+        site: Any = {"class_name": "SiteBuilder", "store_backend": backend, "show_how_to_buttons": False}
+        site["site_index_builder"] = {"class_name": "DefaultSiteIndexBuilder"}
+        context.add_data_docs_site(SITE, site)
     return context
 
 
-def _expectation(rule: Rule) -> Any:
+def validate(
+    context: FileDataContext, frame: pd.DataFrame, suite: ExpectationSuite, *, rows: str, run: str = "once"
+) -> ExpectationSuiteValidationResult:
+    """The answer of a suite on a frame, kept in the context for its Data Docs.
+
+    rows, run: what the frame's rows and this run are called there."""
+    import great_expectations as gx
+    from great_expectations.core import RunIdentifier
+
+    stored = context.suites.add(suite)
+    asset = context.data_sources.add_or_update_pandas("counterpoise").add_dataframe_asset(rows)
+    batch = asset.add_batch_definition_whole_dataframe("all")
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=suite.name, data=batch, suite=stored))
+    parameters = suite.suite_parameters or None
+    return definition.run(
+        batch_parameters={"dataframe": frame},
+        expectation_parameters=parameters,
+        result_format="BASIC",
+        run_id=RunIdentifier(run_name=run, run_time=datetime.now(UTC)),
+    )
+
+
+def sampled(rows: Dataset, limit: int, seed: int) -> Dataset:
+    """At most so many rows in memory: one drawn from each of `limit` equal stretches of the rows, in their order."""
+    total = rows.num_rows
+    if total <= limit:
+        return rows if rows.in_memory else replace(rows, source=rows.table, adapt=None)
+    rng = np.random.default_rng([seed, 41])
+    edges = np.arange(limit + 1) * total // limit
+    return rows.take(edges[:-1] + (rng.random(limit) * np.diff(edges)).astype(np.int64))
+
+
+def to_frame(rows: Dataset, names: Sequence[str]) -> pd.DataFrame:
+    """Columns as the schema's rules see them: numbers as float64 or int64, text as str, times without a zone."""
+    return pd.DataFrame({name: _series(rows.column(name)) for name in names})
+
+
+def _series(values: pa.ChunkedArray) -> pd.Series[Any]:
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        zoned = values.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False)
+        return pd.Series(zoned.cast(pa.timestamp("us")).to_pandas())
+    if pa.types.is_decimal(kind):
+        return pd.Series(values.cast(pa.float64(), safe=False).to_pandas())
+    return pd.Series(values.cast(kind).to_pandas())
+
+
+def native(rules: Sequence[Rule], rows: Dataset) -> list[Any]:
+    """Rules of the schema as expectations of Great Expectations, for so many rows as there are.
+
+    A rule on levels that JSON cannot hold (times of day, say) is left out: no suite could be stored with it."""
+    return [made for rule in rules if (made := _native(rule, rows)) is not None]
+
+
+def _native(rule: Rule, rows: Dataset) -> Any:
     gxe: Any = import_module("great_expectations.expectations")  # its names are not declared exported
-    params = dict(rule.params or {})
     if rule.kind == "columns":
-        return gxe.ExpectTableColumnsToMatchSet(exact_match=False, **params)
+        return gxe.ExpectTableColumnsToMatchSet(column_set=list(rule.names), exact_match=False)
     if rule.kind == "type":
-        return gxe.ExpectColumnValuesToBeInTypeList(column=rule.column, **params)
-    made = {
-        "range": gxe.ExpectColumnValuesToBeBetween,
-        "levels": gxe.ExpectColumnValuesToBeInSet,
-        "filled": gxe.ExpectColumnValuesToNotBeNull,
-        "unique": gxe.ExpectColumnValuesToBeUnique,
-    }[rule.kind]
-    return made(column=rule.column, mostly=rule.mostly, **params)
-
-
-def _answers(rules: Sequence[Rule], results: Sequence[Any]) -> list[Answer]:
-    """Results come in an order of their own: they are found again by column and kind of expectation."""
-    found = {_key(r.expectation_config.type, r.expectation_config.kwargs.get("column", "")): r for r in results}
-    out = []
-    for rule in rules:
-        result = found[_key(_expectation(rule).expectation_type, rule.column)]
-        count = int(result.result.get("element_count") or 0)
-        missing = 0 if rule.kind == "filled" else int(result.result.get("missing_count") or 0)
-        broken = int(result.result.get("unexpected_count") or 0)
-        out.append(Answer(rule, bool(result.success), count - missing, broken, _exception(result.exception_info)))
-    return out
-
-
-def _key(kind: str, column: str) -> tuple[str, str]:
-    return kind, column
-
-
-def _exception(info: Mapping[str, Any]) -> str:
-    """The message of an expectation that raised; two shapes are in use: one exception, or one for each metric."""
-    nested = [info] if "raised_exception" in info else [v for v in info.values() if isinstance(v, Mapping)]
-    return next((str(each.get("exception_message")) for each in nested if each.get("raised_exception")), "")
+        wanted = coarse(arrow_type(rows.schema[rule.column].dtype))
+        return gxe.ExpectColumnValuesToBeInTypeList(column=rule.column, type_list=TYPES[wanted])
+    said = {"column": rule.column, "mostly": 1 - rule.allowed(rows.num_rows) / rows.num_rows}
+    if rule.kind == "levels":
+        levels = [float(level) if isinstance(level, Decimal) else level for level in rule.levels]
+        plain = all(isinstance(level, (str, int, float)) for level in levels)
+        return gxe.ExpectColumnValuesToBeInSet(**said, value_set=levels) if plain else None
+    if rule.kind == "range":
+        low, high = ((instant(b).to_pydatetime() if isinstance(b, str) else b) for b in (rule.low, rule.high))
+        return gxe.ExpectColumnValuesToBeBetween(**said, min_value=low, max_value=high)
+    made = {"filled": gxe.ExpectColumnValuesToNotBeNull, "unique": gxe.ExpectColumnValuesToBeUnique}[rule.kind]
+    return made(**said)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars, no analytics, no deprecation notes of the library's own making; everything as it was afterwards."""
+    """The surroundings in which the library keeps quiet; everything as it was afterwards."""
     wanted = {"GX_ANALYTICS_ENABLED": "false", "TQDM_DISABLE": "1"}
     before = {key: os.environ.get(key) for key in wanted}
     logger = logging.getLogger("great_expectations")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from great_expectations.expectations.expectation import BatchExpectation
-from great_expectations.render import LegacyRendererType, RenderedStringTemplateContent
+from great_expectations.render.components import LegacyRendererType, RenderedStringTemplateContent
 from great_expectations.render.renderer.renderer import renderer
 from great_expectations.validator.metric_configuration import MetricConfiguration
 
@@ -86,9 +87,17 @@ class ExpectGateFigureToBeWithin(GateExpectation):
     def _validate(self, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> dict[str, Any]:
         low = -math.inf if self.min_value is None else self.min_value
         high = math.inf if self.max_value is None else self.max_value
-        found = [float(value) for value in metrics["figures"] if value is not None and not math.isnan(value)]
+        found = _numbers(metrics["figures"])
         success = bool(found) and all(low <= value <= high for value in found)
-        return {"success": success, "result": {"observed_value": ", ".join(f"{v:.4g}" for v in found) or "not measured"}}
+        return {"success": success, "result": {"observed_value": _told(found)}}
+
+
+def _numbers(values: Iterable[Any]) -> list[float]:
+    return sorted(float(value) for value in values if value is not None and not math.isnan(value))
+
+
+def _told(values: Iterable[Any]) -> str:
+    return ", ".join(f"{value:.4g}" for value in _numbers(values)) or "not measured"
 
 
 class GateVerdict(GateExpectation, ABC):
@@ -99,7 +108,10 @@ class GateVerdict(GateExpectation, ABC):
     def _validate(self, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> dict[str, Any]:
         verdicts, said = sorted(map(str, metrics["verdicts"])), sorted(map(str, metrics["said"]))
         success = bool(verdicts) and set(verdicts) <= set(self.passes)
-        return {"success": success, "result": {"observed_value": f"{', '.join(verdicts)}: {'; '.join(said)}"}}
+        others = [key for key in self.columns() if key not in ("verdicts", "said")]
+        shown = [f"{key} {_told(metrics[key])}" for key in others if _numbers(metrics[key])]
+        figures = f" ({', '.join(shown)})" if shown else ""
+        return {"success": success, "result": {"observed_value": f"{', '.join(verdicts)}{figures}: {'; '.join(said)}"}}
 
 
 class ExpectGateToPass(GateVerdict):
@@ -115,15 +127,19 @@ class ExpectGateToPass(GateVerdict):
 
 
 class ExpectGateCheckToPass(GateVerdict):
-    """One check of the gate does not block, and was able to judge. check: its name, e.g. copies."""
+    """One check of the gate does not block, and was able to judge.
+
+    check: its name, e.g. copies; figure: column of its figure, e.g. copies_share, to be shown beside the verdict."""
 
     check: str
+    figure: str = ""
 
     success_keys: ClassVar[tuple[str, ...]] = ("check",)
     args_keys: ClassVar[tuple[str, ...]] = ("check",)
 
     def columns(self) -> dict[str, str]:
-        return {"verdicts": f"{self.check}_verdict", "said": f"{self.check}_summary"}
+        shown = {self.figure: self.figure, "limit": f"{self.check}_limit", "real": f"{self.check}_reference"}
+        return {"verdicts": f"{self.check}_verdict", "said": f"{self.check}_summary"} | (shown if self.figure else {})
 
     def sentence(self) -> str:
         return SENTENCES.get(self.check, f"The check {self.check} does not block")
@@ -133,3 +149,4 @@ class ExpectNoMissingMode(ExpectGateCheckToPass):
     """No region of the real data is missing or thin among the synthetic rows: the check of modes does not block."""
 
     check: str = "modes"
+    figure: str = "modes_worst_ratio"

@@ -76,10 +76,16 @@ def gate_suite(decision: Decision | Sequence[Finding], *, detect: float | None =
     if isinstance(decision, Decision) and detect is not None:
         meaning = "The smallest mode whose loss would be seen, as a share of the set,"
         asked.append(own.ExpectGateFigureToBeWithin(figure="smallest_detectable_mode", max_value=detect, meaning=meaning))
-    for finding in _findings(decision):
-        modes = finding.check == "modes"
-        asked.append(own.ExpectNoMissingMode() if modes else own.ExpectGateCheckToPass(check=finding.check))
+    asked += [_asked(finding.check) for finding in _findings(decision)]
     return gx.ExpectationSuite(name="gate", expectations=asked, meta={"notes": NOTES})
+
+
+def _asked(check: str) -> Any:
+    from validators import gx_expectations as own
+
+    if check == "modes":
+        return own.ExpectNoMissingMode()
+    return own.ExpectGateCheckToPass(check=check, figure=f"{check}_{FIGURES.get(check, 'value')}")
 
 
 NOTES = "One row: the figures of the gate's decision. Each check of the gate is one expectation."

@@ -38,6 +38,7 @@ def test_shipped_plans_load_and_name_their_schema(path: Path) -> None:
         (GOOD + "sed: 3\n", "plan.yaml:3:1: sed: unknown key 'sed'; did you mean 'seed'?"),
         (GOOD + "seed: soon\n", "plan.yaml:3:1: seed: input should be a valid integer"),
         (GOOD + "gate:\n  detect: 0.1\n  drows: 3\n", "plan.yaml:5:3: gate.drows: unknown key 'drows'; did you mean 'draws'?"),
+        (GOOD + "gate: {suite: ''}\n", "plan.yaml:3:8: gate.suite: string should have at least 1 character"),
         (GOOD + "columns:\n  age: {kind: numerc}\n", "plan.yaml:4:9: columns.age.kind: input should be 'numeric'"),
         ("name: x\ndata:\n  use: cvs\n", "plan.yaml:2:1: data: unknown use 'cvs'; did you mean 'csv'?"),
         ("name: x\ndata:\n  use: csv\n  pth: a\n", "plan.yaml:4:3: data.pth: unknown key 'pth'; did you mean 'path'?"),
@@ -104,6 +105,12 @@ def test_password_of_a_database_stays_in_the_environment(tmp_path: Path, monkeyp
 def test_dump_reads_back_equal(tmp_path: Path, path: Path) -> None:
     plan = load(path)
     assert load(write(tmp_path, dump(plan))) == plan
+
+
+def test_a_suite_of_the_users_own_is_kept_as_it_is_named(tmp_path: Path) -> None:
+    plan = load(write(tmp_path, GOOD + "gate: {suite: rules/team.json}\n"))
+    assert plan.gate.suite == "rules/team.json" and load(write(tmp_path, dump(plan))) == plan
+    assert load(write(tmp_path, GOOD)).gate.suite is None
 
 
 def test_plans_are_frozen() -> None:
