@@ -68,6 +68,12 @@ class Decision:
         """0 for PASS and WARN, 3 for BLOCK, 4 for INCONCLUSIVE."""
         return EXIT_CODES[self.verdict]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows in place of the figures: a card of its own."""
+        from validators.report import render_card
+
+        return render_card(self)
+
     def to_json(self) -> dict[str, Any]:
         """report.json: strict JSON values only (no NaN, no infinity), figures to six significant digits."""
         return {

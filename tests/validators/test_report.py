@@ -277,7 +277,7 @@ def test_a_release_shows_bins_only() -> None:
     data = Dataset(table, replace(made, columns=(*made.columns[:2], declared)))
     shown, hidden = render_html(decision(), evidence=same(data)), render_html(decision(), evidence=same(data), bins_only=True)
     assert "the one and only" in shown
-    assert 'class="dots real"' in shown
+    assert 'class="dots c0"' in shown
     for secret in ("the one and only", "31.4M", "-27.2M", 'class="dots'):
         assert secret not in hidden
     assert ">-1<" in hidden

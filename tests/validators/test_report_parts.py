@@ -10,7 +10,7 @@ import pytest
 
 from data.dataset import Dataset
 from tests.validators.test_report import dataset, decision, evidence, schema
-from validators.report import cloud, columns, pairs, render_html, text
+from validators.report import columns, members, near, pairs, render_html, text
 from validators.report import rows as report_rows
 from validators.report import training as losses
 
@@ -90,7 +90,7 @@ def test_pair_strengths_match_known_values() -> None:
 )
 def test_members_are_the_rows_that_a_cell_names(cell: str, query: str) -> None:
     data = evidence().reference
-    inside = cloud.members(cell, data)
+    inside = members.members(cell, data)
     assert inside is not None
     assert 0 < inside.sum() < len(data)
     assert np.array_equal(np.flatnonzero(inside), data.to_pandas().query(query, engine="python").index)
@@ -100,12 +100,12 @@ def test_members_are_the_rows_that_a_cell_names(cell: str, query: str) -> None:
     "cell", ["cluster 3 of 64 (height high)", "colour=mauve", "synthetic row 3 = training row 9", "height=any value"]
 )
 def test_cells_of_another_kind_are_not_marked(cell: str) -> None:
-    assert cloud.members(cell, evidence().reference) is None
+    assert members.members(cell, evidence().reference) is None
 
 
 def test_copies_lie_at_distance_zero() -> None:
     train, other = (report_rows.draw(dataset(300, seed), seed=0) for seed in (1, 2))
-    found = cloud.nearness(train, other, train)
+    found = near.nearness(train.rows, other, train)
     assert found is not None
     assert np.all(found.synthetic == 0)
     assert np.mean(found.holdout == 0) < 0.05

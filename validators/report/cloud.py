@@ -1,226 +1,171 @@
-"""Where do real and synthetic rows lie, and how near do they come to the training rows?"""
+"""Where do real and synthetic rows lie, cell by cell, and which cells are thin or missing?"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup
 
-from data.dataset import Dataset
 from data.encode import Geometry
-from data.encode_values import floats
 from data.errors import DataError
-from data.schema import Column
-from validators.base import Culprit
-from validators.report import svg
+from data.schema import Schema
+from validators.base import Culprit, Intent
+from validators.report.members import Known, members
 from validators.report.rows import Array, Drawn
-from validators.report.text import figure, finite, many
+from validators.stats import rate_ratio
 
-POINTS = 1_500
-TRAIN = 10_000
-#: Rows that a release counts into squares, of which it has so many across and upward.
-COUNTED = 6_000
-GRID = (45, 20)
-#: In a release, squares with fewer real rows than this stay empty (the k of the privacy rules).
+#: Points that are drawn of each set; rows that cells are fitted on and counted over; cells, as many as there are colours.
+POINTS, COUNTED, CELLS = 1_500, 5_000, 8
+#: Fewer rows where each takes many features, so that the map never costs more than a second or two.
+MOST_FEATURES = 6_000_000
+#: In a release, fewer rows than this never show (the k of the privacy rules).
 FEWEST = 5
 MARKS = 5
-WIDTH, HEIGHT, PAD = 900.0, 400.0, 14.0
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cluster of reference rows. name: what sets it apart; real, synthetic: shares of the rows in it; ratio and its
+    interval, which holds for all cells together; state: "missing", "thin" or "" (surely below the gate's two limits);
+    centre: its place in the plane, 0..1."""
+
+    name: str
+    real: float
+    synthetic: float
+    ratio: float
+    interval: tuple[float, float]
+    state: str
+    centre: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Places in the plane, both in 0..1 of it.
+    """Places in the plane, both in 0..1 of it, and the cell that each row lies in.
 
-    real, synthetic: (n, 2); explained: share of the spread that the two axes hold; cells: thin ones that can be shown;
-    thin: (n,) bool, the real rows in any of them.
+    real, synthetic: (n, 2); real_cells, synthetic_cells: (n,); explained: share of the spread that the two axes hold;
+    marks: cells named by the checks that could be placed; marked: (n,) bool, the real rows in any of them.
     """
 
     real: Array
     synthetic: Array
+    real_cells: Array
+    synthetic_cells: Array
     explained: float
-    cells: tuple[str, ...]
-    thin: Array
+    cells: tuple[Cell, ...]
+    marks: tuple[str, ...]
+    marked: Array
 
 
-def scatter(real: Drawn, synthetic: Drawn, culprits: Sequence[Culprit], *, limit: int = POINTS) -> Cloud | None:
-    """The first two principal components of the reference rows; None when these rows cannot be laid out."""
-    from sklearn.decomposition import PCA
+def scatter(
+    real: Drawn,
+    synthetic: Drawn,
+    culprits: Sequence[Culprit],
+    intent: Intent,
+    *,
+    limit: int | None = None,
+    known: Known | None = None,
+) -> Cloud | None:
+    """The first two principal components of the reference rows; None when these rows cannot be laid out.
 
-    real, synthetic = real.head(limit), synthetic.head(limit)
+    limit: places given back, POINTS unless told; cells are counted over more rows than are drawn.
+    """
+    real, synthetic = real.head(COUNTED), synthetic.head(COUNTED)
     if len(real) < 3 or not len(synthetic):
         return None
     try:
         space = Geometry.fit(real.rows, with_target=True)
+        real, synthetic = (each.head(max(MOST_FEATURES // space.width, 100)) for each in (real, synthetic))
         rows, others = space.transform(real.rows), space.transform(synthetic.rows)
     except DataError:
         return None
     if rows.shape[1] < 2 or not np.any(rows.std(axis=0) > 0):
         return None
-    axes = PCA(2, svd_solver="full").fit(rows)
-    flat, fake = axes.transform(rows), axes.transform(others)
+    flat, fake, explained = _laid_out(rows, others, intent.seed)
+    codes, other_codes, centres = _cells_of(rows, others, intent.seed)
+    names = _names(rows, codes, len(centres), space, real.rows.schema)
+    cells = _counted(codes, other_codes, real, synthetic, names, flat, intent)
+    few = POINTS if limit is None else limit
+    marks, marked = _marked(real.head(few), culprits, known)
+    return Cloud(flat[:few], fake[:few], codes[:few], other_codes[:few], explained, cells, marks, marked)
+
+
+def _laid_out(rows: Array, others: Array, seed: int) -> tuple[Array, Array, float]:
+    from sklearn.utils.extmath import randomized_svd
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+
+    middle = rows.mean(axis=0)
+    # Threads that outnumber free cores wait on each other; one is quicker here, and always gives the same.
+    with threadpool_limits(1):
+        _, strengths, axes = randomized_svd(rows - middle, 2, random_state=seed)
+    flat, fake = (rows - middle) @ axes.T, (others - middle) @ axes.T
     low, high = np.quantile(np.vstack([flat, fake]), [0.002, 0.998], axis=0)
     size = np.where(high > low, high - low, 1.0)
+    explained = float((strengths**2).sum() / max(float(((rows - middle) ** 2).sum()), 1e-12))
     flat, fake = (((v - low) / size).clip(0, 1) for v in (flat, fake))
-    cells: list[str] = []
-    thin = np.zeros(len(flat), dtype=bool)
-    for culprit in culprits:
-        inside = members(culprit.cell, real.rows)
-        if inside is not None and inside.any() and len(cells) < MARKS:
-            cells.append(culprit.cell)
-            thin |= inside
-    return Cloud(flat, fake, float(axes.explained_variance_ratio_.sum()), tuple(cells), thin)
+    return flat, fake, min(explained, 1.0)
 
 
-def members(cell: str, rows: Dataset) -> Array | None:
-    """Which rows lie in a cell that the check of modes names by levels and ranges: (n,) bool; None for any other name.
+def _cells_of(rows: Array, others: Array, seed: int) -> tuple[Array, Array, Array]:
+    """k-means on the reference rows alone: the cell of each row on both sides, and the centres, the largest cell first."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    Read are "a=level & b over 2 to 3", "a=level within class c" and "class c".
-    """
-    parts, _, within = cell.partition(" within class ")
-    if not within and cell.startswith("class "):
-        parts, within = "", cell.removeprefix("class ")
-    wanted = [*(parts.split(" & ") if parts else []), *([f"{rows.schema.target}={within}"] if within else [])]
-    inside = np.ones(rows.num_rows, dtype=bool)
-    for part in wanted:
-        found = _inside(part, rows)
-        if found is None:
-            return None
-        inside &= found
-    return inside
+    distinct = len(np.unique(rows[:500], axis=0))
+    with threadpool_limits(1):
+        model = KMeans(min(CELLS, distinct), n_init=3, max_iter=50, random_state=seed).fit(rows)
+        codes, other_codes = model.labels_, model.predict(others)
+    order = np.argsort(-np.bincount(codes, minlength=len(model.cluster_centers_)), kind="stable")
+    place = np.argsort(order)
+    return place[codes], place[other_codes], model.cluster_centers_[order]
 
 
-_RANGE = re.compile(r"(?P<how>=| over | up to )(?P<low>\S+?)(?: to (?P<high>\S+))?$")
+def _names(rows: Array, codes: Array, count: int, space: Geometry, schema: Schema) -> list[str]:
+    """The columns in which each cell lies farthest from the middle of all rows, at most three."""
+    middle = rows.mean(axis=0)
+    out = []
+    for cell in range(count):
+        inside = rows[codes == cell]
+        away = inside.mean(axis=0) - middle if len(inside) else np.zeros_like(middle)
+        out.append(", ".join(_apart(away, space, schema)) or "near the middle of all columns")
+    return out
 
 
-def _inside(part: str, rows: Dataset) -> Array | None:
-    for column in rows.schema.learned:
-        rest = part.strip().removeprefix(column.name.strip())
-        if rest == part.strip() or not rest.startswith(("=", " over ", " up to ")):
+def _apart(away: Array, space: Geometry, schema: Schema) -> list[str]:
+    found: list[tuple[float, str]] = []
+    for part in space.parts:
+        each = away[part.start : part.stop]
+        if part.levels is None:
+            found.append((abs(float(each[0])), f"{part.name} {'high' if each[0] > 0 else 'low'}"))
             continue
-        if column.discrete:
-            return _at_level(column, rest.removeprefix("="), rows)
-        return _in_range(column, rest, rows) if column.kind != "datetime" else None
-    return None
+        best = int(np.argmax(each))
+        if best < part.alone:
+            # One-hot features are worth 1/sqrt(2); as shares they compare with ranks.
+            found.append((float(each[best]) * 2**0.5 / 2, f"{part.name}={str(part.levels.values[best]).strip()}"))
+    return [text for size, text in sorted(found, key=lambda item: -item[0]) if size > 0.12][:3]
 
 
-def _at_level(column: Column, name: str, rows: Dataset) -> Array | None:
-    values = rows.column(column.name).to_pylist()
-    try:
-        level = column.level(name)
-    except DataError:
-        if name != "missing":
-            return None
-        level = None
-    return np.fromiter((v == level for v in values), dtype=bool, count=len(values))
+def _counted(
+    codes: Array, others: Array, real: Drawn, fake: Drawn, names: Sequence[str], flat: Array, intent: Intent
+) -> tuple[Cell, ...]:
+    alpha = ALPHA / len(names)
+    out = []
+    for i, name in enumerate(names):
+        shares = [float(d.weights[c == i].sum() / max(d.weights.sum(), 1e-12)) for c, d in ((codes, real), (others, fake))]
+        ratio, interval = rate_ratio(shares[1] * fake.size, fake.size, shares[0] * real.size, real.size, alpha)
+        state = "missing" if interval[1] < intent.rho else "thin" if interval[1] < intent.warn_rho else ""
+        centre = np.median(flat[codes == i], axis=0) if (codes == i).any() else np.zeros(2)
+        out.append(Cell(name, shares[0], shares[1], ratio, interval, state, (float(centre[0]), float(centre[1]))))
+    return tuple(out)
 
 
-def _in_range(column: Column, name: str, rows: Dataset) -> Array | None:
-    found = _RANGE.match(name)
-    low, high = (finite(found[part]) for part in ("low", "high")) if found else (None, None)
-    if found is None or low is None:
-        return None
-    values = floats(rows.column(column.name), column.name)
-    if found["how"] == "=":
-        # Names carry four digits.
-        return np.asarray(np.isclose(values, low, rtol=1e-3))
-    if found["how"] == " up to ":
-        return np.asarray(values <= low)
-    return np.asarray((values > low) & (values <= (np.inf if high is None else high)))
-
-
-def picture(cloud: Cloud, *, bins_only: bool) -> Markup:
-    """Dots, or for a release squares with enough rows in them; real rows of thin cells stand out."""
-    draw = _squares if bins_only else _dots
-    parts: list[Markup | str] = [*draw(cloud.real, "real"), *draw(cloud.synthetic, "fake")]
-    if cloud.thin.any():
-        parts += draw(cloud.real[cloud.thin], "thin")
-    label = (
-        f"Map of {many(len(cloud.real), 'real row')} and {many(len(cloud.synthetic), 'synthetic row')} on the first two "
-        f"principal components of the reference rows; {many(len(cloud.cells), 'thin cell')} marked"
-    )
-    return svg.chart(WIDTH, HEIGHT, label, parts, css="chart scatter", fit="none")
-
-
-def _spot(places: Array) -> list[tuple[float, float]]:
-    x = PAD + places[:, 0] * (WIDTH - 2 * PAD)
-    y = HEIGHT - PAD - places[:, 1] * (HEIGHT - 2 * PAD)
-    return list(zip(x.tolist(), y.tolist(), strict=True))
-
-
-def _dots(places: Array, css: str) -> list[Markup]:
-    spots = _spot(places)
-    # A ring is a wide dot in ink with a narrower one in the colour of the card on it.
-    return [svg.dots(spots, f"dots {css}"), *([svg.dots(spots, "dots hole")] if css == "thin" else [])]
-
-
-def _squares(places: Array, css: str) -> list[Markup]:
-    """Real rows fill a square by their number, synthetic ones a smaller square inside it."""
-    cells = np.minimum((places * GRID).astype(int), np.array(GRID) - 1)
-    spots, counts = np.unique(cells, axis=0, return_counts=True)
-    kept = counts >= FEWEST
-    most = counts.max(initial=1)
-    wide, high = (WIDTH - 2 * PAD) / GRID[0], (HEIGHT - 2 * PAD) / GRID[1]
-    parts = []
-    for (i, j), count in zip(spots[kept].tolist(), counts[kept].tolist(), strict=True):
-        side = (0.65 if css == "fake" else 1.0) * (0.4 + 0.6 * (count / most) ** 0.5)
-        x, y = PAD + (i + 0.5 - side / 2) * wide, HEIGHT - PAD - (j + 0.5 + side / 2) * high
-        parts.append(svg.rect(x, y, side * wide, side * high, f"square {css}"))
-    return parts
-
-
-# --- distances to the nearest training row
-
-
-@dataclass(frozen=True)
-class Nearness:
-    """Distance from each row to the nearest training row, in the gate's metric. Equal counts of both sets."""
-
-    holdout: Array
-    synthetic: Array
-    train_rows: int
-
-
-def nearness(train: Drawn, holdout: Drawn, synthetic: Drawn) -> Nearness | None:
-    """None when there is nothing to measure: no rows, or no column that can be measured."""
-    from sklearn.neighbors import NearestNeighbors
-
-    count = min(len(holdout), len(synthetic), POINTS)
-    if count < 5 or not len(train):
-        return None
-    train = train.head(TRAIN)
-    try:
-        space = Geometry.fit(train.rows, with_target=True)
-        base, far, fake = (space.transform(d.rows) for d in (train, holdout.head(count), synthetic.head(count)))
-    except DataError:
-        return None
-    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(base)
-    # Cells on both sides of zero: rounding of the squared form must not turn an exact copy into a near one.
-    away, near = (np.where((d := search.kneighbors(v)[0][:, 0]) < 1e-3, 0.0, d) for v in (far, fake))
-    return Nearness(away, near, len(base))
-
-
-def distance_picture(found: Nearness) -> Markup:
-    """Both sets as the share of rows within a distance: the curve of copies rises early."""
-    top = float(np.quantile(np.concatenate([found.holdout, found.synthetic]), 0.99)) or 1.0
-    parts: list[Markup | str] = []
-    width, height, left = 420.0, 180.0, 34.0
-    for level in (0.0, 0.5, 1.0):
-        y = height - level * (height - 12)
-        parts.append(svg.line(left, y, width, y, "axis" if level == 0 else "grid"))
-        parts.append(svg.words(left - 5, y + 4, f"{100 * level:.0f} %", anchor="end"))
-    for values, css in ((found.holdout, "real line"), (found.synthetic, "fake line")):
-        at = np.linspace(0, top, 121)
-        within = np.searchsorted(np.sort(values), at, side="right") / len(values)
-        xs = left + at / top * (width - left)
-        parts.append(svg.path(list(zip(xs.tolist(), (height - within * (height - 12)).tolist(), strict=True)), css))
-    parts.append(svg.words(left, height + 14, "0"))
-    parts.append(svg.words(width, height + 14, f"distance {figure(top)}", anchor="end"))
-    return svg.chart(width, height + 18, _distance_label(found), parts)
-
-
-def _distance_label(found: Nearness) -> str:
-    real, fake = (figure(float(np.median(v))) for v in (found.holdout, found.synthetic))
-    return f"Share of rows within a distance of the nearest training row; median distance: holdout {real}, synthetic {fake}"
+def _marked(real: Drawn, culprits: Sequence[Culprit], known: Known | None) -> tuple[tuple[str, ...], Array]:
+    marks: list[str] = []
+    marked = np.zeros(len(real), dtype=bool)
+    for culprit in culprits:
+        inside = members(culprit.cell, real.rows, known)
+        if inside is not None and inside.any() and len(marks) < MARKS:
+            marks.append(culprit.cell)
+            marked |= inside
+    return tuple(marks), marked

@@ -67,6 +67,21 @@ def share(value: Any) -> str:
     return f"{percent:.1f} %" if abs(percent) < 10 else f"{percent:.0f} %"
 
 
+def sentence(text: str) -> str:
+    """A capital first and a full stop last."""
+    text = clean(text) if text else ""
+    if not text or text == "(blank)":
+        return ""
+    # A name from the data keeps its spelling: "occupation=Sales has ...".
+    first = text[0].upper() if text.split()[0].rstrip(",:;").isalpha() else text[0]
+    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def listed(value: Any) -> list[Any]:
+    """A list as it is, nothing as no list, one value as a list of one."""
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+
+
 def many(count: int, one: str) -> str:
     """(1, "row") -> "1 row"; (2, "row") -> "2 rows"."""
     return f"{count:,} {one}{'' if count == 1 else 's'}"

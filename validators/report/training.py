@@ -11,7 +11,7 @@ from markupsafe import Markup
 from validators.report import svg
 from validators.report.text import clean, crop, figure, finite, tick
 
-WIDTH, HEIGHT, LEFT = 420.0, 180.0, 40.0
+WIDTH, HEIGHT, LEFT = 620.0, 190.0, 46.0
 #: More points than a phone has pixels say nothing more.
 POINTS = 400
 LINES = 6
@@ -22,9 +22,9 @@ def series(training: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float,
     found: dict[str, list[tuple[float, float]]] = {}
     for place, entry in enumerate(training, start=1):
         losses = entry.get("losses") if isinstance(entry.get("losses"), Mapping) else entry
-        epoch = finite(entry.get("epoch"))
+        epoch = finite(entry.get("epoch", entry.get("step")))
         for name, value in (losses or {}).items():
-            number = None if name == "epoch" else finite(value)
+            number = None if name in ("epoch", "step") else finite(value)
             if number is not None:
                 found.setdefault(clean(name), []).append((place if epoch is None else epoch, number))
     return dict(list(found.items())[:LINES])

@@ -71,18 +71,29 @@ def render_html(
 
     title: the dataset's name. bins_only: for a release; no real row, no real extreme, no bin of fewer than five rows.
     """
+    from validators.report.page import build
+
+    view = build(decision, evidence=evidence, training=training, title=title, bins_only=bins_only)
+    return _filled("page", view)
+
+
+def render_card(decision: Decision) -> str:
+    """A notebook's view of a decision: one block of HTML with styles that reach no farther than itself."""
+    from validators.report.card import build
+
+    return _filled("card", build(decision))
+
+
+def _filled(name: str, view: Mapping[str, Any]) -> str:
     # Only a page needs the template engine; `report.json` and `--help` must not wait for it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from validators.report.page import build
 
     here = Path(__file__).parent
     rooms = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    style = (here / "page.css").read_text(encoding="utf-8")
-    view = build(decision, evidence=evidence, training=training, title=title, bins_only=bins_only)
-    return rooms.get_template("page.html").render(style=style, **view)
+    style = (here / f"{name}.css").read_text(encoding="utf-8")
+    return rooms.get_template(f"{name}.html").render(style=style, **view)
 
 
 def _replace(path: Path, text: str) -> Path:

@@ -1,0 +1,153 @@
+"""How do the sets look side by side: columns, pairs, the map of the rows, distances to train?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from data.schema import Column
+from validators.base import Culprit, Evidence, Finding
+from validators.report import atlas, cloud, columns, near, pairs
+from validators.report import gauges as draw
+from validators.report.lowest import lowest
+from validators.report.members import CELLS
+from validators.report.rows import Drawn, Rows, gather
+from validators.report.text import clean, crop, figure, many, share
+
+View = dict[str, Any]
+WORST = 10
+#: Columns shown at once; the rest wait behind a fold, and beyond LAST they are named only.
+OPEN, LAST = 12, 120
+SCATTER_ROWS = 5_000
+#: The check whose cells are regions of the data.
+MODES = "modes"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """views: the parts of the page that need rows, None where they cannot be drawn; lowest: cells that no check flags."""
+
+    views: View = field(default_factory=lambda: {"columns": None, "trends": None, "scatter": None, "nearness": None})
+    lowest: Sequence[Culprit] = ()
+
+
+def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit]], *, bins_only: bool) -> Pictures:
+    """Everything that is drawn from rows; they are drawn once and looked at by all pictures. flagged: cells by their check."""
+    rows = None if evidence is None else gather(evidence)
+    if evidence is None or rows is None:
+        return Pictures()
+    real, again, fake = rows.reference, rows.holdout, rows.synthetic
+    shown = [c for c in real.rows.schema.learned if c.name in fake.rows.schema]
+    bars = [columns.compare(c, real, again, fake, bins_only=bins_only) for c in shown[:LAST]]
+    bars.sort(key=lambda b: b.noise - b.difference)
+    # Other checks name whole classes and rows, which would ring half of the map.
+    regions = [culprit for finding, culprit in flagged if finding.check == MODES]
+    views = {
+        "columns": _columns(evidence, bars, shown[LAST:], rows),
+        "trends": _trends([b.column for b in bars], real, fake, target=real.rows.schema.target),
+        "scatter": _scatter(evidence, real, fake, regions, bins_only),
+        "nearness": _nearness(rows, bins_only),
+    }
+    few, known = WORST - len(flagged), {culprit.cell for _, culprit in flagged}
+    return Pictures(views, lowest(bars, again, fake, count=few, known=known) if few > 0 else ())
+
+
+def _columns(evidence: Evidence, bars: Sequence[columns.Bars], unnamed: Sequence[Column], rows: Rows) -> View:
+    cards = [
+        {
+            "name": crop(b.column.name, 60),
+            "kind": b.column.kind,
+            "target": b.column.name == evidence.reference.schema.target,
+            "difference": share(b.difference),
+            "noise": share(b.noise),
+            "far": b.difference > max(2 * b.noise, 0.05),
+            "chart": columns.picture(b),
+            "missing": _missing(b),
+        }
+        for b in bars
+    ]
+    left_out = [clean(c.name) for c in evidence.reference.schema if not c.learned] + [clean(c.name) for c in unnamed]
+    return {
+        "open": cards[:OPEN],
+        "folded": cards[OPEN:],
+        "all": cards,
+        "left_out": left_out,
+        "drawn": f"Real: {_part(rows.reference)} of the reference. Synthetic: {_part(rows.synthetic)}.",
+        "mixed": evidence.intent.mix is not None,
+    }
+
+
+def _part(drawn: Drawn) -> str:
+    return many(drawn.total, "row") + (f" (a draw of {len(drawn):,})" if len(drawn) < drawn.total else "")
+
+
+def _missing(bars: columns.Bars) -> str:
+    if "missing" not in bars.names or not bars.special[-1]:
+        return ""
+    return f"{share(bars.real[-1])} real, {share(bars.synthetic[-1])} synthetic"
+
+
+def _trends(ranked: Sequence[Column], real: Drawn, fake: Drawn, *, target: str | None) -> View | None:
+    """Heat maps of at most pairs.SHOWN columns: the target, then those that differ most."""
+    chosen = sorted(ranked, key=lambda c: c.name != target)[: pairs.SHOWN]
+    if len(chosen) < 2:
+        return None
+    chosen = [c for c in real.rows.schema.learned if c in chosen]
+    trend = pairs.trends(chosen, real.head(SCATTER_ROWS), fake.head(SCATTER_ROWS))
+    worst = [(crop(a, 30), crop(b, 30), figure(r, 2), figure(s, 2)) for a, b, r, s in trend.worst(WORST)]
+    known = ~np.isnan(trend.gap) & ~np.eye(len(chosen), dtype=bool)
+    mean = float(np.abs(trend.gap[known]).mean()) if known.any() else None
+    return {
+        "charts": pairs.pictures(trend),
+        "worst": worst,
+        "mean": figure(mean, 2),
+        "reach": figure(trend.reach, 2),
+        "left_out": max(0, len(ranked) - len(chosen)),
+    }
+
+
+def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Culprit], bins_only: bool) -> View | None:
+    limit = cloud.COUNTED if bins_only else cloud.POINTS
+    found = cloud.scatter(real, fake, culprits, evidence.intent, limit=limit, known=evidence.memo.get(CELLS))
+    if found is None:
+        return None
+    cells = [
+        {
+            "number": i + 1,
+            # What sets a cell of few rows apart may be one row's own level.
+            "name": "" if bins_only else clean(cell.name),
+            "real": share(cell.real),
+            "made": share(cell.synthetic),
+            "ratio": figure(cell.ratio, 2),
+            "interval": f"{figure(cell.interval[0], 2)} to {figure(cell.interval[1], 2)}",
+            "state": cell.state,
+            "chart": draw.whisker(cell.ratio, cell.interval, evidence.intent.rho),
+        }
+        for i, cell in enumerate(found.cells)
+    ]
+    return {
+        "charts": atlas.pictures(found, bins_only=bins_only),
+        "cells": cells,
+        "explained": share(found.explained),
+        "marks": [] if bins_only else [crop(name, 100) for name in found.marks],
+        "counts": (many(len(found.real), "row"), many(len(found.synthetic), "row")),
+    }
+
+
+def _nearness(rows: Rows, bins_only: bool) -> View | None:
+    found = near.nearness(rows.at.train, rows.holdout, rows.synthetic, seed=rows.at.intent.seed + 3)
+    if found is None:
+        return None
+    quantiles = (0.01, 0.05, 0.25, 0.5, 0.75)
+    table = [
+        (f"{100 * q:g} %", *(figure(float(np.quantile(v, q))) for v in (found.holdout, found.synthetic))) for q in quantiles
+    ]
+    exact = [share(float((v == 0).mean())) for v in (found.holdout, found.synthetic)]
+    return {
+        "charts": near.pictures(found, bins_only=bins_only),
+        "table": [("copies", *exact), *table],
+        "drawn": f"{len(found.holdout):,} rows of each against {many(found.train_rows, 'training row')}",
+    }
