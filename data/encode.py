@@ -68,6 +68,13 @@ class _Part:
     levels: Levels | None = None
     alone: int = 0
 
+    def level_name(self, place: int) -> str:
+        """What the level feature at `place` stands for, without blanks around it."""
+        assert self.levels is not None  # noqa: S101 - asked of discrete columns alone
+        if place < self.alone:
+            return str(self.levels.values[place]).strip()
+        return "any other level" if place == self.alone and len(self.levels.values) > self.alone else "missing"
+
     def fill(self, out: Array, values: pa.Array) -> None:
         """Write the features of `values` into out[:, start:stop], which is zero on entry."""
         if self.ranks is not None:

@@ -202,17 +202,23 @@ def judge(
     alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.2, help="False-alarm rate over all attempts.")] = 0.01,
     attempt: Annotated[int, typer.Option("--attempt", min=1, help="Which try this is; try k spends alpha / 2^k.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the gate's own draws.")] = 0,
+    utility: Annotated[
+        Literal["quick", "full", "off"],
+        typer.Option(help="quick: train on synthetic, test on real; full: does augmentation help, too (minutes)."),
+    ] = "quick",
+    suite: Annotated[Path | None, typer.Option("--suite", help="A Great Expectations suite (JSON or YAML) to run too.")] = None,
+    docs: Annotated[Path | None, typer.Option("--docs", help="Write Great Expectations' Data Docs to this folder.")] = None,
     as_json: JsonOption = None,
     as_html: HtmlOption = None,
     quiet: QuietOption = False,
 ) -> int:
-    """The gate alone, on anyone's synthetic data."""
+    """The gate alone, on anyone's synthetic data: files or folders of csv or Parquet, in any column order."""
     from flows.judging import judge_files
     from flows.show import show_decision
 
     decision = judge_files(
         train, holdout, synthetic, reference=reference, target=target, intended=intended, detect=detect, alpha=alpha,
-        attempt=attempt, seed=seed, as_json=as_json, as_html=as_html, quiet=quiet,
+        attempt=attempt, seed=seed, utility=utility, suite=suite, docs=docs, as_json=as_json, as_html=as_html, quiet=quiet,
     )  # fmt: skip
     show_decision(decision.to_json())
     return decision.exit_code
@@ -298,8 +304,9 @@ def serve(plans: Annotated[list[Path] | None, typer.Argument(help="The plans.")]
 def _load(config: Path, override: list[str] | None) -> Any:
     from configs.load import load
     from flows.stages.fit import check_generator, check_purpose
+    from flows.stages.judge import check_gate
 
-    return load(config, override or [], checks=(check_purpose, check_generator))
+    return load(config, override or [], checks=(check_purpose, check_generator, check_gate))
 
 
 def _write_json(path: Path | None, value: Any) -> None:

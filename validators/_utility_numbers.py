@@ -8,9 +8,9 @@ import numpy as np
 
 from data.dataset import Dataset
 from data.encode_values import floats
-from validators._utility_cells import Encoder
+from validators._utility_cells import Encoder, Seen
 from validators._utility_learners import Learners, Rows
-from validators._utility_rows import LEAST_TESTED, TEST_ROWS, CannotJudgeError, encoder_of, features
+from validators._utility_rows import ENCODER_ROWS, LEAST_TESTED, TEST_ROWS, CannotJudgeError, encoder_of, features
 from validators._utility_scores import draws_for, resampled
 from validators._utility_tstr import TRAIN_ROWS, Ratio, ratio_of
 from validators.base import Evidence
@@ -28,7 +28,8 @@ def transfer_of_numbers(evidence: Evidence) -> dict[str, Ratio]:
     real, made, held = (_known(rows) for rows in (seen.train, seen.sample, seen.holdout))
     if min(len(real), len(made), len(held)) < LEAST_TESTED:
         raise CannotJudgeError(f"{LEAST_TESTED} train, holdout and synthetic rows with a target are needed to compare models")
-    encoder, rng = encoder_of(seen.train, seed), np.random.default_rng([seed, 41])
+    rng = np.random.default_rng([seed, 41])
+    encoder = encoder_of(seen.train.take(np.sort(real[drawn(len(real), ENCODER_ROWS, rng)])), features(seen.train.schema))
     size = min(len(real), len(made), TRAIN_ROWS)
     test = _rows(encoder, seen.holdout, held, min(len(held), TEST_ROWS), rng)
     if test.y.min() == test.y.max():
@@ -36,12 +37,12 @@ def transfer_of_numbers(evidence: Evidence) -> dict[str, Ratio]:
     weights = resampled(np.zeros(len(test.y)), test.w, draws_for(len(test.y), 1), rng)
     learners = Learners.sized(encoder, 1, size)
     scores = [
-        _errors(learners.values(_rows(encoder, rows, places, size, rng), [test.cells], seed)[0], test.y, weights)
+        _errors(learners.values(_rows(encoder, rows, places, size, rng), [Seen(encoder, test.cells)], seed)[0], test.y, weights)
         for rows, places in ((seen.sample, made), (seen.train, real))
     ]
     (r2, error), (real_r2, real_error) = scores
     scale = float(np.abs(test.y - np.median(test.y)).mean())
-    closeness = ratio_of(*(scale / np.maximum(e, 1e-9 * scale) for e in (error, real_error)))
+    closeness = ratio_of(scale / np.maximum(error, 1e-9 * scale), scale / np.maximum(real_error, 1e-9 * scale))
     mae = replace(closeness, synthetic=float(error[0]), real=float(real_error[0]))
     return {"mae": mae, "r2": ratio_of(r2, real_r2)}
 

@@ -9,7 +9,7 @@ import numpy as np
 from data.dataset import Dataset
 from data.encode_values import plain
 from data.schema import Column, Schema
-from validators._utility_cells import Cells, Encoder
+from validators._utility_cells import Encoder, Seen
 from validators._utility_learners import Rows
 from validators._utility_scores import draws_for, resampled
 from validators.base import Evidence, Intent
@@ -20,8 +20,10 @@ from validators.stats import Array
 
 #: Holdout rows that a class needs to be tested.
 LEAST_TESTED = 10
-#: Train rows that the encoder looks at, and holdout rows that are scored.
-ENCODER_ROWS, TEST_ROWS = 20_000, 20_000
+#: Train rows that the encoder looks at.
+ENCODER_ROWS = 10_000
+#: Holdout rows that are scored, and cells of them.
+TEST_ROWS, TEST_CELLS, LEAST_TEST_ROWS = 20_000, 1_000_000, 4000
 
 
 class CannotJudgeError(ValueError):
@@ -83,7 +85,7 @@ def drawn_of(rows: Array, most: int, rng: np.random.Generator) -> Array:
 class Test:
     """Real rows that models are tested on. weights: (n, 1 + draws), the first column for the estimate itself."""
 
-    cells: Cells
+    seen: Seen
     y: Array
     weights: Array
 
@@ -122,7 +124,7 @@ def task(evidence: Evidence) -> Task:
     held = _pool(seen.holdout, seen.classes.holdout, k)
     synthetic = _synthetic(seen, k)
     tested = _tested(names, train, held)
-    encoder = encoder_of(seen.train, evidence.intent.seed)
+    encoder = _encoder(train, evidence.intent.seed)
     distinct = evidence.reference is not evidence.train
     reference = _pool(seen.reference, seen.classes.reference, k) if distinct else None
     return Task(
@@ -141,11 +143,11 @@ def task(evidence: Evidence) -> Task:
 
 def test_of(pool: Pool, encoder: Encoder, rng: np.random.Generator, *, classes: int, draws: int | None = None) -> Test:
     """The rows of a pool as a test, cut to TEST_ROWS. draws: resamples; None for as many as are affordable."""
-    # More classes are scored once each, so fewer rows of them.
-    most = TEST_ROWS if classes <= 2 else max(TEST_ROWS // classes, TEST_ROWS // 5)
+    # Classes are scored once each, and wide rows take long to encode: fewer rows of them.
+    most = max(min(TEST_ROWS // (1 if classes <= 2 else classes), TEST_CELLS // encoder.columns), LEAST_TEST_ROWS)
     rows = pool.draw(encoder, share_out(pool.mass, most), pool.mass, rng)
     draws = draws_for(len(rows.y), 1 if classes <= 2 else classes) if draws is None else draws
-    return Test(rows.cells, rows.y, resampled(rows.y, rows.w, draws, rng))
+    return Test(Seen(encoder, rows.cells), rows.y, resampled(rows.y, rows.w, draws, rng))
 
 
 def features(schema: Schema) -> list[Column]:
@@ -153,15 +155,17 @@ def features(schema: Schema) -> list[Column]:
     return [c for c in schema.learned if c.name not in (schema.target, schema.group)]
 
 
-def encoder_of(train: Dataset, seed: int) -> Encoder:
+def encoder_of(train: Dataset, columns: list[Column], labels: Array | None = None) -> Encoder:
     """The encoder of these train rows. Raises CannotJudgeError when no column varies."""
-    some = train
-    if train.num_rows > ENCODER_ROWS:
-        some = train.take(np.sort(drawn(train.num_rows, ENCODER_ROWS, np.random.default_rng([seed, 43]))))
-    encoder = Encoder.fit(some, features(train.schema))
+    encoder = Encoder.fit(train, columns, labels)
     if not encoder.columns:
         raise CannotJudgeError("no column besides the target varies in train, so there is nothing to predict from")
     return encoder
+
+
+def _encoder(train: Pool, seed: int) -> Encoder:
+    places = train.places(share_out(train.mass, ENCODER_ROWS), np.random.default_rng([seed, 43]))
+    return encoder_of(train.rows.take(places), features(train.rows.schema), train.labels[places])
 
 
 def narrow(rows: Dataset) -> Dataset:

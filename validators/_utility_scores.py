@@ -60,6 +60,12 @@ def recalls(predicted: Array, labels: Array, weights: Array, classes: Array) -> 
     return out
 
 
+def over_seeds(values: Array, picks: Array) -> Array:
+    """Mean over seeds, resampled like the rows: (s, 1 + draws) and (s, draws) seeds picked -> (1 + draws,)."""
+    drawn = values[:, 1:][picks, np.arange(picks.shape[1])]
+    return np.asarray(np.r_[values[:, 0].mean(), drawn.mean(axis=0)])
+
+
 def interval(values: Array) -> tuple[float, float, float]:
     """Estimate (the first value) and the 95 % percentile interval of the others."""
     low, high = np.percentile(values[1:], [2.5, 97.5])

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from validators._utility_cells import joined
+from validators._utility_cells import Seen, joined
 from validators._utility_learners import LEARNERS, Learners, Rows
 from validators._utility_rows import LEAST_TESTED, CannotJudgeError, Task, Test, share_out, test_of
-from validators._utility_scores import interval
+from validators._utility_scores import interval, over_seeds
 from validators._utility_tstr import figures
 from validators._utility_ways import NOTHING, WEIGHTS, treated, ways
 from validators.stats import Array
@@ -35,7 +35,7 @@ class Arm:
     learner: str
 
     def __str__(self) -> str:
-        what = f"{self.ratio:.2g} {self.method} to a real one" if self.method == SYNTHETIC else self.method
+        what = f"{self.ratio:.2g} synthetic to each real row" if self.method == SYNTHETIC else self.method
         return f"{what if self.method != NOTHING else 'the real rows alone'} ({self.learner})"
 
 
@@ -78,11 +78,11 @@ class Sweep:
 
     def figure(self, arm: Arm, metric: str) -> tuple[float, float, float]:
         """Estimate and 95 % interval over holdout rows and seeds."""
-        return interval(self._over_seeds(self.values[arm][metric]))
+        return interval(over_seeds(self.values[arm][metric], self.picks))
 
     def gain(self, better: Arm, than: Arm, metric: str = LEAD) -> Gain:
         """The paired difference over the same holdout rows and seeds."""
-        a, b = (self._over_seeds(self.values[arm][metric]) for arm in (better, than))
+        a, b = (over_seeds(self.values[arm][metric], self.picks) for arm in (better, than))
         return Gain(better, than, metric, *interval(a - b))
 
     @property
@@ -105,10 +105,6 @@ class Sweep:
             for arm in self.values
             for metric in METRICS
         ]
-
-    def _over_seeds(self, values: Array) -> Array:
-        drawn = values[:, 1:][self.picks, np.arange(self.picks.shape[1])]
-        return np.asarray(np.r_[values[:, 0].mean(), drawn.mean(axis=0)])
 
 
 def sweep(task: Task, *, precision: float, seeds: int) -> Sweep:
@@ -159,7 +155,7 @@ def _trained(task: Task, rows: Rows, tests: list[Test], seed: int, skip: set[Arm
             continue
         ready = _joined(task, rows, ratio, seed) if ratio else treated(method, rows, task.encoder, state)
         for arm in arms:
-            yield arm, learners.scores(arm.learner, ready, [test.cells for test in tests], state)
+            yield arm, learners.scores(arm.learner, ready, [test.seen for test in tests], state)
 
 
 def _real(task: Task, seed: int) -> Rows:
@@ -209,7 +205,7 @@ def _cross_validated(task: Task) -> dict[Arm, list[float]]:
     fold = _folds(rows.y, None if task.groups is None else task.groups[places], task.intent.seed)
     scored: dict[Arm, list[float]] = {}
     for f in range(FOLDS):
-        held = Test(rows.cells.take(fold == f), rows.y[fold == f], rows.w[fold == f, None])
+        held = Test(Seen(task.encoder, rows.cells.take(fold == f)), rows.y[fold == f], rows.w[fold == f, None])
         fit = Rows(rows.cells.take(fold != f), rows.y[fold != f], rows.w[fold != f])
         if not (held.y == task.minority).any() or len(np.unique(fit.y)) < 2:
             continue

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from validators._utility_learners import BOOSTING, Learners, Rows
+from validators._utility_learners import BOOSTING, Learners
 from validators._utility_rows import CannotJudgeError, Pool, Task, Test, share_out
-from validators._utility_scores import interval, ranked, recalls
+from validators._utility_scores import interval, over_seeds, ranked, recalls
 from validators.stats import Array
 
-TRAIN_ROWS = 4000
+#: Rows to learn from, and cells of them.
+TRAIN_ROWS, TRAIN_CELLS, LEAST_TRAIN_ROWS = 4000, 200_000, 1000
+#: Models of each set of rows, as one draw of a few rare rows says little; one where columns times trees a round are many.
+DRAWS, WIDE = 3, 100
 #: A denominator below this makes a ratio meaningless.
 LEAST_FIGURE = 1e-6
 
@@ -56,15 +59,16 @@ def transfer(task: Task, *, learner: str = BOOSTING) -> Transfer:
     class alone. Source: Esteban et al. 2017, section 4.1 (TSTR)."""
     if task.synthetic.present < 2:
         raise CannotJudgeError("the synthetic rows hold one class alone, so no model can be trained on them by themselves")
-    rng = np.random.default_rng([task.intent.seed, 47])
-    real_counts = _real_counts(task)
+    counts = _real_counts(task)
     offered = task.synthetic.mass * min(1.0, task.train.total / task.synthetic.total)
-    learners = Learners.sized(task.encoder, len(task.names), int(real_counts.sum()))
-    made = _figures(task, learners, learner, task.synthetic, np.minimum(np.round(offered), real_counts), rng)
-    real = _figures(task, learners, learner, task.train, real_counts, rng)
-    again = _again(task, learners, learner, real_counts, real, rng)
-    ratios = {name: ratio_of(made[name], real[name], again.get(name)) for name in METRICS}
-    return Transfer(ratios, made["recalls"][:, 0], real["recalls"][:, 0])
+    trial = Trial(task, learner, Learners.sized(task.encoder, len(task.names), int(counts.sum())))
+    made = trial.run(task.synthetic, np.minimum(np.round(offered), counts))
+    real = trial.run(task.train, counts)
+    again = _again(trial, counts, real)
+    models, resamples = made["roc_auc"].shape
+    picks = np.random.default_rng([task.intent.seed, 47]).integers(0, models, size=(models, resamples - 1))
+    ratios = {m: ratio_of(over_seeds(made[m], picks), over_seeds(real[m], picks), again.get(m)) for m in METRICS}
+    return Transfer(ratios, made["recalls"][:, :, 0].mean(axis=0), real["recalls"][:, :, 0].mean(axis=0))
 
 
 METRICS = ("roc_auc", "average_precision", "balanced_accuracy")
@@ -80,30 +84,47 @@ def ratio_of(made: Array, real: Array, reference: float | None = None) -> Ratio:
 
 def _real_counts(task: Task) -> Array:
     """Train rows of each class to learn from: as many as there are synthetic rows, and TRAIN_ROWS at most."""
-    return share_out(task.train.mass * min(1.0, task.synthetic.total / task.train.total), TRAIN_ROWS)
+    most = int(np.clip(TRAIN_CELLS // task.encoder.columns, LEAST_TRAIN_ROWS, TRAIN_ROWS))
+    return share_out(task.train.mass * min(1.0, task.synthetic.total / task.train.total), most)
 
 
-def _again(
-    task: Task, learners: Learners, learner: str, counts: Array, real: Mapping[str, Array], rng: np.random.Generator
-) -> dict[str, float]:
+def _again(trial: Trial, counts: Array, real: Mapping[str, Array]) -> dict[str, float]:
     """The ratios of a model trained on reference rows to one trained on as many train rows; empty without a reference."""
-    if task.reference is None:
+    reference = trial.task.reference
+    if reference is None:
         return {}
-    fewer = np.minimum(counts, task.reference.mass)
-    other = _figures(task, learners, learner, task.reference, fewer, rng)
-    base = real if (fewer == counts).all() else _figures(task, learners, learner, task.train, fewer, rng)
-    return {name: float(other[name][0] / max(base[name][0], LEAST_FIGURE)) for name in METRICS}
+    fewer = np.minimum(counts, reference.mass)
+    other = trial.run(reference, fewer, draws=False)
+    base = real if (fewer == counts).all() else trial.run(trial.task.train, fewer, draws=False)
+    return {m: float(other[m][:, 0].mean() / max(base[m][:, 0].mean(), LEAST_FIGURE)) for m in METRICS}
 
 
-def _figures(
-    task: Task, learners: Learners, learner: str, pool: Pool, counts: Array, rng: np.random.Generator
-) -> dict[str, Array]:
-    """All metrics on the holdout of a model trained on so many rows of each class: (1 + draws,) each; `recalls` (t, ...)."""
-    rows: Rows = pool.draw(task.encoder, counts, counts, rng).balanced()
-    if len(np.unique(rows.y)) < 2:
-        raise CannotJudgeError("so few synthetic rows hold one class alone, and no model can be trained on them")
-    scores = learners.scores(learner, rows, [task.test.cells], task.intent.seed)[0]
-    return figures(scores, task.test, task.focus, task.tested)
+@dataclass(frozen=True)
+class Trial:
+    """How a set of rows is tried: a few models, each on a draw of its own, all tested on the holdout."""
+
+    task: Task
+    learner: str
+    learners: Learners
+
+    def run(self, pool: Pool, counts: Array, *, draws: bool = True) -> dict[str, Array]:
+        """Metrics of models trained on so many rows of each class: (models, 1 + resamples) each; `recalls` (models, t, ...).
+
+        draws: over all resamples of the holdout, or for the estimate alone."""
+        models = DRAWS if self.learners.width <= WIDE else 1
+        found = [self._one(pool, counts, draw, draws) for draw in range(models)]
+        return {metric: np.stack([one[metric] for one in found]) for metric in found[0]}
+
+    def _one(self, pool: Pool, counts: Array, draw: int, draws: bool) -> dict[str, Array]:
+        task = self.task
+        # Each draw starts from a seed of its own, whatever the rows: what is equal is then drawn equally.
+        rng = np.random.default_rng([task.intent.seed, 47, draw])
+        rows = pool.draw(task.encoder, counts, counts, rng).balanced()
+        if len(np.unique(rows.y)) < 2:
+            raise CannotJudgeError("so few rows hold one class alone, and no model can be trained on them")
+        state = int(rng.integers(2**31))
+        scores = self.learners.scores(self.learner, rows, [task.test.seen], state)[0]
+        return figures(scores, task.test, task.focus, task.tested, draws=draws)
 
 
 def figures(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,26 +15,28 @@ from data.encode import Geometry
 from data.schema import Column, Schema
 from validators.bins import Bins, Encoder, Values, fit_bins, fit_calendar, fit_groups, fit_patterns, fit_tails
 from validators.clusters import Clusters, fit_clusters
+from validators.points import Scaled
 from validators.stats import Array
 
 FINE_BINS = 20
 COARSE_BINS = 5
-CLUSTERS = (16, 64, 256)
-CLASS_CLUSTERS = (4, 16, 64)
+#: k-means cells of all rows and of each class, at most; larger cells come of joining them.
+CLUSTERS, CLASS_CLUSTERS = 256, 64
 #: Cells of pairs, for each other cell: ten times the tests cost a cell a fifth more rows, at equal sizes.
 PAIR_CELLS, LEAST_PAIR_CELLS, MOST_PAIRS = 5, 500, 400
 
 #: How plainly a family of cells reads; when several cells hold the same hole, the plainest names it.
-CLASS, SINGLE, WITHIN, PAIR, CLUSTER = range(5)
+CLASS, SINGLE, WITHIN, PAIR, CLUSTER, SEARCHED = range(6)
 
 Codes = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
 class Family:
-    """Cells that part the rows of one scope: all rows (None), or those of one class.
+    """Cells over the rows of one scope: all rows (None), or those of one class.
 
-    size: number of codes; codes: the rows' codes, -1 where a row is in no cell; keep: (size,) cells worth a test."""
+    size: number of codes; codes: the rows' codes, -1 where a row is in no cell; groups: (c, size) bool, the codes that
+    make up each cell, None where each code is a cell; keep: (c,) cells worth a test."""
 
     plain: int
     size: int
@@ -41,6 +44,18 @@ class Family:
     codes: Callable[[Codes], Array]
     scope: int | None
     keep: Array
+    groups: Array | None = None
+
+    def inside(self, codes: Codes, cell: int) -> Array:
+        """Whether each row lies in a cell: (n,) bool."""
+        placed = self.codes(codes)
+        if self.groups is None:
+            return np.asarray(placed == cell)
+        return np.append(self.groups[cell], False)[placed]
+
+    def cells(self, counts: Array) -> Array:
+        """Rows of each cell, from the rows of each code."""
+        return counts if self.groups is None else self.groups @ counts
 
 
 @dataclass(frozen=True)
@@ -49,15 +64,15 @@ class Grid:
 
     encoders: tuple[Encoder, ...]
     clusters: tuple[Clusters, ...]
-    geometry: Geometry | None
+    space: Scaled | None
     families: tuple[Family, ...]
 
     def encode(self, batch: pa.RecordBatch, labels: Array | None = None) -> dict[str, Array]:
         """Codes of every encoder: name -> (n,) int16. labels: (n,) classes; clusters of a class place its rows alone."""
         values = Values(batch)
         out = {each.key: each.read(values) for each in self.encoders}
-        if self.clusters and self.geometry is not None:
-            points = self.geometry.transform(batch)
+        if self.clusters and self.space is not None:
+            points = self.space.both(batch)
             for each in self.clusters:
                 out[each.key] = each.assign(points, labels)
         return out
@@ -68,14 +83,14 @@ class Grid:
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
 
     def count(self, codes: Codes, labels: Array | None, mask: Array | None) -> list[Array]:
-        """Rows in each cell of each family. labels: (n,) classes; mask: (n,) rows of the whole set, None for all."""
+        """Rows of each code of each family. labels: (n,) classes; mask: (n,) rows of the whole set, None for all."""
         inside: dict[int | None, Array | None] = {None: None if mask is None else np.flatnonzero(mask)}
         for scope in {f.scope for f in self.families if f.scope is not None}:
             inside[scope] = np.flatnonzero(labels == scope)
         return [_bincount(family, codes, inside[family.scope]) for family in self.families]
 
     def count_all(self, rows: Dataset, labels: Array | None, mask: Array | None) -> list[Array]:
-        """The same over any number of rows, batch by batch on all cores; memory does not grow with them."""
+        """Rows of each cell of each family, over any number of rows: batch by batch on all cores, in flat memory."""
 
         def work(batch: pa.RecordBatch, start: int) -> list[Array]:
             some = _cut(labels, start, batch)
@@ -85,7 +100,7 @@ class Grid:
         for counts in rows.scan(work):
             for sum_, count in zip(total, counts, strict=True):
                 sum_ += count
-        return total
+        return [family.cells(counts) for family, counts in zip(self.families, total, strict=True)]
 
 
 def _cut(values: Array | None, start: int, batch: pa.RecordBatch) -> Array | None:
@@ -112,16 +127,16 @@ def fit_grid(
     fine = [fit_bins(rows, c, grain="fine", bins=_bins(FINE_BINS, floor), floor=floor) for c in columns]
     coarse = [fit_bins(rows, c, grain="coarse", bins=_bins(COARSE_BINS, floor**0.5), floor=floor) for c in columns]
     others = _others(rows, columns, floor)
-    geometry = Geometry.fit(rows) if columns else None
-    clusters = _all_clusters(rows, labels, names, geometry, floors, seed)
-    blank = Grid((*fine, *coarse, *others), clusters, geometry, ())
+    space = Scaled.fit(rows, with_target=False) if columns else None
+    clusters = _all_clusters(rows, labels, names, space, floors, seed)
+    blank = Grid((*fine, *coarse, *others), clusters, space, ())
     codes = blank.place(rows, labels)
     families = [_single(each, codes, floor) for each in (*fine, *others)]
     families += _within(fine, codes, labels, names, floors)
     families += [_cluster_family(each, codes, labels, floors) for each in clusters]
     tested = sum(int(family.keep.sum()) for family in families)
     families += _pairs(coarse, codes, schema, floor, budget=max(LEAST_PAIR_CELLS, PAIR_CELLS * tested))
-    return Grid(blank.encoders, clusters, geometry, tuple(families))
+    return Grid(blank.encoders, clusters, space, tuple(families))
 
 
 def _bins(most: int, floor: float) -> int:
@@ -221,32 +236,29 @@ def _all_clusters(
     rows: Dataset,
     labels: Array | None,
     names: tuple[str, ...],
-    geometry: Geometry | None,
+    space: Scaled | None,
     floors: Mapping[int | None, float],
     seed: int,
 ) -> tuple[Clusters, ...]:
-    if geometry is None:
+    if space is None:
         return ()
-    points = geometry.transform(rows)
-    out = [fit_clusters(points, k, geometry, rows.schema, seed=seed) for k in _counts(CLUSTERS, floors[None], len(points))]
+    points, geometry = space.both(rows), space.geometry
+    out = [_clusters(points, CLUSTERS, geometry, rows.schema, floors[None], seed=seed)]
     for y, name in enumerate(names if labels is not None else ()):
         inside = points[labels == y]
-        out += [
-            fit_clusters(inside, k, geometry, rows.schema, seed=seed, scope=y, within=name)
-            for k in _counts(CLASS_CLUSTERS, floors[y], len(inside))
-        ]
-    # Few distinct points give the same few clusters for every number asked for.
-    return tuple({each.key: each for each in out}.values())
+        out.append(_clusters(inside, CLASS_CLUSTERS, geometry, rows.schema, floors[y], seed=seed, scope=y, within=name))
+    return tuple(each for each in out if each is not None)
 
 
-def _counts(wanted: tuple[int, ...], floor: float, rows: int) -> list[int]:
-    """The numbers of clusters whose average cell can be tested and holds three reference rows; else the largest that can."""
-    most = min(int(1 / floor), rows // 3)
-    fit = [k for k in wanted if k <= most]
-    return fit or ([most] if most >= 2 else [])
+def _clusters(points: Array, most: int, geometry: Geometry, schema: Schema, floor: float, **told: Any) -> Clusters | None:
+    """As many k-means cells as hold three reference rows on average; None where no part of the rows could be tested."""
+    k = min(most, len(points) // 3)
+    return fit_clusters(points, k, geometry, schema, **told) if k >= 2 and floor < 1 else None
 
 
 def _cluster_family(each: Clusters, codes: Codes, labels: Array | None, floors: Mapping[int | None, float]) -> Family:
     placed = codes[each.key]
     inside = placed if each.scope is None or labels is None else placed[labels == each.scope]
-    return Family(CLUSTER, each.size, each.label, _reader(each.key), each.scope, _heavy(inside, each.size, floors[each.scope]))
+    counts = each.groups @ np.bincount(inside[inside >= 0], minlength=each.size)
+    keep = (counts >= floors[each.scope] * len(inside)) & (counts < len(inside))
+    return Family(CLUSTER, each.size, each.label, _reader(each.key), each.scope, keep, each.groups)

@@ -1,4 +1,4 @@
-"""Which regions does the encoded data fall into, and what sets each of them apart?"""
+"""Which regions does the encoded data fall into, coarse and fine, and what sets each of them apart?"""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ ASSIGN_ROWS = 16_384
 
 @dataclass(frozen=True)
 class Clusters:
-    """k-means cells: centres (k, d) float32 and how each is described. scope: the class they part, None for all rows."""
+    """k-means cells, and all larger cells that come of joining the nearest ones step by step.
+
+    centres: (k, d) float32, in the space of `Scaled.both`; groups: (c, k) bool, which centres make up each cell, the k
+    single ones first; descriptions: how each cell is told; scope: the class they part, None for all rows."""
 
     centres: Array
+    groups: Array
     descriptions: tuple[str, ...]
     scope: int | None = None
     within: str = ""
@@ -30,11 +34,13 @@ class Clusters:
 
     @property
     def key(self) -> str:
-        return f"clusters:{self.size}:{'' if self.scope is None else self.scope}"
+        return f"clusters:{'' if self.scope is None else self.scope}"
 
     def label(self, i: int) -> str:
         inside = f" within class {self.within}" if self.within else ""
-        return f"cluster {i + 1} of {self.size}{inside} ({self.descriptions[i]})"
+        joined = int(self.groups[i].sum())
+        size = f"cluster {i + 1} of {self.size}" if joined == 1 else f"{joined} of {self.size} clusters"
+        return f"{size}{inside} ({self.descriptions[i]})"
 
     def assign(self, points: Array, labels: Array | None = None) -> Array:
         """Nearest centre of each point: (n, d) -> (n,) int16. labels: (n,) classes; rows of others than `scope` get -1."""
@@ -54,7 +60,8 @@ class Clusters:
 def fit_clusters(
     points: Array, k: int, geometry: Geometry, schema: Schema, *, seed: int, scope: int | None = None, within: str = ""
 ) -> Clusters:
-    """k-means on at most FIT_ROWS points (n, d), on one thread so that the same seed gives the same cells."""
+    """k-means on at most FIT_ROWS points (n, d), on one thread so that the same seed gives the same cells; its centres
+    joined by Ward's criterion (Ward 1963), each weighed by its points."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
@@ -67,8 +74,36 @@ def fit_clusters(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = KMeans(min(k, distinct), n_init=1, max_iter=30, random_state=seed).fit(sample)
     centres = np.asarray(model.cluster_centers_, dtype=np.float32)
-    middle = points.mean(axis=0)
-    return Clusters(centres, tuple(_describe(c, middle, geometry, schema) for c in centres), scope, within)
+    weights = np.bincount(model.labels_, minlength=len(centres))
+    groups = join(centres.astype(np.float64), weights)
+    middle, heavy = points.mean(axis=0), groups * np.maximum(weights, 1e-9)
+    means = (heavy @ centres) / heavy.sum(axis=1, keepdims=True)
+    return Clusters(centres, groups, tuple(_describe(c, middle, geometry, schema) for c in means), scope, within)
+
+
+def join(centres: Array, weights: Array) -> Array:
+    """Every cell that Ward's joining of weighed points passes through but the whole: (k, d), (k,) -> (c, k) bool.
+
+    Written out, as the libraries' Ward weighs all points alike. Each step joins the pair whose joining adds least to the
+    sum of squares, w v / (w + v) |a - b|^2, and costs k^2."""
+    k = len(centres)
+    members = np.eye(k, dtype=bool)
+    out = [row.copy() for row in members]
+    place, weight = centres.copy(), np.maximum(weights.astype(np.float64), 1e-9)
+    cost = weight[:, None] * weight / (weight[:, None] + weight) * ((place[:, None] - place) ** 2).sum(-1)
+    np.fill_diagonal(cost, np.inf)
+    for _ in range(k - 2):
+        i, j = divmod(int(cost.argmin()), k)
+        place[i] = (weight[i] * place[i] + weight[j] * place[j]) / (weight[i] + weight[j])
+        weight[i] += weight[j]
+        members[i] |= members[j]
+        out.append(members[i].copy())
+        cost[j, :] = cost[:, j] = np.inf
+        alive = np.isfinite(cost[i])
+        cost[i, alive] = cost[alive, i] = (
+            weight[i] * weight[alive] / (weight[i] + weight[alive]) * ((place[alive] - place[i]) ** 2).sum(-1)
+        )
+    return np.array(out)
 
 
 def _describe(centre: Array, middle: Array, geometry: Geometry, schema: Schema) -> str:
@@ -81,13 +116,6 @@ def _describe(centre: Array, middle: Array, geometry: Geometry, schema: Schema) 
             continue
         best = int(np.argmax(away))
         # One-hot features are worth 1/sqrt(2); as shares they compare with ranks.
-        found.append((float(away[best]) * 2**0.5 / 2, f"{part.name}={_level(part, best)}"))
+        found.append((float(away[best]) * 2**0.5 / 2, f"{part.name}={part.level_name(best)}"))
     told = [text for size, text in sorted(found, key=lambda item: -item[0]) if size > 0.12][:3]
     return ", ".join(told) or "near the middle of all columns"
-
-
-def _level(part: object, place: int) -> str:
-    levels, alone = part.levels, part.alone  # type: ignore[attr-defined]
-    if place < alone:
-        return str(levels.values[place]).strip()
-    return "any other level" if place == alone and len(levels.values) > alone else "missing"

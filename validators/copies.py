@@ -13,20 +13,21 @@ from validators.base import Culprit, Evidence, Finding, Verdict
 from validators.points import MOST, Scaled, batch_keys, drawn, keys, nearest
 from validators.sides import Sides, sides
 from validators.stats import Array, hypergeometric_excess, percent
+from validators.yardstick import Overlap, overlap
 
 CHECK = "copies"
 #: Part of the check's alpha for exact copies; near ones leave less evidence and get the rest.
 EXACT_PART = 0.25
-#: Share of all rows of both sets that count as near, the second where synthetic rows outnumber the holdout, and the
-#: least number of them that can tell anything.
-TAILS, LEAST_HITS = (0.01, 0.02), 10
+#: Share of all rows of both sets that count as near, and the least number of them that can tell anything.
+TAIL, LEAST_HITS = 0.01, 10
+#: Where synthetic rows outnumber the holdout more than twice: a wider share, and besides the rows nearer than all but so
+#: many holdout rows.
+WIDE_TAIL, SPARED = 0.02, 2
 #: Synthetic rows for each holdout row that near copies are looked for in, at most.
 TIMES = 10
 #: Odds of a copy, synthetic against holdout, from which a significant excess blocks or warns.
 TOLERANCE, WARNS = 2.0, 1.25
 LEAST_ROWS = 50
-#: Share of holdout rows found in train from which the two may overlap.
-OVERLAP = 0.05
 MOST_TRAIN = 100_000
 SHOWN = 10
 
@@ -77,10 +78,11 @@ class CopiesCheck:
     Exact: rows whose learned columns all equal a training row's, over all rows, synthetic against holdout (Fisher's exact
     test). Near: the exact ones put aside, the share of synthetic rows among the 1 % of all rows that lie nearest to a
     training row, measured by that row's own distance to its nearest other training row (hypergeometric: given the
-    training rows, both sides are exchangeable if nothing was copied); among the nearest 2 % too where synthetic rows
-    outnumber the holdout. So a generator that keeps to dense regions, where every row has near neighbours, is no copier,
-    and a copy is one however far apart the rows of its region lie. An excess blocks when its odds are above 2, so that a
-    table of few distinct rows is not blamed for being one.
+    training rows, both sides are exchangeable if nothing was copied). Where synthetic rows outnumber the holdout it is
+    the nearest 2 %, and besides the rows nearer than the third nearest holdout row, whose rank is the statistic. So a
+    generator that keeps to dense regions, where every row has near neighbours, is no copier, and a copy is one however
+    far apart the rows of its region lie. An excess blocks when its odds are above 2, so that a table of few distinct rows
+    is not blamed for being one.
 
     Source: the ratio is that of authenticity, Alaa et al. 2022, How faithful is your synthetic data?, section 3."""
 
@@ -93,14 +95,14 @@ class CopiesCheck:
             return Finding(CHECK, "SKIPPED", summary="there are no rows to compare in the classes under judgement")
         alpha = at.intent.level(CHECK)
         train = keys(at.train)
-        known, counts = np.unique(train, return_counts=True)
+        known = np.unique(train)
         made = _copied(at, known)
         copied_h = _within(keys(at.holdout), known)
         exact = Excess(made.hits, at.rows, int(copied_h[at.h].sum()), len(at.h), EXACT_PART * alpha)
         near, pairs = _near(at, at.h[~copied_h[at.h]], known, (1 - EXACT_PART) * alpha)
         found = _finding(at, exact, near, made, pairs, train)
-        twins = Excess(exact.base_hits, exact.base_rows, int(counts[counts > 1].sum()), int(counts.sum()), at.intent.spent)
-        return found if found.verdict == "BLOCK" or not _overlap(twins) else _blind(found, twins)
+        shared = overlap(at.train, at.holdout)
+        return found if shared.chance else _blind(found, shared)
 
 
 def _within(some: Array, known: Array) -> Array:
@@ -131,18 +133,13 @@ def _copied(at: Sides, known: Array) -> Copied:
     return Copied(sum(part[0] for part in parts), sum(part[1] for part in parts), tuple(first))
 
 
-def _overlap(twins: Excess) -> bool:
-    """Whether the holdout was taken from train: unseen rows match training rows about as often as those match each other."""
-    return twins.share > OVERLAP and twins.p <= twins.alpha and twins.odds > TOLERANCE
-
-
-def _blind(found: Finding, twins: Excess) -> Finding:
+def _blind(found: Finding, shared: Overlap) -> Finding:
     said = (
-        f"{twins.hits} of {twins.rows} holdout rows are training rows, so copies cannot be told from chance; "
+        f"{int(shared.same.sum())} of {len(shared.same)} holdout rows are training rows, so nothing can be told by them; "
         "give a holdout that the generator never saw"
     )
-    advice = {"advice": "keep the holdout apart from train, then judge again"}
-    return replace(found, verdict="INCONCLUSIVE", summary=said, details={**found.details, **advice})
+    told = {"yardstick": "overlap", "advice": "keep the holdout apart from train, then judge again"}
+    return replace(found, verdict="INCONCLUSIVE", summary=said, details={**found.details, **told})
 
 
 Pairs = list[tuple[int, int, float]]
@@ -164,17 +161,21 @@ def _near(at: Sides, h: Array, known: Array, alpha: float) -> tuple[list[Excess]
         return [], []
     close_h, _ = closeness(space.points(at.holdout, h), base)
     close_s, place = closeness(space.points(at.sample, s), base)
-    tails = TAILS if len(s) > 2 * len(h) else TAILS[:1]
-    found = [_tail(close_s, close_h, tail, alpha / len(tails)) for tail in tails]
+    many = len(s) > 2 * len(h)
+    cuts = [_limit(np.concatenate([close_h, close_s]), WIDE_TAIL if many else TAIL)]
+    if many:
+        # Just below the next holdout row: P(its rank is as high) = P(so few holdout rows among those before it).
+        cuts.append(np.nextafter(float(np.sort(close_h)[SPARED]), -np.inf))
+    found = [_excess(close_s, close_h, cut, alpha / len(cuts)) for cut in cuts]
     order = np.argsort(close_s, kind="stable")[:SHOWN]
-    limit = _limit(np.concatenate([close_h, close_s]), tails[-1])
-    pairs = [(int(at.places[s[i]]), int(kept[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= limit]
+    pairs = [(int(at.places[s[i]]), int(kept[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= max(cuts)]
     return found, pairs
 
 
-def _tail(close_s: Array, close_h: Array, tail: float, alpha: float) -> Excess:
-    limit = _limit(np.concatenate([close_h, close_s]), tail)
-    return Excess(int((close_s <= limit).sum()), len(close_s), int((close_h <= limit).sum()), len(close_h), alpha, tail)
+def _excess(close_s: Array, close_h: Array, cut: float, alpha: float) -> Excess:
+    near_s, near_h = int((close_s <= cut).sum()), int((close_h <= cut).sum())
+    tail = (near_s + near_h) / (len(close_s) + len(close_h))
+    return Excess(near_s, len(close_s), near_h, len(close_h), alpha, tail)
 
 
 def _limit(pooled: Array, tail: float) -> float:
@@ -197,7 +198,7 @@ def _finding(at: Sides, exact: Excess, near: list[Excess], made: Copied, pairs: 
     lead = min(judged, key=lambda e: (("BLOCK", "WARN", "PASS").index(e.verdict), e.p / e.alpha))
     verdict = lead.verdict
     culprits = () if verdict == "PASS" else _exact_culprits(made, train) if lead is exact else _near_culprits(pairs)
-    widest = near[-1] if near else None
+    widest = near[0] if near else None
     return Finding(
         CHECK,
         verdict,

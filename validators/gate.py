@@ -97,7 +97,8 @@ def decide(
 ) -> Decision:
     """All findings together -> one verdict, one reason, one next action.
 
-    Any BLOCK blocks; else an ERROR, an INCONCLUSIVE finding or a mode the gate could not have seen makes it
+    Where the yardstick itself is broken (`details["yardstick"]`: the holdout is no unseen set of the same kind) nothing is
+    concluded. Any BLOCK blocks; else an ERROR, an INCONCLUSIVE finding or a mode the gate could not have seen makes it
     INCONCLUSIVE; else any WARN warns. SKIPPED findings are listed and change nothing."""
     seen = Detectable.of(findings) if detectable is None else detectable
     verdict, reason, action = _judge(findings, intent, seen)
@@ -116,6 +117,9 @@ def decide(
 
 
 def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tuple[Verdict, str, str]:
+    broken = [f for f in findings if f.details.get("yardstick")]
+    if broken:
+        return "INCONCLUSIVE", _and_others(broken), _advice(broken[0])
     blocked = [f for f in findings if f.verdict == "BLOCK"]
     if blocked:
         return "BLOCK", _and_others(blocked), _advice(blocked[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,12 +14,11 @@ from data.dataset import Dataset
 from data.errors import DataError
 from validators.base import Check, Evidence, Finding, Intent
 from validators.conform import check_columns, conform, joined, load, table
-from validators.fidelity import check_limits
 from validators.gate import Decision, decide
 from validators.mix import intended
+from validators.yardstick import apart
 
-#: The order in which checks run and in which findings are listed; the first that blocks gives the reason.
-CHECKS: tuple[str, ...] = ("schema", "modes", "copies", "spread", "labels", "duplicates", "coverage", "fidelity")
+Utility = Literal["quick", "full", "off"]
 HOLDOUT_SHARE = 0.25
 
 
@@ -29,8 +28,8 @@ class Tell(Protocol):
     def advance(self, done: int, total: int, what: str, **figures: float) -> None: ...
 
 
-def checks(*, docs: Path | None = None) -> list[Check]:
-    """All checks in their order. docs: folder for the Data Docs of the schema check."""
+def checks(*, suite: Path | None = None, utility: Utility = "quick") -> list[Check]:
+    """All checks in their order. suite: a team's own Great Expectations suite; utility: how far to look, or "off"."""
     from validators.copies import CopiesCheck
     from validators.coverage import CoverageCheck
     from validators.duplicates import DuplicatesCheck
@@ -39,18 +38,16 @@ def checks(*, docs: Path | None = None) -> list[Check]:
     from validators.modes import ModesCheck
     from validators.schema import SchemaCheck
     from validators.spread import SpreadCheck
+    from validators.suite import SuiteCheck
+    from validators.utility import UtilityCheck
 
-    made: dict[str, Check] = {
-        "schema": SchemaCheck(),
-        "modes": ModesCheck(),
-        "copies": CopiesCheck(),
-        "spread": SpreadCheck(),
-        "labels": LabelsCheck(),
-        "duplicates": DuplicatesCheck(),
-        "coverage": CoverageCheck(),
-        "fidelity": FidelityCheck(),
-    }
-    return [made[name] for name in CHECKS]
+    own: list[Check] = [] if suite is None else [SuiteCheck(suite)]
+    last: list[Check] = [] if utility == "off" else [UtilityCheck(depth=utility)]
+    fixed: list[Check] = [
+        SchemaCheck(), ModesCheck(), CopiesCheck(), SpreadCheck(), LabelsCheck(), DuplicatesCheck(), CoverageCheck(),
+        FidelityCheck(),
+    ]  # fmt: skip
+    return [fixed[0], *own, *fixed[1:], *last]
 
 
 def judge(
@@ -64,22 +61,25 @@ def judge(
     detect: float = 0.05,
     alpha: float = 0.01,
     attempt: int = 1,
-    seed: int = 0,
-    docs: Path | None = None,
     limits: Mapping[str, Mapping[str, float]] | None = None,
+    seed: int = 0,
+    suite: Path | None = None,
+    utility: Utility = "quick",
+    docs: Path | None = None,
     lineage: Mapping[str, Any] | None = None,
     progress: Tell | None = None,
 ) -> Decision:
     """May this synthetic set stand in for the real one? Rows are Datasets, pandas or Arrow tables, or csv/parquet paths.
 
     holdout: real rows the generator never saw; None keeps a quarter of train aside, which the generator may have seen.
-    reference: rows that fix the geometry; None takes train. mix, detect, alpha, attempt, limits: see `Intent`.
+    reference: rows that fix the geometry; None takes train. mix, detect, alpha, attempt, limits, seed: see `Intent`.
+    suite: file of a Great Expectations suite to run too. utility: "quick" trains on the synthetic rows and tests on the
+    holdout, "full" also measures whether they help beside the real ones (minutes), "off" does neither.
     docs: folder for Great Expectations' Data Docs. Raises DataError when rows cannot be read or compared."""
-    evidence = prepare(
-        train, holdout, synthetic, reference=reference, target=target, mix=mix,
-        detect=detect, alpha=alpha, attempt=attempt, seed=seed, limits=limits,
-    )  # fmt: skip
-    return pronounce(evidence, lineage=lineage, docs=docs, progress=progress)
+    intent = Intent(mix=mix, detect=detect, alpha=alpha, attempt=attempt, seed=seed, limits=limits or {})
+    evidence = prepare(train, holdout, synthetic, reference=reference, target=target, intent=intent, suite=suite)
+    running = checks(suite=suite, utility=utility)
+    return pronounce(evidence, lineage=lineage, docs=docs, progress=progress, only=running)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,21 +96,20 @@ def prepare(
     *,
     reference: Any = None,
     target: str | None = None,
-    mix: Mapping[Any, float] | None = None,
-    detect: float = 0.05,
-    alpha: float = 0.01,
-    attempt: int = 1,
-    seed: int = 0,
-    limits: Mapping[str, Mapping[str, float]] | None = None,
+    intent: Intent,
+    suite: Path | None = None,
 ) -> Prepared:
     """The rows of `judge`, read, brought to one schema and found fit to be judged.
 
-    Raises DataError when they cannot be read or compared."""
+    Raises DataError when they cannot be read or compared, or the suite cannot be used on them."""
     if synthetic is None:
         raise DataError("there are no synthetic rows to judge; give synthetic=")
-    intent = Intent(mix=mix, detect=detect, alpha=alpha, attempt=attempt, seed=seed, limits=limits or {})
     evidence = _evidence(train, holdout, synthetic, reference, target, intent)
     _refuse(evidence)
+    if suite is not None:
+        from validators.suite import read_suite
+
+        read_suite(suite, evidence.synthetic.source.schema.names)
     return evidence
 
 
@@ -122,8 +121,8 @@ def pronounce(
     progress: Tell | None = None,
     only: Sequence[Check] | None = None,
 ) -> Decision:
-    """The gate on evidence of one schema. only: the checks to run in place of all."""
-    running = checks(docs=docs) if only is None else list(only)
+    """The gate on evidence of one schema. only: the checks to run in place of all; docs: folder for the Data Docs."""
+    running = checks() if only is None else list(only)
     findings = []
     for done, check in enumerate(running):
         if progress is not None:
@@ -132,7 +131,13 @@ def pronounce(
     if progress is not None:
         progress.advance(len(running), len(running), "checks")
     notices = list(getattr(evidence, "notices", ()))
-    return decide(findings, intent=evidence.intent, lineage={**(lineage or {}), **({"notices": notices} if notices else {})})
+    told = {**(lineage or {}), **({"notices": notices} if notices else {})}
+    decision = decide(findings, intent=evidence.intent, lineage=told)
+    if docs is not None:
+        from validators.gx_docs import write_docs
+
+        write_docs(docs, evidence, decision)
+    return decision
 
 
 def run(check: Check, evidence: Evidence) -> Finding:
@@ -154,20 +159,28 @@ def _evidence(train: Any, holdout: Any, synthetic: Any, reference: Any, target: 
     base = _base(first, second, target)
     if target is None and isinstance(first, Dataset):
         target = first.schema.target
-    notices: list[str] = []
     train_rows = conform(base.schema, first, "train")
     if holdout is None:
         train_rows, held = _halve(train_rows, intent.seed)
-        notices.append(
-            f"no holdout was given, so {held.num_rows} rows of train were kept aside; if the generator saw them, "
-            "copies of them pass for chance and a copied set looks better than it is"
-        )
+        notices = [_halved(train_rows, held)]
     else:
-        held = conform(base.schema, load(holdout, "holdout"), "holdout")
+        held, notices = conform(base.schema, load(holdout, "holdout"), "holdout"), []
     reference_rows = train_rows if second is None else conform(base.schema, second, "reference")
+    for rows, role in ((train_rows, "train"), (reference_rows, "reference")):
+        if held.num_rows and rows.num_rows and (role == "train" or rows is not train_rows):
+            held, said = apart(rows, held, role)
+            notices += [said] if said else []
     made = conform(base.schema, load(synthetic, "synthetic"), "synthetic")
     return Prepared(
         train=train_rows, reference=reference_rows, holdout=held, synthetic=made, intent=intent, notices=tuple(notices)
+    )
+
+
+def _halved(train: Dataset, held: Dataset) -> str:
+    return (
+        f"no holdout was given, so {held.num_rows} of {train.num_rows + held.num_rows} train rows were kept aside: the gate "
+        "sees smaller modes with a holdout of its own, and if the generator saw the rows kept aside, copies of them pass for "
+        "chance and an overfitted set looks better than it is"
     )
 
 
@@ -206,10 +219,22 @@ def _refuse(evidence: Evidence) -> None:
         raise DataError("no column can be judged: besides the target every one holds nulls alone; give rows with values")
     if not 0 < intent.detect <= 1 or not 0 < intent.alpha < 1 or intent.attempt < 1:
         raise DataError("detect must lie in (0, 1], alpha in (0, 1), and attempt must be 1 or more")
-    check_limits(intent.limits.get("fidelity", {}))
+    check_limits(intent.limits)
     mix = intended(intent, schema)
     if mix is not None:
         _refuse_unseen(evidence, list(mix))
+
+
+def check_limits(limits: Mapping[str, Mapping[str, float]]) -> None:
+    """Raises DataError for a limit on a figure, or of a check, that does not exist."""
+    from validators.fidelity import check_limits as of_fidelity
+    from validators.utility import check_limits as of_utility
+
+    known = {"fidelity": of_fidelity, "utility": of_utility}
+    for name, stated in limits.items():
+        if name not in known:
+            raise DataError(f"limits.{name}: there are no limits to set for this check; they are for {' and '.join(known)}")
+        known[name](stated)
 
 
 def _empty(rows: Dataset, name: str) -> bool:

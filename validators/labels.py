@@ -11,7 +11,7 @@ from data.encode import Geometry
 from validators.base import Culprit, Evidence, Finding, Verdict
 from validators.points import MOST, Scaled, nearest, points
 from validators.sides import Sides, sides
-from validators.stats import Array, holm, hypergeometric_excess, percent, rate_ratio
+from validators.stats import Array, holm, hypergeometric_excess, percent, rate_ratio, tarone
 
 CHECK = "labels"
 NEIGHBOURS = 5
@@ -37,6 +37,12 @@ class Mistaken:
         return self.hits / self.rows - self.base / self.base_rows
 
     @property
+    def least(self) -> float:
+        """The smallest p that so many mistaken rows could give: all of them synthetic."""
+        hits = self.hits + self.base
+        return hypergeometric_excess(min(hits, self.rows), self.rows, max(hits - self.rows, 0), self.base_rows)
+
+    @property
     def p(self) -> float:
         return hypergeometric_excess(self.hits, self.rows, self.base, self.base_rows)
 
@@ -48,8 +54,8 @@ class LabelsCheck:
     The five nearest reference rows vote, each vote weighed by the rarity of its class, so that a rare class is not
     outvoted by chance; and a forest of extremely randomised trees, its classes balanced, names a class. For each class
     the share of rows that the vote gives to others, and for each pair of classes the share that the forest gives to the
-    second, is compared between synthetic and unseen real rows (Fisher's exact test, Holm over all). Blocks when it is
-    more than five points above the real share.
+    second, is compared between synthetic and unseen real rows (Fisher's exact test, Holm over the tests that could
+    reject). Blocks when it is more than five points above the real share.
 
     Source: Fix and Hodges 1951 (neighbours); Geurts, Ernst and Wehenkel 2006 (trees)."""
 
@@ -140,7 +146,7 @@ def _by_forest(at: Sides, rows: Rows) -> list[Mistaken]:
 
 def _finding(at: Sides, rows: Rows, found: list[Mistaken]) -> Finding:
     alpha = at.intent.level(CHECK)
-    adjusted = np.exp(holm(np.log([max(each.p, 1e-300) for each in found])))
+    adjusted = _adjusted(found, alpha)
     sure = [i for i in range(len(found)) if adjusted[i] <= alpha]
     blocked = [i for i in sure if found[i].excess > LIMIT]
     warned = [i for i in sure if found[i].excess > WARNS]
@@ -158,6 +164,16 @@ def _finding(at: Sides, rows: Rows, found: list[Mistaken]) -> Finding:
         culprits=tuple(_culprit(found[i], float(adjusted[i]), alpha) for i in shown),
         details={"warn_excess": WARNS, "classes": len(rows.judged), "tests": [_told(each) for each in found[:200]]},
     )
+
+
+def _adjusted(found: list[Mistaken], alpha: float) -> Array:
+    """Holm over the tests that could reject at all: most pairs of many classes are never mistaken."""
+    tested, _ = tarone(np.log([max(each.least, 1e-300) for each in found]), alpha)
+    out = np.ones(len(found))
+    places = np.flatnonzero(tested)
+    if len(places):
+        out[places] = np.exp(holm(np.log([max(found[i].p, 1e-300) for i in places])))
+    return out
 
 
 def _told(each: Mistaken) -> dict[str, Any]:

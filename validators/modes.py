@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from validators.base import Culprit, Evidence, Finding, Intent, Verdict
-from validators.cells import CLASS, Codes, Family, Grid, fit_grid
+from validators.cells import CLASS, SEARCHED, SINGLE, WITHIN, Codes, Family, Grid, fit_grid
 from validators.gate import Detectable
 from validators.mix import Classes
+from validators.search import RATIOS, Found, search
 from validators.sides import Sides, sides
 from validators.stats import (
     Array,
@@ -31,8 +32,10 @@ CHECK = "modes"
 SHOWN = 10
 #: Guess of how many cells are tested, to fix the least cell before anything is counted.
 GUESSED_TESTS = 2000
-#: Weight of the evidence of a cell by how plainly it reads: class, column, column within a class, pair, cluster.
-PLAINNESS = (1.0, 0.98, 0.9, 0.85, 0.75)
+#: Holdout and reference are of one kind unless a cell surely has less than this times its share in one of them.
+DRIFT, DRIFT_ALPHA = 0.5, 1e-4
+#: Weight of the evidence of a cell by how plainly it reads: class, column, column within a class, pair, cluster, searched.
+PLAINNESS = (1.0, 0.98, 0.9, 0.85, 0.75, 0.65)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Table:
 
 @dataclass(frozen=True)
 class ModesCheck:
-    """Every cell fixed on the reference rows is counted in holdout and synthetic rows and tested for thinness.
+    """Cells are counted in holdout and synthetic rows and tested for thinness: many fixed on the reference rows, and a few
+    that a classifier finds on reference and some synthetic rows, counted on the others.
 
     Given t = h + s rows in a cell, H0: its synthetic share is at least rho times its real share, so that
     p = P(Bin(t, rho m / (rho m + n)) <= s). Cells that could not reject at their t are left out (Tarone 1990), the
@@ -103,7 +107,8 @@ class ModesCheck:
             return _nothing("there are no rows to compare in the classes under judgement", at.classes)
         rows = _sizes(at)
         grid = _grid(at, _floors(rows, evidence.intent))
-        return _finding(_count(grid, at, rows), grid, at, rows)
+        found = search(at)
+        return _finding(_count(grid, at, rows, found), grid, at, rows, found)
 
 
 def _sizes(at: Sides) -> dict[int | None, tuple[int, int]]:
@@ -134,7 +139,7 @@ def _grid(at: Sides, floors: Mapping[int | None, float]) -> Grid:
     return fit_grid(at.reference, labels, names, floors=floors, seed=at.intent.seed)
 
 
-def _count(grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]]) -> Table:
+def _count(grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]], searched: Found | None) -> Table:
     found = at.classes
     labels = (None, None, None) if found is None else (found.reference, found.holdout, found.synthetic)
     whole = _mask(at.h, at.holdout.num_rows)
@@ -152,6 +157,8 @@ def _count(grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]]) ->
             parts.append(_rows(i, cells, family.plain, scope, r, of, h, s, n, m, np.nan))
     if found is not None and len(found.names) > 1:
         parts.append(_class_rows(found))
+    if searched is not None:
+        parts.append(_searched_rows(searched, at))
     if not parts:
         return Table(*(np.zeros(0) for _ in range(11)))
     return Table(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -163,6 +170,14 @@ def _class_rows(found: Classes) -> list[Array]:
     shares = np.full(k, np.nan) if found.shares is None else found.shares
     r, h, s = (_bincount(labels, k) for labels in (found.reference, found.holdout, found.synthetic))
     return _rows(-1, np.arange(k), CLASS, -1, r, int(r.sum()), h, s, int(h.sum()), int(s.sum()), shares)
+
+
+def _searched_rows(found: Found, at: Sides) -> list[Array]:
+    """One entry a cell of the search, counted on rows that took no part in it."""
+    sets = (found.reference, found.holdout[at.h], found.sample[found.counted])
+    r, h, s = (np.array([int(found.inside(side, i).sum()) for i in range(len(RATIOS))]) for side in sets)
+    of, n, m = (len(side) for side in sets)
+    return _rows(-2, np.arange(len(RATIOS)), SEARCHED, -1, r, of, h, s, n, m, np.nan)
 
 
 def _mask(places: Array, rows: int) -> Array | None:
@@ -182,9 +197,13 @@ def _bincount(codes: Array, size: int) -> Array:
     return np.bincount(codes[codes >= 0], minlength=size)[:size]
 
 
-def _finding(table: Table, grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]]) -> Finding:
+def _finding(
+    table: Table, grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]], searched: Found | None
+) -> Finding:
     intent, found, alpha = at.intent, at.classes, at.intent.level(CHECK)
     seen = _detectable(table, found, rows, intent)
+    if (drifted := _drift(table, found is not None)) is not None:
+        return _drifted(drifted, table, Namer(table, grid, at, searched, {}, 1.0), seen)
     if not len(table.h):
         return _nothing("no cell of the reference rows is large enough to be tested with these holdout rows", found, seen)
     tested, _ = tarone(table.log_least(intent.rho), alpha)
@@ -194,7 +213,7 @@ def _finding(table: Table, grid: Grid, at: Sides, rows: Mapping[int | None, tupl
     thin_cells = _rejected(table, intent.warn_rho, alpha)
     verdict: Verdict = "BLOCK" if missing else "WARN" if thin_cells else "PASS"
     flagged, rho = (missing, intent.rho) if missing else (thin_cells, intent.warn_rho)
-    named = Namer(table, grid, at, rows, flagged, rho).culprits() if flagged else []
+    named = Namer(table, grid, at, searched, flagged, rho).culprits() if flagged else []
     adjusted = holm(table.log_p(intent.rho)[tested])
     return Finding(
         CHECK,
@@ -218,9 +237,37 @@ def _finding(table: Table, grid: Grid, at: Sides, rows: Mapping[int | None, tupl
     )
 
 
+def _drift(table: Table, classes: bool) -> int | None:
+    """The cell in which holdout and reference differ most, if it is surely by more than half; None if there is none.
+
+    Columns alone, within classes where there are any, as a train set may have a class mix of its own on purpose."""
+    places = np.flatnonzero(table.plain == (WITHIN if classes else SINGLE))
+    if not len(places):
+        return None
+    h, n, r, of = (column[places].astype(float) for column in (table.h, table.n, table.r, table.of))
+    log_p = np.minimum(
+        log_binomial_tail(h, h + r, DRIFT * n / (DRIFT * n + of)), log_binomial_tail(r, h + r, DRIFT * of / (DRIFT * of + n))
+    )
+    least = int(log_p.argmin())
+    return int(places[least]) if log_p[least] <= math.log(DRIFT_ALPHA / (2 * len(places))) else None
+
+
+def _drifted(i: int, table: Table, namer: Namer, seen: Detectable) -> Finding:
+    shares = [percent(float(part[i]) / max(float(whole[i]), 1)) for part, whole in ((table.h, table.n), (table.r, table.of))]
+    said = (
+        f"the holdout is not of the reference's kind: {namer.name(i)} holds {shares[0]} of its rows and {shares[1]} of the "
+        "reference's, so nothing can be told by it"
+    )
+    advice = "split train and holdout at random from one set, then judge again"
+    return Finding(
+        CHECK, "INCONCLUSIVE", summary=said, details={"detectable": asdict(seen), "yardstick": "drift", "advice": advice}
+    )
+
+
 def _reference(table: Table, tested: Array) -> float | None:
     """The smallest ratio of the same cells between reference and holdout: how thin real data look against real data."""
-    counted = tested & ~table.fixed & (table.h > 0) & (table.of > 0)
+    # The search chose its cells by the reference itself, so that there they are no yardstick.
+    counted = tested & ~table.fixed & (table.h > 0) & (table.of > 0) & (table.plain != SEARCHED)
     if not counted.any():
         return None
     return float(((table.r / table.of)[counted] / (table.h / table.n)[counted]).min())
@@ -266,7 +313,7 @@ class Namer:
     table: Table
     grid: Grid
     at: Sides
-    rows: Mapping[int | None, tuple[int, int]]
+    searched: Found | None
     flagged: Mapping[int, float]
     rho: float
 
@@ -282,19 +329,24 @@ class Namer:
         for i in order[:400]:
             if len(named) == SHOWN:
                 break
-            inside = self._inside(i, codes[0], h_labels), self._inside(i, codes[1], s_labels)
+            inside = (
+                self._inside(i, codes[0], h_labels, "holdout"),
+                self._inside(i, codes[1], s_labels, "sample"),
+            )
             if not named or self._still_thin(i, inside, covered) <= level:
                 named.append(self._culprit(i))
                 for mask, rows in zip(covered, inside, strict=True):
                     mask |= rows
         return named
 
-    def _inside(self, i: int, codes: Codes, labels: Array | None) -> Array:
-        """Whether each row lies in the cell: (n,) bool."""
+    def _inside(self, i: int, codes: Codes, labels: Array | None, side: str) -> Array:
+        """Whether each row of a side lies in the cell: (n,) bool."""
+        if self.searched is not None and self.table.plain[i] == SEARCHED:
+            return self.searched.inside(getattr(self.searched, side), int(self.table.cell[i]))
         if self.table.plain[i] == CLASS:
             return np.asarray(labels == self.table.cell[i])
         family = self._family(i)
-        inside = family.codes(codes) == self.table.cell[i]
+        inside = family.inside(codes, int(self.table.cell[i]))
         return np.asarray(inside if family.scope is None else inside & (labels == family.scope))
 
     def _still_thin(self, i: int, inside: tuple[Array, Array], covered: tuple[Array, Array]) -> float:
@@ -318,7 +370,7 @@ class Namer:
         else:
             ratio, interval = rate_ratio(s, m, h, n, alpha)
         return Culprit(
-            cell=self._name(i),
+            cell=self.name(i),
             expected=round(float(table.expected[i]), 1),
             observed=s,
             ratio=ratio,
@@ -326,9 +378,12 @@ class Namer:
             p_adjusted=math.exp(self.flagged[i]),
         )
 
-    def _name(self, i: int) -> str:
+    def name(self, i: int) -> str:
+        """What a cell is called."""
         if self.table.plain[i] == CLASS and self.at.classes is not None:
             return f"class {self.at.classes.names[int(self.table.cell[i])]}"
+        if self.table.plain[i] == SEARCHED and self.searched is not None:
+            return self.searched.labels[int(self.table.cell[i])]
         return self._family(i).label(int(self.table.cell[i]))
 
 

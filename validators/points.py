@@ -17,6 +17,8 @@ from validators.stats import Array
 MOST = 5000
 #: Deviation of even ranks: numbers weigh against levels as they do in the geometry of ranks.
 EVEN = 12**-0.5
+#: Numbers farther from the middle, in deviations, are as far as this.
+CLIP = 4.0
 
 
 def drawn(count: int, most: int, rng: np.random.Generator) -> Array:
@@ -53,6 +55,22 @@ class Scaled:
                 middles[part.name] = float(known.mean()) if len(known) else 0.0
                 widths[part.name] = (float(known.std()) if len(known) else 0.0) or 1.0
         return cls(geometry, middles, widths)
+
+    def both(self, batch: pa.RecordBatch | Dataset) -> Array:
+        """Ranks and, behind them, the numbers in units of their deviation, at most CLIP: (n, d + q) float32.
+
+        Ranks close the gaps between modes, and deviations squeeze the body of a column with a long tail: clusters need
+        both."""
+        ranked = self.geometry.transform(batch)
+        columns = [
+            np.clip((self._floats(batch, name) - self.middles[name]) / width, -CLIP, CLIP) * EVEN
+            for name, width in self.widths.items()
+        ]
+        scaled = [np.nan_to_num(column).astype(np.float32)[:, None] for column in columns]
+        return np.concatenate([ranked, *scaled], axis=1)
+
+    def _floats(self, batch: pa.RecordBatch | Dataset, name: str) -> Array:
+        return floats(batch.column(name), name)
 
     def points(self, rows: Dataset, places: Array) -> Array:
         """(k, d) float64."""

@@ -205,9 +205,9 @@ def _advice(answer: Answer) -> str:
         return "train the generator longer or try another family, then judge a new attempt"
     gain = answer.sweep.lead
     if gain.low > 0:
-        return f"add {gain.better.ratio:.2g} synthetic rows to each real one and train a {gain.better.learner}"
+        return f"add {gain.better.ratio:.2g} synthetic rows to each real one, with {gain.better.learner}"
     way = "train on the real rows alone" if gain.than.method == NOTHING else f"use {gain.than.method} on the real rows"
-    return f"prefer the cheaper way: {way} with a {gain.than.learner}; synthetic rows bring no gain over it"
+    return f"prefer the cheaper way: {way}, with {gain.than.learner}; synthetic rows bring no gain over it"
 
 
 def _details(answer: Answer, lead: str | None) -> dict[str, Any]:

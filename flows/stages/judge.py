@@ -6,16 +6,51 @@ import json
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from configs.errors import KeyFault
+from configs.plan import Plan
 from data.dataset import Dataset
+from data.errors import DataError
 from flows.run import Run, Stage, code_version, digest, write_text
 from flows.stages.shared import Step, dataset, file_sha256, key_of, load_schema
 from generators.base import Progress
 
 
+def check_gate(plan: Plan) -> None:
+    """Read the plan's own suite and limits, so that what is wrong with them is found before any work.
+
+    Raises KeyFault at gate.suite or gate.limits.
+    """
+    from validators.judge import check_limits
+
+    try:
+        check_limits(plan.gate.limits)
+    except DataError as error:
+        raise KeyFault(("gate", "limits"), str(error)) from None
+    if (suite := _suite(plan)) is not None:
+        from validators.suite import read_suite
+
+        try:
+            read_suite(suite)
+        except DataError as error:
+            raise KeyFault(("gate", "suite"), str(error)) from None
+
+
+def _suite(plan: Plan) -> Path | None:
+    return None if plan.gate.suite is None else Path(plan.gate.suite)
+
+
+def _gate_part(plan: Plan) -> object:
+    """What of the plan the verdict depends on: the gate's part, and the bytes of the suite it names."""
+    suite = _suite(plan)
+    return [plan.gate, file_sha256(suite) if suite is not None and suite.is_file() else None]
+
+
 def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
-    from validators.judge import prepare, pronounce
+    from validators.base import Intent
+    from validators.judge import checks, prepare, pronounce
     from validators.report import write_html, write_json
 
     plan, schema = run.plan, load_schema(run)
@@ -32,14 +67,18 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
         holdout,
         drawn,
         reference=reference,
-        mix=mix,
-        detect=plan.gate.detect,
-        alpha=plan.gate.alpha,
-        attempt=attempt(run),
-        limits=plan.gate.limits,
-        seed=plan.seed,
+        intent=Intent(
+            mix=mix,
+            detect=plan.gate.detect,
+            alpha=plan.gate.alpha,
+            attempt=attempt(run),
+            limits=plan.gate.limits,
+            seed=plan.seed,
+        ),
+        suite=_suite(plan),
     )
-    decision = pronounce(evidence, docs=run.folder / "data_docs", lineage=lineage(run), progress=progress)
+    running = checks(suite=_suite(plan), utility=plan.gate.utility)
+    decision = pronounce(evidence, docs=run.folder / "data_docs", lineage=lineage(run), progress=progress, only=running)
     write_json(decision, run.folder / "report.json")
     training = json.loads((run.folder / "training.json").read_text())
     write_html(
@@ -90,6 +129,6 @@ def lineage(run: Run) -> dict[str, Any]:
 
 STEP = Step(
     Stage("judge", ("report.json", "report.html", "decision.json", "data_docs")),
-    key_of("judge", "sample", "validators", "data", part=lambda p: p.gate),
+    key_of("judge", "sample", "validators", "data", part=_gate_part),
     _judge,
 )
