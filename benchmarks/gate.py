@@ -76,9 +76,8 @@ def _alarm_jobs() -> list[tuple[str, str, Callable[[int], Any]]]:
     for real in available():
         train, n, m = real.sizes
         out.append((real.name, f"train {train}, n = {n}, m = {m}", real_against_real(real.name)))
-    for mixture in MIXTURES:
-        out.append((mixture.name, "train 1000, n = 1000, m = 5000", mixture_against_itself(mixture, 1000, 5000)))
-    return out
+    sizes = "train 1000, n = 1000, m = 5000"
+    return out + [(mixture.name, sizes, mixture_against_itself(mixture, 1000, 5000)) for mixture in MIXTURES]
 
 
 def measure(reshuffles: int, count: int, seed: int, only: str | None) -> tuple[list[Alarms], list[Power]]:
@@ -145,10 +144,8 @@ def power_rows(powers: list[Power]) -> list[str]:
         low, high = wilson(each.caught, each.count)
         least = each.trial.least
         asked = f"{_share(least)} {'met' if each.caught >= least * each.count else '**missed**'}" if least else "shown beside"
-        out.append(
-            f"| {each.trial.row} | {each.trial.data} | {each.trial.setting} | {each.trial.check} | {each.caught} of {each.count} "
-            f"| {_share(low)} to {_share(high)} | {asked} |"
-        )
+        what = f"{each.trial.row} | {each.trial.data} | {each.trial.setting} | {each.trial.check}"
+        out.append(f"| {what} | {each.caught} of {each.count} | {_share(low)} to {_share(high)} | {asked} |")
     return out
 
 

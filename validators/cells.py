@@ -199,7 +199,8 @@ def _pairs(coarse: list[Bins], codes: Codes, schema: Schema, floor: float, *, bu
         if family.keep.any():
             numbers = (not schema[a.name].discrete) + (not schema[b.name].discrete)
             ranked.append((numbers, -_dependence(codes[a.key], codes[b.key]), len(ranked), family))
-    out, spent = [], 0
+    out: list[Family] = []
+    spent = 0
     for *_, family in sorted(ranked, key=lambda item: item[:3]):
         if spent + int(family.keep.sum()) > budget or len(out) == MOST_PAIRS:
             continue

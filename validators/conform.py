@@ -111,9 +111,9 @@ def _sure(given: pa.DataType, wanted: pa.DataType) -> bool:
     if given == wanted or pa.types.is_null(given):
         return True
     if pa.types.is_floating(wanted):
-        return pa.types.is_floating(given) or pa.types.is_integer(given)
+        return bool(pa.types.is_floating(given) or pa.types.is_integer(given))
     if pa.types.is_integer(wanted):
-        return pa.types.is_signed_integer(given) and given.bit_width <= wanted.bit_width
+        return bool(pa.types.is_signed_integer(given) and given.bit_width <= wanted.bit_width)
     texts = (pa.types.is_string, pa.types.is_large_string)
     return any(is_text(given) for is_text in texts) and any(is_text(wanted) for is_text in texts)
 

@@ -107,7 +107,7 @@ def prepare(
     evidence = _evidence(train, holdout, synthetic, reference, target, intent)
     _refuse(evidence)
     if suite is not None:
-        from validators.suite import read_suite
+        from validators.suite_file import read_suite
 
         read_suite(suite, evidence.synthetic.source.schema.names)
     return evidence

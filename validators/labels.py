@@ -96,10 +96,9 @@ def _rows(at: Sides) -> Rows:
         h = rng.permutation(h)[:most]
         picked.append((rng.permutation(r)[:most], h, rng.permutation(s)[: max(min(TIMES * len(h), 2 * most), LEAST_ROWS)]))
     judged = tuple(y for y, sizes in enumerate(picked) if min(len(side) for side in sizes) >= LEAST_ROWS)
-    sets = [np.concatenate([each[i] for each in picked]) for i in range(3)]
-    classes = [np.repeat(np.arange(len(picked)), [len(each[i]) for each in picked]) for i in range(3)]
-    known = np.unique(classes[0])
-    return Rows(*sets, *classes, judged=judged if len(known) > 1 else ())
+    r, h, s = (np.concatenate([each[i] for each in picked]) for i in range(3))
+    y_r, y_h, y_s = (np.repeat(np.arange(len(picked)), [len(each[i]) for each in picked]) for i in range(3))
+    return Rows(r, h, s, y_r, y_h, y_s, judged=judged if len(np.unique(y_r)) > 1 else ())
 
 
 def _by_neighbours(at: Sides, rows: Rows) -> list[Mistaken]:

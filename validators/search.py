@@ -53,11 +53,11 @@ def search(at: Sides) -> Found | None:
     geometry = Geometry.fit(at.reference, with_target=True)
     clouds = [geometry.transform(rows) for rows in (at.reference, at.holdout, at.sample)]
     model = _fit(clouds[0][r], clouds[2][seen], at.intent.seed)
-    ratios = [_ratios(model, cloud) for cloud in clouds]
+    reference, holdout, sample = (_ratios(model, cloud) for cloud in clouds)
     counted = np.sort(order[len(seen) :][:COUNT_ROWS])
     schema = at.reference.schema
-    labels = tuple(_describe(clouds[0], ratios[0] <= ratio, geometry, schema, at.reference) for ratio in RATIOS)
-    return Found(*ratios, counted=counted, labels=labels)
+    labels = tuple(_describe(clouds[0], reference <= ratio, geometry, schema, at.reference) for ratio in RATIOS)
+    return Found(reference, holdout, sample, counted=counted, labels=labels)
 
 
 def _fit(real: Array, made: Array, seed: int) -> Any:

@@ -30,7 +30,7 @@ def check_gate(plan: Plan) -> None:
     except DataError as error:
         raise KeyFault(("gate", "limits"), str(error)) from None
     if (suite := _suite(plan)) is not None:
-        from validators.suite import read_suite
+        from validators.suite_file import read_suite
 
         try:
             read_suite(suite)
