@@ -257,6 +257,41 @@ def test_many_columns_and_many_categories_stay_small() -> None:
     assert len(page.encode()) < 2_000_000
 
 
+def test_all_at_once_stays_small() -> None:
+    """200 columns, one of 10,000 levels, 60 classes, and every check with something to say about each class."""
+    rng = np.random.default_rng(0)
+    rows = 20_000
+    columns_of: dict[str, Any] = {f"number {i} {'n' * 60}": rng.normal(size=rows) for i in range(120)}
+    columns_of |= {f"word {i}": rng.choice(["a", "b", "c", "d"], rows) for i in range(78)}
+    columns_of |= {
+        "town": [f"town {i // 2} {'x' * 60}" for i in range(rows)],
+        "kind": rng.choice([f"kind {i}" for i in range(60)], rows),
+    }
+    data = Dataset.from_arrow(pa.table(columns_of), target="kind")
+    long = tuple(dict.fromkeys(columns_of["town"]))
+    kinds = [replace(c, kind="categorical", categories=long) if c.name == "town" else c for c in data.schema]
+    data = replace(data, schema=replace(data.schema, columns=tuple(kinds)))
+    names = data.schema.classes()
+    assert (len(data.schema), len(names), len(data.schema["town"].categories)) == (200, 60, 10_000)
+    spread = [{"name": f"class {n}", "measure": m, "auc": 0.5, "scale": 1.0} for n in names for m in ("near", "to the middle")]
+    reach = [
+        {"name": f"class {n}", "coverage": 0.9, "real": 0.9, "clipped_density": 0.5, "real_clipped_density": 0.5} for n in names
+    ]
+    tests = [{"name": f"class {n}: rows among rows of other classes", "synthetic": 0.1, "real": 0.1} for n in names]
+    cells = tuple(Culprit(cell="c" * 200, expected=9, observed=1, ratio=0.1) for _ in range(50))
+    found = (
+        Finding("modes", "BLOCK", value=0.1, culprits=cells),
+        Finding("spread", "PASS", details={"scopes": spread}),
+        Finding("coverage", "PASS", details={"scopes": reach}),
+        Finding("labels", "PASS", details={"tests": tests}),
+    )
+    told = decision("BLOCK", findings=found, detectable=dict.fromkeys(names, 0.5))
+    html = render_html(told, evidence=same(data), training=training() * 20)
+    assert len(html.encode()) < 2_000_000
+    page = Page(html)
+    assert "108 more columns" in page.said and "48 more classes" in page.said
+
+
 def test_a_set_as_large_as_adult_stays_under_two_megabytes() -> None:
     html = render_html(decision("BLOCK"), evidence=evidence(30_000), training=training() * 50)
     assert len(html.encode()) < 2_000_000

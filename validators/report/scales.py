@@ -49,6 +49,7 @@ AUC = Scale("how surely a classifier tells it from real", "score", base=0.5, low
 
 SCALES: Mapping[str, Scale] = {
     "schema": Scale("rules broken", "count", high=4),
+    "suite": Scale("expectations that fail", "count", high=4),
     "modes": replace(RATIO, what="thinnest cell: got over expected"),
     "copies": Scale("rows that copy training rows", "share"),
     "spread": Scale("real row lies farther out than a synthetic one", "share", base=0.5, low=0.44, high=0.62),

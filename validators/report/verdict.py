@@ -8,7 +8,7 @@ from typing import Any
 from validators.base import Culprit, Finding
 from validators.report import gauges as draw
 from validators.report.scales import level, scale_of
-from validators.report.text import clean, figure, finite, sentence, share
+from validators.report.text import clean, crop, figure, finite, sentence, share
 
 View = dict[str, Any]
 SEVERITY = ("BLOCK", "ERROR", "INCONCLUSIVE", "WARN", "PASS", "SKIPPED")
@@ -95,6 +95,7 @@ def _tested(finding: Finding, spent: float) -> list[tuple[str, str]]:
 #: Check -> figures in its details that are worth a line each: key, words, how they are written.
 _LINES: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "schema": [("expectations", "rules", "number")],
+    "suite": [("expectations", "expectations", "number"), ("rows", "rows looked at", "number")],
     "modes": [("tested", "cells tested", "number"), ("cells", "cells counted", "number"),
               ("flagged", "cells flagged", "number")],
     "copies": [("exact_copies", "exact copies", "number"), ("near_share", "near copies", "share")],
@@ -115,6 +116,9 @@ def _further(finding: Finding) -> list[tuple[str, str]]:
         rows += [_test(each) for each in _mappings(details.get("tests"))]
     if finding.check == "schema":
         rows += [_rule(each) for each in _mappings(details.get("failed"))[:_SHOWN]]
+    if finding.check == "suite":
+        failed = _mappings(details.get("failed"))[:_SHOWN]
+        rows += [(clean(each.get("severity")), crop(each.get("said"), 200)) for each in failed]
     return rows
 
 
