@@ -247,7 +247,7 @@ CONTRAST = """(() => {
   const out = [];
   for (const e of document.querySelectorAll('main *:not(svg):not(svg *), footer, nav a')) {
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !e.offsetParent) continue;
-    const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
-    if ((a + .05) / (b + .05) < 4.5) out.push([getComputedStyle(e).color, behind(e), e.className, e.textContent.trim().slice(0, 30)].join('|'));
+    const [ink, ground] = [getComputedStyle(e).color, behind(e)], [a, b] = [light(ink), light(ground)].sort((x, y) => y - x);
+    if ((a + .05) / (b + .05) < 4.5) out.push([ink, ground, e.className, e.textContent.trim().slice(0, 30)].join('|'));
   }
   return out; })()"""
