@@ -207,6 +207,13 @@ def test_a_decision_alone_makes_a_page() -> None:
     assert "Column by column" not in page.said
 
 
+def test_the_first_screen_has_the_lineage_in_short() -> None:
+    told = decision(lineage={"seed": 0, "data_sha256": "ab" * 32, "plan_sha256": "", "model": None, "versions": {"torch": "2"}})
+    brief = Page(render_html(told)).said.split("of the set", 1)[0]
+    assert "Lineage seed 0 data abababab" in brief
+    assert "plan" not in brief.split("Lineage seed")[1].split("Worst cells")[0]
+
+
 def test_no_synthetic_rows_makes_a_page() -> None:
     none = replace(evidence(), synthetic=evidence().synthetic.take([]))
     assert "INCONCLUSIVE" in Page(render_html(decision("INCONCLUSIVE"), evidence=none)).said

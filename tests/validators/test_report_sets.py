@@ -153,6 +153,30 @@ def test_a_mode_that_is_lost_is_missing_on_the_map() -> None:
     assert like is not None and {cell.state for cell in like.cells} == {""}
 
 
+def modes(n: int, seed: int, lost: int | None = None) -> Dataset:
+    """Rows of 20 modes in eight columns, one of them lost."""
+    rng = np.random.default_rng(seed)
+    mode = rng.integers(0, 20, n)
+    places = 4 * np.random.default_rng(0).normal(size=(20, 8))[mode] + rng.normal(size=(n, 8))
+    kept = np.ones(n, dtype=bool) if lost is None else mode != lost
+    return Dataset.from_arrow(pa.table({f"x{i}": places[kept, i] for i in range(8)}))
+
+
+def test_a_small_mode_is_ringed_though_no_name_tells_where_it_lies() -> None:
+    real, made = drawn(modes(4000, 1)), drawn(modes(8000, 3, lost=7))
+    found = cloud.scatter(real, made, [], Intent())
+    assert found is not None and found.marks == ()
+    assert 1 <= len(found.holes) <= 4
+    assert found.marked.mean() == pytest.approx(0.05, abs=0.015)
+    shown, gone = (str(chart) for chart in atlas.pictures(found, bins_only=False))
+    assert gone.count('class="hollow"') == len(found.holes) and "hollow" not in shown
+    assert 1 <= gone.count(">missing<") <= len(found.holes)
+    assert "without enough synthetic rows" in gone and "rows of missing cells are ringed" in shown
+    for seed in range(4, 9):
+        like = cloud.scatter(real, drawn(modes(8000, seed)), [], Intent())
+        assert like is not None and not len(like.holes) and not like.marked.any()
+
+
 def test_a_release_shows_squares_of_five_and_no_cell_of_fewer() -> None:
     odd = pa.table(
         {"x": np.r_[np.zeros(60), 9.0], "y": np.r_[np.tile([0.0, 1.0], 30), 9.0], "c": ["a"] * 60 + ["the only one"]}

@@ -35,6 +35,8 @@ def _map(cloud: Cloud, places: Array, codes: Array, *, real: bool, bins_only: bo
         # The middle of a cell of one row is that row.
         if (cloud.real_cells == i).sum() >= fewest:
             parts += _number(i, cell.centre, cell.state if not real else "")
+    if not real:
+        parts += _holes(_spots(cloud.holes))
     label = _label(cloud, len(places), real=real)
     return svg.chart(WIDTH, HEIGHT, label, parts, css="chart scatter")
 
@@ -43,8 +45,9 @@ def _label(cloud: Cloud, rows: int, *, real: bool) -> str:
     what = "real row" if real else "synthetic row"
     label = f"Map of {many(rows, what)} on the first two principal components of the reference rows, coloured by cell"
     if real:
-        return label + (f"; rows of {many(len(cloud.marks), 'cell')} that the checks name are ringed" if cloud.marks else "")
-    told = [f"cell {i + 1} is {cell.state}, ratio {figure(cell.ratio, 2)}" for i, cell in enumerate(cloud.cells) if cell.state]
+        return label + (f"; {many(int(cloud.marked.sum()), 'row')} of missing cells are ringed" if cloud.marked.any() else "")
+    told = [f"{many(len(cloud.holes), 'region')} without enough synthetic rows"] if len(cloud.holes) else []
+    told += [f"cell {i + 1} is {cell.state}, ratio {figure(cell.ratio, 2)}" for i, cell in enumerate(cloud.cells) if cell.state]
     return f"{label}; {', '.join(told) or 'no cell is surely thin'}"
 
 
@@ -65,6 +68,15 @@ def _number(i: int, centre: tuple[float, float], state: str) -> list[Markup | st
     parts.append(svg.words(x, y + 4, str(i + 1), "numtext", anchor="middle"))
     if state:
         parts.append(svg.words(x, y + 24, state, "state", anchor="middle"))
+    return parts
+
+
+def _holes(spots: list[tuple[float, float]]) -> list[Markup | str]:
+    """A hollow circle for each; those that lie together share one word."""
+    parts: list[Markup | str] = [svg.tag("circle", cx=x, cy=y, r=13, class_="hollow") for x, y in spots]
+    for i, (x, y) in enumerate(spots):
+        if all(abs(x - u) > 50 or abs(y - v) > 40 for u, v in spots[:i]):
+            parts.append(svg.words(x, y + 26, "missing", "state", anchor="middle"))
     return parts
 
 

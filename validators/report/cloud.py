@@ -17,6 +17,8 @@ from validators.stats import rate_ratio
 
 #: Points that are drawn of each set; rows that cells are fitted on and counted over; cells, as many as there are colours.
 POINTS, COUNTED, CELLS = 1_500, 5_000, 8
+#: Finer cells that are looked through for holes, and the reference rows that each should hold.
+FINE, FINE_ROWS = 32, 60
 #: Fewer rows where each takes many features, so that the map never costs more than a second or two.
 MOST_FEATURES = 6_000_000
 #: In a release, fewer rows than this never show (the k of the privacy rules).
@@ -45,7 +47,8 @@ class Cloud:
     """Places in the plane, both in 0..1 of it, and the cell that each row lies in.
 
     real, synthetic: (n, 2); real_cells, synthetic_cells: (n,); explained: share of the spread that the two axes hold;
-    marks: cells named by the checks that could be placed; marked: (n,) bool, the real rows in any of them.
+    marks: cells named by the checks that could be placed; holes: (k, 2) middles of finer cells that are surely missing;
+    marked: (n,) bool, the real rows in any of these or those.
     """
 
     real: Array
@@ -55,6 +58,7 @@ class Cloud:
     explained: float
     cells: tuple[Cell, ...]
     marks: tuple[str, ...]
+    holes: Array
     marked: Array
 
 
@@ -83,12 +87,15 @@ def scatter(
     if rows.shape[1] < 2 or not np.any(rows.std(axis=0) > 0):
         return None
     flat, fake, explained = _laid_out(rows, others, intent.seed)
-    codes, other_codes, centres = _cells_of(rows, others, intent.seed)
-    names = _names(rows, codes, len(centres), space, real.rows.schema)
+    codes, other_codes, count = _cells_of(rows, others, intent.seed)
+    names = _names(rows, codes, count, space, real.rows.schema)
     cells = _counted(codes, other_codes, real, synthetic, names, flat, intent)
     few = POINTS if limit is None else limit
     marks, marked = _marked(real.head(few), culprits, known)
-    return Cloud(flat[:few], fake[:few], codes[:few], other_codes[:few], explained, cells, marks, marked)
+    fine, missing = _missing(rows, others, real, synthetic, intent)
+    holes = np.array([np.median(flat[fine == i], axis=0) for i in missing]).reshape(-1, 2)
+    marked |= np.isin(fine[:few], missing)
+    return Cloud(flat[:few], fake[:few], codes[:few], other_codes[:few], explained, cells, marks, holes, marked)
 
 
 def _laid_out(rows: Array, others: Array, seed: int) -> tuple[Array, Array, float]:
@@ -107,18 +114,18 @@ def _laid_out(rows: Array, others: Array, seed: int) -> tuple[Array, Array, floa
     return flat, fake, min(explained, 1.0)
 
 
-def _cells_of(rows: Array, others: Array, seed: int) -> tuple[Array, Array, Array]:
-    """k-means on the reference rows alone: the cell of each row on both sides, and the centres, the largest cell first."""
+def _cells_of(rows: Array, others: Array, seed: int, most: int = CELLS) -> tuple[Array, Array, int]:
+    """k-means on the reference rows alone: the cell of each row on both sides, the largest first, and how many there are."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     distinct = len(np.unique(rows[:500], axis=0))
     with threadpool_limits(1):
-        model = KMeans(min(CELLS, distinct), n_init=3, max_iter=50, random_state=seed).fit(rows)
+        model = KMeans(min(most, distinct), n_init=1 if most > CELLS else 3, max_iter=50, random_state=seed).fit(rows)
         codes, other_codes = model.labels_, model.predict(others)
-    order = np.argsort(-np.bincount(codes, minlength=len(model.cluster_centers_)), kind="stable")
-    place = np.argsort(order)
-    return place[codes], place[other_codes], model.cluster_centers_[order]
+    count = len(model.cluster_centers_)
+    place = np.argsort(np.argsort(-np.bincount(codes, minlength=count), kind="stable"))
+    return place[codes], place[other_codes], count
 
 
 def _names(rows: Array, codes: Array, count: int, space: Geometry, schema: Schema) -> list[str]:
@@ -146,14 +153,31 @@ def _apart(away: Array, space: Geometry, schema: Schema) -> list[str]:
     return [text for size, text in sorted(found, key=lambda item: -item[0]) if size > 0.12][:3]
 
 
+def _missing(rows: Array, others: Array, real: Drawn, fake: Drawn, intent: Intent) -> tuple[Array, Array]:
+    """The finer cell of each reference row, and which of these cells surely hold less than the gate's share."""
+    fine, other, count = _cells_of(rows, others, intent.seed, int(np.clip(len(rows) // FINE_ROWS, 1, FINE)))
+    ends = [_ratio(fine == i, other == i, real, fake, ALPHA / count)[1][1] for i in range(count)]
+    return fine, np.flatnonzero(np.array(ends) < intent.rho)
+
+
+def _ratio(inside: Array, others: Array, real: Drawn, fake: Drawn, alpha: float) -> tuple[float, tuple[float, float]]:
+    """Share of synthetic rows over that of real ones, with its interval at 1 - alpha."""
+    shares = [_share(c, d) for c, d in ((inside, real), (others, fake))]
+    return rate_ratio(shares[1] * fake.size, fake.size, shares[0] * real.size, real.size, alpha)
+
+
+def _share(inside: Array, drawn: Drawn) -> float:
+    return float(drawn.weights[inside].sum() / max(drawn.weights.sum(), 1e-12))
+
+
 def _counted(
     codes: Array, others: Array, real: Drawn, fake: Drawn, names: Sequence[str], flat: Array, intent: Intent
 ) -> tuple[Cell, ...]:
     alpha = ALPHA / len(names)
     out = []
     for i, name in enumerate(names):
-        shares = [float(d.weights[c == i].sum() / max(d.weights.sum(), 1e-12)) for c, d in ((codes, real), (others, fake))]
-        ratio, interval = rate_ratio(shares[1] * fake.size, fake.size, shares[0] * real.size, real.size, alpha)
+        ratio, interval = _ratio(codes == i, others == i, real, fake, alpha)
+        shares = [_share(codes == i, real), _share(others == i, fake)]
         state = "missing" if interval[1] < intent.rho else "thin" if interval[1] < intent.warn_rho else ""
         centre = np.median(flat[codes == i], axis=0) if (codes == i).any() else np.zeros(2)
         out.append(Cell(name, shares[0], shares[1], ratio, interval, state, (float(centre[0]), float(centre[1]))))

@@ -65,16 +65,17 @@ def check(finding: Finding, scale: Scale) -> Markup:
         return (min(max(number, scale.low), scale.high) - scale.low) / (scale.high - scale.low) * GAUGE
 
     parts: list[Markup | str] = _lane(2, x(value), x(scale.base), "fake solid")
+    # Without a reference the second lane stays empty, so that all pictures are equally high.
+    bottom = 22.0 if reference is not None else 12.0
     if reference is not None:
         parts += _lane(12, x(reference), x(scale.base), "real solid")
-    bottom = 22.0 if reference is not None else 12.0
     if scale.base > scale.low:
         parts.append(svg.line(x(scale.base), 0, x(scale.base), bottom, "axis"))
     if limit is not None:
         # At an end of the scale half of the line would be cut off.
         place = min(max(x(limit), 1.0), GAUGE - 1)
         parts.append(svg.line(place, 0, place, bottom, "limit"))
-    return svg.chart(GAUGE, bottom, _told(finding, scale), parts, css="chart gauge", fit="none")
+    return svg.chart(GAUGE, 22, _told(finding, scale), parts, css="chart gauge", fit="none")
 
 
 def _lane(y: float, end: float, base: float, css: str) -> list[Markup | str]:

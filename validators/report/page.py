@@ -98,7 +98,8 @@ def _facts(decision: Decision) -> list[tuple[str, str]]:
 
 
 def _brief(decision: Decision) -> list[tuple[str, str]]:
-    found = [(name, decision.lineage[key], key.endswith("sha256")) for key, name in BRIEF.items() if decision.lineage.get(key)]
+    told = decision.lineage
+    found = [(name, told[key], key.endswith("sha256")) for key, name in BRIEF.items() if told.get(key) not in (None, "")]
     return [(name, clean(value)[:HASH] if digest else crop(value, 32)) for name, value, digest in found]
 
 

@@ -27,7 +27,7 @@ class Scale:
     def write(self, value: float | None) -> str:
         """The figure as this scale writes it."""
         if value is not None and self.kind == "share":
-            return f"{100 * value:.2g} %" if abs(value) < 0.1 else share(value)
+            return f"{100 * value:.{1 if abs(value) < 1e-3 else 2}g} %" if abs(value) < 0.1 else share(value)
         if value is not None and self.kind == "change":
             return f"{value:+.3f}"
         return figure(value, 2 if self.kind == "ratio" else 3)

@@ -133,6 +133,8 @@ def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Cu
         "cells": cells,
         "explained": share(found.explained),
         "marks": [] if bins_only else [crop(name, 100) for name in found.marks],
+        "ringed": bool(found.marked.any()) and not bins_only,
+        "holes": len(found.holes),
         "counts": (many(len(found.real), "row"), many(len(found.synthetic), "row")),
     }
 
