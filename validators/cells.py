@@ -89,6 +89,10 @@ class Grid:
             inside[scope] = np.flatnonzero(labels == scope)
         return [_bincount(family, codes, inside[family.scope]) for family in self.families]
 
+    def cells(self, codes: Codes, labels: Array | None, mask: Array | None) -> list[Array]:
+        """Rows of each cell of each family."""
+        return [f.cells(counts) for f, counts in zip(self.families, self.count(codes, labels, mask), strict=True)]
+
     def count_all(self, rows: Dataset, labels: Array | None, mask: Array | None) -> list[Array]:
         """Rows of each cell of each family, over any number of rows: batch by batch on all cores, in flat memory."""
 

@@ -13,7 +13,7 @@ from validators.base import Culprit, Evidence, Finding, Intent, Verdict
 from validators.cells import CLASS, SEARCHED, SINGLE, WITHIN, Codes, Family, Grid, fit_grid
 from validators.gate import Detectable
 from validators.mix import Classes
-from validators.search import RATIOS, Found, search
+from validators.search import Found, search
 from validators.sides import Sides, sides
 from validators.stats import (
     Array,
@@ -107,8 +107,9 @@ class ModesCheck:
             return _nothing("there are no rows to compare in the classes under judgement", at.classes)
         rows = _sizes(at)
         grid = _grid(at, _floors(rows, evidence.intent))
-        found = search(at)
-        return _finding(_count(grid, at, rows, found), grid, at, rows, found)
+        placed = _placed(grid, at)
+        found = search(at, grid, placed)
+        return _finding(_count(grid, at, rows, found, placed), grid, at, rows, found, placed)
 
 
 def _sizes(at: Sides) -> dict[int | None, tuple[int, int]]:
@@ -139,12 +140,21 @@ def _grid(at: Sides, floors: Mapping[int | None, float]) -> Grid:
     return fit_grid(at.reference, labels, names, floors=floors, seed=at.intent.seed)
 
 
-def _count(grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]], searched: Found | None) -> Table:
+def _placed(grid: Grid, at: Sides) -> dict[str, Codes]:
+    """Codes of the rows that are held in memory."""
+    found = at.classes
+    labels = (None, None, None) if found is None else (found.reference, found.holdout, at.sample_labels)
+    sets = {"reference": at.reference, "holdout": at.holdout, "sample": at.sample}
+    return {name: grid.place(rows, some) for (name, rows), some in zip(sets.items(), labels, strict=True)}
+
+
+def _count(
+    grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]], searched: Found | None, placed: Mapping[str, Codes]
+) -> Table:
     found = at.classes
     labels = (None, None, None) if found is None else (found.reference, found.holdout, found.synthetic)
-    whole = _mask(at.h, at.holdout.num_rows)
-    r_cells = grid.count_all(at.reference, labels[0], None)
-    h_cells = grid.count_all(at.holdout, labels[1], whole)
+    r_cells = grid.cells(placed["reference"], labels[0], None)
+    h_cells = grid.cells(placed["holdout"], labels[1], _mask(at.h, at.holdout.num_rows))
     s_cells = grid.count_all(at.synthetic, labels[2], at.s)
     parts: list[list[Array]] = []
     for i, family in enumerate(grid.families):
@@ -174,10 +184,10 @@ def _class_rows(found: Classes) -> list[Array]:
 
 def _searched_rows(found: Found, at: Sides) -> list[Array]:
     """One entry a cell of the search, counted on rows that took no part in it."""
-    sets = (found.reference, found.holdout[at.h], found.sample[found.counted])
-    r, h, s = (np.array([int(found.inside(side, i).sum()) for i in range(len(RATIOS))]) for side in sets)
-    of, n, m = (len(side) for side in sets)
-    return _rows(-2, np.arange(len(RATIOS)), SEARCHED, -1, r, of, h, s, n, m, np.nan)
+    sets = (found.reference, found.holdout[:, at.h], found.sample[:, found.counted])
+    r, h, s = (side.sum(axis=1) for side in sets)
+    of, n, m = (side.shape[1] for side in sets)
+    return _rows(-2, np.arange(len(r)), SEARCHED, -1, r, of, h, s, n, m, np.nan)
 
 
 def _mask(places: Array, rows: int) -> Array | None:
@@ -198,12 +208,17 @@ def _bincount(codes: Array, size: int) -> Array:
 
 
 def _finding(
-    table: Table, grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]], searched: Found | None
+    table: Table,
+    grid: Grid,
+    at: Sides,
+    rows: Mapping[int | None, tuple[int, int]],
+    searched: Found | None,
+    placed: Mapping[str, Codes],
 ) -> Finding:
     intent, found, alpha = at.intent, at.classes, at.intent.level(CHECK)
     seen = _detectable(table, found, rows, intent)
     if (drifted := _drift(table, found is not None)) is not None:
-        return _drifted(drifted, table, Namer(table, grid, at, searched, {}, 1.0), seen)
+        return _drifted(drifted, table, Namer(table, grid, at, searched, placed, {}, 1.0), seen)
     if not len(table.h):
         return _nothing("no cell of the reference rows is large enough to be tested with these holdout rows", found, seen)
     tested, _ = tarone(table.log_least(intent.rho), alpha)
@@ -213,7 +228,7 @@ def _finding(
     thin_cells = _rejected(table, intent.warn_rho, alpha)
     verdict: Verdict = "BLOCK" if missing else "WARN" if thin_cells else "PASS"
     flagged, rho = (missing, intent.rho) if missing else (thin_cells, intent.warn_rho)
-    named = Namer(table, grid, at, searched, flagged, rho).culprits() if flagged else []
+    named = Namer(table, grid, at, searched, placed, flagged, rho).culprits() if flagged else []
     adjusted = holm(table.log_p(intent.rho)[tested])
     return Finding(
         CHECK,
@@ -314,6 +329,7 @@ class Namer:
     grid: Grid
     at: Sides
     searched: Found | None
+    placed: Mapping[str, Codes]
     flagged: Mapping[int, float]
     rho: float
 
@@ -323,30 +339,26 @@ class Namer:
         order = sorted(self.flagged, key=lambda i: (log_p[i] * PLAINNESS[int(plain[i])], plain[i]))
         found, level = self.at.classes, math.log(self.at.intent.level(CHECK) / len(self.flagged))
         h_labels, s_labels = (None, None) if found is None else (found.holdout, self.at.sample_labels)
-        codes = self.grid.place(self.at.holdout, h_labels), self.grid.place(self.at.sample, s_labels)
         covered = np.zeros(self.at.holdout.num_rows, dtype=bool), np.zeros(self.at.sample.num_rows, dtype=bool)
         named: list[Culprit] = []
         for i in order[:400]:
             if len(named) == SHOWN:
                 break
-            inside = (
-                self._inside(i, codes[0], h_labels, "holdout"),
-                self._inside(i, codes[1], s_labels, "sample"),
-            )
+            inside = self._inside(i, "holdout", h_labels), self._inside(i, "sample", s_labels)
             if not named or self._still_thin(i, inside, covered) <= level:
                 named.append(self._culprit(i))
                 for mask, rows in zip(covered, inside, strict=True):
                     mask |= rows
         return named
 
-    def _inside(self, i: int, codes: Codes, labels: Array | None, side: str) -> Array:
+    def _inside(self, i: int, side: str, labels: Array | None) -> Array:
         """Whether each row of a side lies in the cell: (n,) bool."""
         if self.searched is not None and self.table.plain[i] == SEARCHED:
-            return self.searched.inside(getattr(self.searched, side), int(self.table.cell[i]))
+            return np.asarray(getattr(self.searched, side)[int(self.table.cell[i])])
         if self.table.plain[i] == CLASS:
             return np.asarray(labels == self.table.cell[i])
         family = self._family(i)
-        inside = family.inside(codes, int(self.table.cell[i]))
+        inside = family.inside(self.placed[side], int(self.table.cell[i]))
         return np.asarray(inside if family.scope is None else inside & (labels == family.scope))
 
     def _still_thin(self, i: int, inside: tuple[Array, Array], covered: tuple[Array, Array]) -> float:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from data.dataset import Dataset
 from data.encode import Geometry
-from data.schema import Schema
+from validators.cells import Codes, Grid
 from validators.sides import Sides
-from validators.stats import Array
+from validators.stats import Array, log_binomial_tail
 
-#: A cell holds the rows whose synthetic density the classifier puts at no more than so much of the real one.
+#: A cell of the trees holds the rows whose synthetic density they put at no more than so much of the real one.
 RATIOS = (0.15, 0.25, 0.4, 0.6)
+#: A cell of the scan holds the rows in a triple of values that is thin among the searched rows by so small a log p.
+LOG_P = (-16.0, -12.0, -10.0, -8.0)
 #: Rows of either side that the search looks at, at least and at most, and rows that are then counted.
 LEAST_ROWS, MOST_ROWS, COUNT_ROWS = 200, 15_000, 50_000
 TREES, LEAVES, LEAF_ROWS = 80, 16, 20
+#: Triples of columns that the scan goes through, at most.
+MOST_TRIPLES = 600
 
 
 @dataclass(frozen=True)
 class Found:
-    """Cells that the search found, nested by RATIOS.
+    """Cells that the search found, nested within each of its two ways.
 
-    reference, holdout, sample: (n,) density ratio that the classifier gives each row of these sides; counted: positions in
-    the sample that the search has not seen; labels: what each cell is called."""
+    reference, holdout, sample: (c, n) bool, whether each row of these sides lies in each cell; counted: positions in the
+    sample that the search has not seen; labels: what each cell is called."""
 
     reference: Array
     holdout: Array
@@ -33,17 +38,17 @@ class Found:
     counted: Array
     labels: tuple[str, ...]
 
-    def inside(self, ratios: Array, cell: int) -> Array:
-        """Whether rows of these density ratios lie in a cell: (n,) bool."""
-        return np.asarray(ratios <= RATIOS[cell])
 
+def search(at: Sides, grid: Grid, placed: Mapping[str, Codes]) -> Found | None:
+    """Two ways to look for what is missing in half of the synthetic rows, beside the reference; None with too few rows.
 
-def search(at: Sides) -> Found | None:
-    """Boosted trees tell half of the synthetic rows from the reference; None where either side has too few rows.
+    Boosted trees tell the two apart, and their density ratio parts the rows: this finds broad regions of any shape. A
+    scan over all triples of columns finds small ones that three values set apart. The other half and the holdout, which
+    decide, take no part, so the tests of these cells are as exact as those of cells fixed on the reference alone.
+    placed: the grid's codes of "reference", "holdout" and "sample".
 
-    The other half and the holdout, which decide, take no part, so the tests of these cells are as exact as those of cells
-    fixed on the reference alone. Source: classifier two-sample tests (Lopez-Paz and Oquab 2017, section 3), with the
-    density ratio of Sugiyama et al. 2012, chapter 4, in place of the accuracy."""
+    Source: classifier two-sample tests (Lopez-Paz and Oquab 2017, section 3), with a density ratio (Sugiyama et al. 2012,
+    chapter 4) in place of the accuracy; subgroup discovery (Kloesgen 1996), with a test in place of a quality."""
     rng = np.random.default_rng([at.intent.seed, 41])
     order = rng.permutation(at.whole)
     seen = order[: min(len(order) // 2, MOST_ROWS)]
@@ -53,11 +58,48 @@ def search(at: Sides) -> Found | None:
     geometry = Geometry.fit(at.reference, with_target=True)
     clouds = [geometry.transform(rows) for rows in (at.reference, at.holdout, at.sample)]
     model = _fit(clouds[0][r], clouds[2][seen], at.intent.seed)
-    reference, holdout, sample = (_ratios(model, cloud) for cloud in clouds)
+    ratios = [_ratios(model, cloud) for cloud in clouds]
+    scores = _scan(grid, placed, r, seen, at.intent.rho, rng)
+    reference, holdout, sample = (
+        np.concatenate([np.greater_equal.outer(RATIOS, ratio), np.greater_equal.outer(LOG_P, score)])
+        for ratio, score in zip(ratios, scores, strict=True)
+    )
+    labels = tuple(_describe(clouds[0], inside, geometry) for inside in reference)
     counted = np.sort(order[len(seen) :][:COUNT_ROWS])
-    schema = at.reference.schema
-    labels = tuple(_describe(clouds[0], reference <= ratio, geometry, schema, at.reference) for ratio in RATIOS)
     return Found(reference, holdout, sample, counted=counted, labels=labels)
+
+
+def _scan(
+    grid: Grid, placed: Mapping[str, Codes], r: Array, seen: Array, rho: float, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """For each row of reference, holdout and sample the least log p of the triples of values that it holds."""
+    coarse = [each for each in grid.encoders if each.key.startswith("coarse:") and len(each.labels) > 1]
+    columns = [(each.key, len(each.labels)) for each in coarse]
+    triples: list[Any] = list(combinations(columns, min(len(columns), 3)))
+    if len(triples) > MOST_TRIPLES:
+        triples = [triples[i] for i in np.sort(rng.choice(len(triples), MOST_TRIPLES, replace=False))]
+    sides = [placed[name] for name in ("reference", "holdout", "sample")]
+    best = [np.zeros(len(next(iter(side.values())))) for side in sides]
+    chance = rho * len(seen) / (rho * len(seen) + len(r))
+    for triple in triples if columns else []:
+        codes = [_joined(side, triple) for side in sides]
+        size = int(np.prod([wide + 1 for _, wide in triple]))
+        real, made = np.bincount(codes[0][r], minlength=size), np.bincount(codes[2][seen], minlength=size)
+        # Only cells whose complete loss could count are worth the logarithms.
+        some = np.flatnonzero((real >= 4) & (made * len(r) < rho * real * len(seen)))
+        log_p = np.zeros(size)
+        log_p[some] = log_binomial_tail(made[some], real[some] + made[some], chance)
+        for least, code in zip(best, codes, strict=True):
+            np.minimum(least, log_p[code], out=least)
+    return best[0], best[1], best[2]
+
+
+def _joined(side: Codes, triple: Sequence[tuple[str, int]]) -> Array:
+    """One code for the values of several columns together; rows in no cell of a column share a value there: (n,) int64."""
+    out = np.zeros(len(side[triple[0][0]]), dtype=np.int64)
+    for key, wide in triple:
+        out = out * (wide + 1) + side[key] + 1
+    return out
 
 
 def _fit(real: Array, made: Array, seed: int) -> Any:
@@ -84,7 +126,7 @@ def _ratios(model: Any, cloud: Array) -> Array:
     return np.asarray(np.exp(model.decision_function(cloud)), dtype=np.float64)
 
 
-def _describe(cloud: Array, inside: Array, geometry: Geometry, schema: Schema, reference: Dataset) -> str:
+def _describe(cloud: Array, inside: Array, geometry: Geometry) -> str:
     """The conditions by which a small tree sets most of the cell's reference rows apart."""
     from sklearn.tree import DecisionTreeClassifier
 
@@ -98,12 +140,12 @@ def _describe(cloud: Array, inside: Array, geometry: Geometry, schema: Schema, r
     path = tree.decision_path(cloud[inside][leaves == leaf][:1]).indices
     for node, child in zip(path, path[1:], strict=False):
         above = nodes.children_right[node] == child
-        column, text = _condition(int(nodes.feature[node]), float(nodes.threshold[node]), bool(above), geometry, schema)
+        column, text = _condition(int(nodes.feature[node]), float(nodes.threshold[node]), bool(above), geometry)
         conditions[f"{column} {above}"] = text  # a later, narrower bound replaces an earlier one on the same side
     return "a region around " + " & ".join(conditions.values()) if conditions else "a region that was searched for"
 
 
-def _condition(feature: int, threshold: float, above: bool, geometry: Geometry, schema: Schema) -> tuple[str, str]:
+def _condition(feature: int, threshold: float, above: bool, geometry: Geometry) -> tuple[str, str]:
     part = next(p for p in geometry.parts if p.start <= feature < p.stop)
     if part.ranks is None:
         level = part.level_name(feature - part.start)
