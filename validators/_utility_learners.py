@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from validators._utility_cells import BINS, Cells, Encoder, Seen
+from validators._utility_scores import resampled
 from validators.stats import Array
 
 BOOSTING, LOGISTIC = "gradient boosting", "logistic regression"
@@ -35,6 +37,12 @@ class Rows:
         """The same rows, weighted so that all classes weigh the same."""
         present, place, counts = np.unique(self.y, return_inverse=True, return_counts=True)
         return replace(self, w=(len(self.y) / (len(present) * counts))[place])
+
+    def resampled(self, rng: np.random.Generator) -> Rows:
+        """A bootstrap of these rows within their classes, all classes weighing the same; rows not drawn are left out."""
+        counts = resampled(self.y, np.ones(len(self.y)), 1, rng)[:, 1]
+        kept = counts > 0
+        return Rows(self.cells.take(kept), self.y[kept], (counts * self.balanced().w)[kept])
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,12 @@ class Learners:
 
         Raises ValueError when the rows hold a single class."""
         model, view = self._model(learner, seed)
-        _fit(model, view(Seen(self.encoder, rows.cells)), rows)
-        out = []
-        for test in tests:
-            scores = np.zeros((len(test.cells), self.classes))
-            scores[:, model.classes_.astype(int)] = model.predict_proba(view(test))
-            out.append(scores)
+        with _one_thread():
+            model.fit(view(Seen(self.encoder, rows.cells)), rows.y, sample_weight=rows.w)
+            known = [model.predict_proba(view(test)) for test in tests]
+        out = [np.zeros((len(each), self.classes)) for each in known]
+        for scores, each in zip(out, known, strict=True):
+            scores[:, model.classes_.astype(int)] = each
         return out
 
     def values(self, rows: Rows, tests: Sequence[Seen], seed: int) -> list[Array]:
@@ -75,8 +83,9 @@ class Learners:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         model = HistGradientBoostingRegressor(**self._settings(seed))
-        _fit(model, self.encoder.trees(rows.cells), rows)
-        return [np.asarray(model.predict(test.trees)) for test in tests]
+        with _one_thread():
+            model.fit(self.encoder.trees(rows.cells), rows.y, sample_weight=rows.w)
+            return [np.asarray(model.predict(test.trees)) for test in tests]
 
     def _model(self, learner: str, seed: int) -> tuple[Any, Any]:
         if learner == LOGISTIC:
@@ -103,10 +112,11 @@ class Learners:
         }
 
 
-def _fit(model: Any, x: Any, rows: Rows) -> None:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread: always the same answer, and no threads that spin for each other on a busy machine (ten times as slow)."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
-    # One thread: always the same answer, and no threads that wait on each other on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a linear model that has not quite converged ranks as well
-        model.fit(x, rows.y, sample_weight=rows.w)
+        yield

@@ -12,7 +12,7 @@ from validators._utility_cells import Encoder, Seen
 from validators._utility_learners import Learners, Rows
 from validators._utility_rows import ENCODER_ROWS, LEAST_TESTED, TEST_ROWS, CannotJudgeError, encoder_of, features
 from validators._utility_scores import draws_for, resampled
-from validators._utility_tstr import TRAIN_ROWS, Ratio, ratio_of
+from validators._utility_tstr import DRAWS, Ratio, most_rows, ratio_of
 from validators.base import Evidence
 from validators.points import drawn
 from validators.sides import sides
@@ -30,21 +30,23 @@ def transfer_of_numbers(evidence: Evidence) -> dict[str, Ratio]:
         raise CannotJudgeError(f"{LEAST_TESTED} train, holdout and synthetic rows with a target are needed to compare models")
     rng = np.random.default_rng([seed, 41])
     encoder = encoder_of(seen.train.take(np.sort(real[drawn(len(real), ENCODER_ROWS, rng)])), features(seen.train.schema))
-    size = min(len(real), len(made), TRAIN_ROWS)
+    size = min(len(real), len(made), most_rows(encoder))
     test = _rows(encoder, seen.holdout, held, min(len(held), TEST_ROWS), rng)
     if test.y.min() == test.y.max():
         raise CannotJudgeError("the target has one value in the holdout, so there is nothing to predict")
     weights = resampled(np.zeros(len(test.y)), test.w, draws_for(len(test.y), 1), rng)
-    learners = Learners.sized(encoder, 1, size)
-    scores = [
-        _errors(learners.values(_rows(encoder, rows, places, size, rng), [Seen(encoder, test.cells)], seed)[0], test.y, weights)
-        for rows, places in ((seen.sample, made), (seen.train, real))
-    ]
-    (r2, error), (real_r2, real_error) = scores
-    scale = float(np.abs(test.y - np.median(test.y)).mean())
-    closeness = ratio_of(scale / np.maximum(error, 1e-9 * scale), scale / np.maximum(real_error, 1e-9 * scale))
-    mae = replace(closeness, synthetic=float(error[0]), real=float(real_error[0]))
-    return {"mae": mae, "r2": ratio_of(r2, real_r2)}
+    learners, shown = Learners.sized(encoder, 1, size), Seen(encoder, test.cells)
+
+    def errors(rows: Dataset, places: Array) -> tuple[Array, Array]:
+        drawn_rows = [_rows(encoder, rows, places, size, np.random.default_rng([seed, 47, k])) for k in range(DRAWS)]
+        found = [_errors(learners.values(each, [shown], seed)[0], test.y, weights) for each in drawn_rows]
+        return np.stack([r2 for r2, _ in found]), np.stack([error for _, error in found])
+
+    (r2, error), (real_r2, real_error) = errors(seen.sample, made), errors(seen.train, real)
+    closeness = ratio_of(1 / error, 1 / real_error, rng)
+    scale = _scale(test.y)
+    mae = replace(closeness, synthetic=scale / closeness.synthetic, real=scale / closeness.real)
+    return {"mae": mae, "r2": ratio_of(r2, real_r2, rng)}
 
 
 def _known(rows: Dataset) -> Array:
@@ -59,13 +61,17 @@ def _target(rows: Dataset) -> Array:
 
 def _rows(encoder: Encoder, rows: Dataset, places: Array, most: int, rng: np.random.Generator) -> Rows:
     some = rows.take(np.sort(places[drawn(len(places), most, rng)]))
-    some = replace(some, schema=some.schema.select([c.name for c in features(some.schema)] + [str(some.schema.target)]))
     return Rows(encoder.read(some), _target(some), np.ones(some.num_rows))
 
 
+def _scale(y: Array) -> float:
+    """Mean absolute distance from the median."""
+    return float(np.abs(y - np.median(y)).mean())
+
+
 def _errors(predicted: Array, y: Array, weights: Array) -> tuple[Array, Array]:
-    """R^2 and mean absolute error for each column of weights."""
+    """R^2 and mean absolute error, in `_scale` of the target, for each column of weights: (b,), (b,)."""
+    off, real = (predicted - y) / _scale(y), (y - np.median(y)) / _scale(y)
     total = weights.sum(axis=0)
-    mean = y @ weights / total
-    spread = (y**2) @ weights / total - mean**2
-    return 1 - ((y - predicted) ** 2 @ weights / total) / np.maximum(spread, 1e-12), np.abs(y - predicted) @ weights / total
+    spread = (real**2) @ weights / total - (real @ weights / total) ** 2
+    return 1 - (off**2 @ weights / total) / np.maximum(spread, 1e-9), np.maximum(np.abs(off) @ weights / total, 1e-9)

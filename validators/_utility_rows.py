@@ -23,7 +23,7 @@ LEAST_TESTED = 10
 #: Train rows that the encoder looks at.
 ENCODER_ROWS = 10_000
 #: Holdout rows that are scored, and cells of them.
-TEST_ROWS, TEST_CELLS, LEAST_TEST_ROWS = 20_000, 1_000_000, 4000
+TEST_ROWS, TEST_CELLS, LEAST_TEST_ROWS = 10_000, 500_000, 3000
 
 
 class CannotJudgeError(ValueError):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from validators._utility_cells import Encoder
 from validators._utility_learners import BOOSTING, Learners
 from validators._utility_rows import CannotJudgeError, Pool, Task, Test, share_out
 from validators._utility_scores import interval, over_seeds, ranked, recalls
@@ -16,7 +17,7 @@ from validators.stats import Array
 #: Rows to learn from, and cells of them.
 TRAIN_ROWS, TRAIN_CELLS, LEAST_TRAIN_ROWS = 4000, 200_000, 1000
 #: Models of each set of rows, as one draw of a few rare rows says little; one where columns times trees a round are many.
-DRAWS, WIDE = 3, 100
+DRAWS, WIDE = 5, 100
 #: A denominator below this makes a ratio meaningless.
 LEAST_FIGURE = 1e-6
 
@@ -65,27 +66,34 @@ def transfer(task: Task, *, learner: str = BOOSTING) -> Transfer:
     made = trial.run(task.synthetic, np.minimum(np.round(offered), counts))
     real = trial.run(task.train, counts)
     again = _again(trial, counts, real)
-    models, resamples = made["roc_auc"].shape
-    picks = np.random.default_rng([task.intent.seed, 47]).integers(0, models, size=(models, resamples - 1))
-    ratios = {m: ratio_of(over_seeds(made[m], picks), over_seeds(real[m], picks), again.get(m)) for m in METRICS}
+    rng = np.random.default_rng([task.intent.seed, 47])
+    ratios = {m: ratio_of(made[m], real[m], rng, again.get(m)) for m in METRICS}
     return Transfer(ratios, made["recalls"][:, :, 0].mean(axis=0), real["recalls"][:, :, 0].mean(axis=0))
 
 
 METRICS = ("roc_auc", "average_precision", "balanced_accuracy")
 
 
-def ratio_of(made: Array, real: Array, reference: float | None = None) -> Ratio:
-    """Ratio of two figures over the same resamples: (1 + draws,) each; none where the real one is nought."""
-    if real[0] < LEAST_FIGURE:
-        return Ratio(float(made[0]), float(real[0]), None, None, None, reference)
-    ratio, low, high = interval(made / np.maximum(real, LEAST_FIGURE))
-    return Ratio(float(made[0]), float(real[0]), ratio, low, high, reference)
+def ratio_of(made: Array, real: Array, rng: np.random.Generator, reference: float | None = None) -> Ratio:
+    """Ratio of two figures of (models, 1 + draws): of their means, with an interval over the same resamples of the holdout
+    and, for each side by itself, one model drawn at random. None where the real figure is nought."""
+    models, draws = real.shape[0], real.shape[1] - 1
+    # One model a draw, not the mean of all: a plan's limit meets the luck of a single set of train rows.
+    a, b = (over_seeds(side, rng.integers(0, models, size=(1, draws))) for side in (made, real))
+    if b[0] < LEAST_FIGURE:
+        return Ratio(float(a[0]), float(b[0]), None, None, None, reference)
+    ratio, low, high = interval(a / np.maximum(b, LEAST_FIGURE))
+    return Ratio(float(a[0]), float(b[0]), ratio, min(low, ratio), max(high, ratio), reference)
 
 
 def _real_counts(task: Task) -> Array:
     """Train rows of each class to learn from: as many as there are synthetic rows, and TRAIN_ROWS at most."""
-    most = int(np.clip(TRAIN_CELLS // task.encoder.columns, LEAST_TRAIN_ROWS, TRAIN_ROWS))
-    return share_out(task.train.mass * min(1.0, task.synthetic.total / task.train.total), most)
+    return share_out(task.train.mass * min(1.0, task.synthetic.total / task.train.total), most_rows(task.encoder))
+
+
+def most_rows(encoder: Encoder) -> int:
+    """Rows to learn from in a table of so many columns."""
+    return int(np.clip(TRAIN_CELLS // encoder.columns, LEAST_TRAIN_ROWS, TRAIN_ROWS))
 
 
 def _again(trial: Trial, counts: Array, real: Mapping[str, Array]) -> dict[str, float]:
@@ -101,7 +109,7 @@ def _again(trial: Trial, counts: Array, real: Mapping[str, Array]) -> dict[str, 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a set of rows is tried: a few models, each on a draw of its own, all tested on the holdout."""
+    """How a set of rows is tried: a few models, each on a bootstrap of a draw of its own, all tested on the holdout."""
 
     task: Task
     learner: str
@@ -119,7 +127,7 @@ class Trial:
         task = self.task
         # Each draw starts from a seed of its own, whatever the rows: what is equal is then drawn equally.
         rng = np.random.default_rng([task.intent.seed, 47, draw])
-        rows = pool.draw(task.encoder, counts, counts, rng).balanced()
+        rows = pool.draw(task.encoder, counts, counts, rng).resampled(rng)
         if len(np.unique(rows.y)) < 2:
             raise CannotJudgeError("so few rows hold one class alone, and no model can be trained on them")
         state = int(rng.integers(2**31))
