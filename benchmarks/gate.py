@@ -110,7 +110,7 @@ def _alarms(pool: ProcessPoolExecutor, place: int, data: str, setting: str, seed
 def _power(pool: ProcessPoolExecutor, place: int, trial: Trial, seeds: range) -> Power:
     start = time.monotonic()
     found = [each for each in map_seeds(pool, place, seeds) if each is not None]
-    caught = sum(trial.check in each for each in found)
+    caught = sum(bool(each) for each in found)
     _say(f"{trial.row}, {trial.data}, {trial.setting}: {caught} of {len(found)} ({time.monotonic() - start:.0f} s)")
     return Power(trial, caught, len(found), time.monotonic() - start)
 

@@ -20,9 +20,11 @@ CHECK = "copies"
 EXACT_PART = 0.25
 #: Share of all rows of both sets that count as near, and the least number of them that can tell anything.
 TAIL, LEAST_HITS = 0.01, 10
-#: Where synthetic rows outnumber the holdout more than twice: a wider share, and besides the rows nearer than all but so
-#: many holdout rows.
-WIDE_TAIL, SPARED = 0.02, 2
+#: A wider share, which sees copies better where real rows have near neighbours too; tested where the first share holds
+#: so many rows that half of the alpha is enough for it, or synthetic rows outnumber the holdout more than twice.
+WIDE_TAIL, WIDE_HITS = 0.02, 20
+#: Where they do: the rows nearer than all but so many holdout rows, in place of the first share.
+SPARED = 2
 #: Synthetic rows for each holdout row that near copies are looked for in, at most.
 TIMES = 10
 #: Odds of a copy, synthetic against holdout, from which a significant excess blocks or warns.
@@ -78,8 +80,9 @@ class CopiesCheck:
     Exact: rows whose learned columns all equal a training row's, over all rows, synthetic against holdout (Fisher's exact
     test). Near: the exact ones put aside, the share of synthetic rows among the 1 % of all rows that lie nearest to a
     training row, measured by that row's own distance to its nearest other training row (hypergeometric: given the
-    training rows, both sides are exchangeable if nothing was copied). Where synthetic rows outnumber the holdout it is
-    the nearest 2 %, and besides the rows nearer than the third nearest holdout row, whose rank is the statistic. So a
+    training rows, both sides are exchangeable if nothing was copied); among the nearest 2 % too, where there are rows
+    enough; and where synthetic rows outnumber the holdout, among those nearer than the third nearest holdout row, whose
+    rank is the statistic, in place of the first. So a
     generator that keeps to dense regions, where every row has near neighbours, is no copier, and a copy is one however
     far apart the rows of its region lie. An excess blocks when its odds are above 2, so that a table of few distinct rows
     is not blamed for being one.
@@ -161,15 +164,23 @@ def _near(at: Sides, h: Array, known: Array, alpha: float) -> tuple[list[Excess]
         return [], []
     close_h, _ = closeness(space.points(at.holdout, h), base)
     close_s, place = closeness(space.points(at.sample, s), base)
-    many = len(s) > 2 * len(h)
-    cuts = [_limit(np.concatenate([close_h, close_s]), WIDE_TAIL if many else TAIL)]
-    if many:
-        # Just below the next holdout row: P(its rank is as high) = P(so few holdout rows among those before it).
-        cuts.append(np.nextafter(float(np.sort(close_h)[SPARED]), -np.inf))
+    cuts = _cuts(close_h, close_s)
     found = [_excess(close_s, close_h, cut, alpha / len(cuts)) for cut in cuts]
     order = np.argsort(close_s, kind="stable")[:SHOWN]
     pairs = [(int(at.places[s[i]]), int(kept[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= max(cuts)]
     return found, pairs
+
+
+def _cuts(close_h: Array, close_s: Array) -> list[float]:
+    """How near is near: one limit for each test."""
+    pooled, many = np.concatenate([close_h, close_s]), len(close_s) > 2 * len(close_h)
+    cuts = [] if many else [_limit(pooled, TAIL)]
+    if many or int(TAIL * len(pooled)) >= WIDE_HITS:
+        cuts.append(_limit(pooled, WIDE_TAIL))
+    if many:
+        # Just below the next holdout row: P(its rank is as high) = P(so few holdout rows among those before it).
+        cuts.append(float(np.nextafter(np.sort(close_h)[SPARED], -np.inf)))
+    return cuts
 
 
 def _excess(close_s: Array, close_h: Array, cut: float, alpha: float) -> Excess:

@@ -87,12 +87,13 @@ def _measured(at: Sides, place: int, name: str, r: Array, h: Array, s: Array) ->
     every = [c.name for c in schema.learned if c.name != schema.target]
     numbers = [name for name in every if not schema[name].discrete]
     out = []
+    middle = f"to the middle of {'the class' if at.names else 'the set'}"
     for names, what in ((every, ""), (numbers, " by its numbers")):
         if names and (names is every or len(names) < len(every)):
             rows = [_points_of(names, data, places) for data, places in ((at.reference, r), (at.holdout, h), (at.sample, s))]
             space = Scaled.fit(rows[0], with_target=False)
             cloud, *clouds = (space.points(each, np.arange(each.num_rows)) for each in rows)
-            out += _measures(name, what, cloud, *clouds)
+            out += _measures(name, (f"to the nearest reference rows{what}", middle + what), cloud, *clouds)
     return out
 
 
@@ -101,14 +102,11 @@ def _points_of(names: list[str], data: Dataset, places: Array) -> Dataset:
     return Dataset(some.table.select(names), some.schema.select(names))
 
 
-def _measures(name: str, what: str, cloud: Array, real: Array, made: Array) -> list[Shrinkage]:
+def _measures(name: str, what: tuple[str, str], cloud: Array, real: Array, made: Array) -> list[Shrinkage]:
     k, middle = min(NEIGHBOURS, len(cloud) - 1), cloud.mean(axis=0)
     near = [nearest(side, cloud, k)[0].mean(axis=1) for side in (real, made)]
     radius = [np.linalg.norm(side - middle, axis=1) for side in (real, made)]
-    return [
-        _shrinkage(name, "to the nearest reference rows" + what, *near),
-        _shrinkage(name, "to the middle of the class" + what, *radius),
-    ]
+    return [_shrinkage(name, what[0], *near), _shrinkage(name, what[1], *radius)]
 
 
 def _shrinkage(name: str, what: str, real: Array, made: Array) -> Shrinkage:
