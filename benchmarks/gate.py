@@ -2,19 +2,21 @@
 
     python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0
 
-Every trial has a seed of its own and runs in one thread; trials run on all cores.
+Every trial has a seed of its own and runs in one thread; trials run on all cores. With --store FILE each row is kept as
+it is finished, and a run that was stopped goes on where it was; the record then holds every row of the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +46,42 @@ class Alarms:
 
     data: str
     setting: str
-    verdicts: Counter[str]
-    blocked: Counter[str]
+    verdicts: dict[str, int]
+    blocked: dict[str, int]
     seconds: float
 
 
 @dataclass(frozen=True)
 class Power:
-    """How often a planted fault was caught by its check."""
+    """How often a planted fault was caught: fields as in `Trial`."""
 
-    trial: Trial
+    row: str
+    data: str
+    setting: str
+    check: str
+    least: float
     caught: int
     count: int
     seconds: float
+
+
+class Store:
+    """Finished rows by name, in a JSON file or in memory alone."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path and path.is_file() else {}
+
+    def add(self, name: str, row: Alarms | Power) -> None:
+        self.rows[name] = asdict(row)
+        if self.path:
+            self.path.write_text(json.dumps(self.rows, indent=1))
+
+    def alarms(self) -> list[Alarms]:
+        return [Alarms(**row) for row in self.rows.values() if "verdicts" in row]
+
+    def powers(self) -> list[Power]:
+        return [Power(**row) for row in self.rows.values() if "caught" in row]
 
 
 _JOBS: list[Callable[[int], Any]] = []
@@ -80,19 +105,23 @@ def _alarm_jobs() -> list[tuple[str, str, Callable[[int], Any]]]:
     return out + [(mixture.name, sizes, mixture_against_itself(mixture, 1000, 5000)) for mixture in MIXTURES]
 
 
-def measure(reshuffles: int, count: int, seed: int, only: str | None) -> tuple[list[Alarms], list[Power]]:
-    """All rows of the record, one after the other."""
-    alarms = [job for job in _alarm_jobs() if reshuffles and (only is None or only in "false alarms " + job[0])]
-    rows = [t for t in trials() if count and (only is None or only in f"{t.row} {t.data} {t.setting}")]
+def measure(reshuffles: int, count: int, seed: int, only: str | None, store: Store) -> None:
+    """All rows of the record that the store does not have yet, one after the other."""
+    wanted = _wanted(only, store)
+    alarms = [job for job in _alarm_jobs() if reshuffles and wanted(f"false alarms, {job[0]}, {job[1]}")]
+    rows = [t for t in trials() if count and wanted(f"{t.row}, {t.data}, {t.setting}")]
     # Workers are forked, so that they find the jobs, which are closures, where this process has them.
     _JOBS[:] = [job[2] for job in alarms] + [trial.trial for trial in rows]
-    done: tuple[list[Alarms], list[Power]] = ([], [])
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for place, (data, setting, _) in enumerate(alarms):
-            done[0].append(_alarms(pool, place, data, setting, range(seed, seed + reshuffles)))
-        for place, trial in enumerate(rows, start=len(alarms)):
-            done[1].append(_power(pool, place, trial, range(seed, seed + count)))
-    return done
+            found = _alarms(pool, place, data, setting, range(seed, seed + reshuffles))
+            store.add(f"false alarms, {data}, {setting}", found)
+        for place, t in enumerate(rows, start=len(alarms)):
+            store.add(f"{t.row}, {t.data}, {t.setting}", _power(pool, place, t, range(seed, seed + count)))
+
+
+def _wanted(only: str | None, store: Store) -> Callable[[str], bool]:
+    return lambda name: name not in store.rows and (only is None or only in name)
 
 
 def _alarms(pool: ProcessPoolExecutor, place: int, data: str, setting: str, seeds: range) -> Alarms:
@@ -112,7 +141,8 @@ def _power(pool: ProcessPoolExecutor, place: int, trial: Trial, seeds: range) ->
     found = [each for each in map_seeds(pool, place, seeds) if each is not None]
     caught = sum(bool(each) for each in found)
     _say(f"{trial.row}, {trial.data}, {trial.setting}: {caught} of {len(found)} ({time.monotonic() - start:.0f} s)")
-    return Power(trial, caught, len(found), time.monotonic() - start)
+    told = (trial.row, trial.data, trial.setting, trial.check, trial.least)
+    return Power(*told, caught, len(found), time.monotonic() - start)
 
 
 def _say(text: str) -> None:
@@ -127,12 +157,12 @@ def alarm_rows(alarms: list[Alarms]) -> list[str]:
     """The first table, in Markdown."""
     out = ["| data | sizes | BLOCK | 95 % interval | WARN | INCONCLUSIVE | blocked by | at most |", "| --- " * 8 + "|"]
     for each in alarms:
-        total, hits = sum(each.verdicts.values()), each.verdicts["BLOCK"]
+        total, hits = sum(each.verdicts.values()), each.verdicts.get("BLOCK", 0)
         low, high = wilson(hits, total)
         by = ", ".join(f"{name} {n}" for name, n in each.blocked.items()) or "none"
         out.append(
-            f"| {each.data} | {each.setting} | {hits} of {total} | {_share(low)} to {_share(high)} | {each.verdicts['WARN']} "
-            f"| {each.verdicts['INCONCLUSIVE']} | {by} | 2 % {'met' if hits <= 0.02 * total else '**missed**'} |"
+            f"| {each.data} | {each.setting} | {hits} of {total} | {_share(low)} to {_share(high)} | {each.verdicts.get('WARN', 0)} "
+            f"| {each.verdicts.get('INCONCLUSIVE', 0)} | {by} | 2 % {'met' if hits <= 0.02 * total else '**missed**'} |"
         )
     return out
 
@@ -142,9 +172,9 @@ def power_rows(powers: list[Power]) -> list[str]:
     out = ["| fault | data | sizes | check | caught | 95 % interval | asked |", "| --- " * 7 + "|"]
     for each in powers:
         low, high = wilson(each.caught, each.count)
-        least = each.trial.least
+        least = each.least
         asked = f"{_share(least)} {'met' if each.caught >= least * each.count else '**missed**'}" if least else "shown beside"
-        what = f"{each.trial.row} | {each.trial.data} | {each.trial.setting} | {each.trial.check}"
+        what = f"{each.row} | {each.data} | {each.setting} | {each.check}"
         out.append(f"| {what} | {each.caught} of {each.count} | {_share(low)} to {_share(high)} | {asked} |")
     return out
 
@@ -158,14 +188,16 @@ def main() -> None:
     parser.add_argument("--only", help="rows whose fault, data or sizes contain this text")
     parser.add_argument("--speed", type=int, nargs="*", default=[], metavar="ROWS", help="judge so many synthetic rows, timed")
     parser.add_argument("--out", type=Path, help="the record, in Markdown")
+    parser.add_argument("--store", type=Path, help="a JSON file of finished rows, to go on from")
     args = parser.parse_args()
-    alarms, powers = measure(args.reshuffles, args.trials, args.seed, args.only)
+    store = Store(args.store)
+    measure(args.reshuffles, args.trials, args.seed, args.only, store)
     from benchmarks.gate_speed import speed_rows, timed
 
     speeds = [timed(rows) for rows in args.speed]
     from benchmarks.gate_record import record
 
-    text = record(sys.argv[1:], alarm_rows(alarms), power_rows(powers), speed_rows(speeds))
+    text = record(sys.argv[1:], alarm_rows(store.alarms()), power_rows(store.powers()), speed_rows(speeds))
     if args.out:
         args.out.write_text(text, encoding="utf-8")
     print(text)

@@ -38,13 +38,15 @@ SHOWN = 10
 class Excess:
     """Hits among synthetic and holdout rows, how surprising their difference is, and the alpha it may spend.
 
-    tail: share of all rows that count as near, 0 for exact copies."""
+    what: "exact" copies, those of rows that stand "once" in train, or "near" ones; tail: share of all rows that count as
+    near."""
 
     hits: int
     rows: int
     base_hits: int
     base_rows: int
     alpha: float
+    what: str = "exact"
     tail: float = 0.0
 
     @property
@@ -78,7 +80,8 @@ class CopiesCheck:
     """Exact and near copies of training rows, more of them than unseen real rows give by chance.
 
     Exact: rows whose learned columns all equal a training row's, over all rows, synthetic against holdout (Fisher's exact
-    test). Near: the exact ones put aside, the share of synthetic rows among the 1 % of all rows that lie nearest to a
+    test); and apart from that, a row that stands once in train, as in a table whose rows often repeat only those tell
+    a copy. Near: the exact ones put aside, the share of synthetic rows among the 1 % of all rows that lie nearest to a
     training row, measured by that row's own distance to its nearest other training row (hypergeometric: given the
     training rows, both sides are exchangeable if nothing was copied); among the nearest 2 % too, where there are rows
     enough; and where synthetic rows outnumber the holdout, among those nearer than the third nearest holdout row, whose
@@ -98,42 +101,51 @@ class CopiesCheck:
             return Finding(CHECK, "SKIPPED", summary="there are no rows to compare in the classes under judgement")
         alpha = at.intent.level(CHECK)
         train = keys(at.train)
-        known = np.unique(train)
-        made = _copied(at, known)
-        copied_h = _within(keys(at.holdout), known)
-        exact = Excess(made.hits, at.rows, int(copied_h[at.h].sum()), len(at.h), EXACT_PART * alpha)
-        near, pairs = _near(at, at.h[~copied_h[at.h]], known, (1 - EXACT_PART) * alpha)
+        known, counts = np.unique(train, return_counts=True)
+        once = known[counts == 1]
+        made, unseen = _copied(at, known, once), keys(at.holdout)[at.h]
+        hits_h = int(_within(unseen, known).sum()), int(_within(unseen, once).sum())
+        exact = [
+            Excess(hits, at.rows, base, len(at.h), EXACT_PART * alpha / 2, what)
+            for what, hits, base in zip(("exact", "once"), (made.hits, made.once), hits_h, strict=True)
+        ]
+        near, pairs = _near(at, at.h[~_within(unseen, known)], known, (1 - EXACT_PART) * alpha)
         found = _finding(at, exact, near, made, pairs, train)
         shared = overlap(at.train, at.holdout)
         return found if shared.chance else _blind(found, shared)
 
 
 def _within(some: Array, known: Array) -> Array:
-    """Whether each key is among the known ones, which are ascending and not empty: (n,) bool."""
+    """Whether each key is among the known ones, which are ascending: (n,) bool."""
+    if not len(known):
+        return np.zeros(len(some), dtype=bool)
     return np.asarray(known[np.clip(np.searchsorted(known, some), 0, len(known) - 1)] == some)
 
 
 @dataclass(frozen=True)
 class Copied:
-    """Exact copies among all synthetic rows: how many, how many among the compared rows, and the first ones."""
+    """Exact copies among all synthetic rows: how many; how many among the compared rows, and of these, of rows that stand
+    once in train; and the first ones."""
 
     total: int
     hits: int
+    once: int
     first: tuple[tuple[int, int], ...]  # position, key
 
 
-def _copied(at: Sides, known: Array) -> Copied:
+def _copied(at: Sides, known: Array, once: Array) -> Copied:
     columns = at.synthetic.schema.learned
 
-    def work(batch: pa.RecordBatch, start: int) -> tuple[int, int, list[tuple[int, int]]]:
+    def work(batch: pa.RecordBatch, start: int) -> Copied:
         made = batch_keys(batch, columns)
         hit = _within(made, known)
         compared = hit if at.s is None else hit & at.s[start : start + len(hit)]
-        return int(hit.sum()), int(compared.sum()), [(start + int(i), int(made[i])) for i in np.flatnonzero(hit)[:SHOWN]]
+        first = tuple((start + int(i), int(made[i])) for i in np.flatnonzero(hit)[:SHOWN])
+        return Copied(int(hit.sum()), int(compared.sum()), int((compared & _within(made, once)).sum()), first)
 
     parts = list(at.synthetic.scan(work, columns=[column.name for column in columns]))
-    first = [each for part in parts for each in part[2]][:SHOWN]
-    return Copied(sum(part[0] for part in parts), sum(part[1] for part in parts), tuple(first))
+    total, hits, single = (sum(getattr(part, name) for part in parts) for name in ("total", "hits", "once"))
+    return Copied(total, hits, single, tuple([each for part in parts for each in part.first][:SHOWN]))
 
 
 def _blind(found: Finding, shared: Overlap) -> Finding:
@@ -186,7 +198,7 @@ def _cuts(close_h: Array, close_s: Array) -> list[float]:
 def _excess(close_s: Array, close_h: Array, cut: float, alpha: float) -> Excess:
     near_s, near_h = int((close_s <= cut).sum()), int((close_h <= cut).sum())
     tail = (near_s + near_h) / (len(close_s) + len(close_h))
-    return Excess(near_s, len(close_s), near_h, len(close_h), alpha, tail)
+    return Excess(near_s, len(close_s), near_h, len(close_h), alpha, "near", tail)
 
 
 def _limit(pooled: Array, tail: float) -> float:
@@ -204,11 +216,11 @@ def closeness(query: Array, base: Array) -> tuple[Array, Array]:
     return far / np.maximum(apart, np.finfo(np.float32).tiny)[back], place
 
 
-def _finding(at: Sides, exact: Excess, near: list[Excess], made: Copied, pairs: Pairs, train: Array) -> Finding:
-    judged = [exact, *near]
+def _finding(at: Sides, exact: list[Excess], near: list[Excess], made: Copied, pairs: Pairs, train: Array) -> Finding:
+    judged = [*exact, *near]
     lead = min(judged, key=lambda e: (("BLOCK", "WARN", "PASS").index(e.verdict), e.p / e.alpha))
     verdict = lead.verdict
-    culprits = () if verdict == "PASS" else _exact_culprits(made, train) if lead is exact else _near_culprits(pairs)
+    culprits = () if verdict == "PASS" else _near_culprits(pairs) if lead.what == "near" else _exact_culprits(made, train)
     widest = near[0] if near else None
     return Finding(
         CHECK,
@@ -218,13 +230,13 @@ def _finding(at: Sides, exact: Excess, near: list[Excess], made: Copied, pairs: 
         reference=lead.base,
         # Each test by its part of the alpha: the smallest p weighed as if it had the whole.
         p_value=min(1.0, min(e.p / e.alpha for e in judged) * at.intent.level(CHECK)),
-        summary=_summary(lead, verdict, exact, near),
+        summary=_summary(lead, verdict, exact[0], near),
         culprits=culprits,
         details={
             "exact_copies": made.total,
             "synthetic_rows": at.synthetic.num_rows,
-            "exact_share": exact.share,
-            "exact_share_holdout": exact.base,
+            "exact_share": exact[0].share,
+            "exact_share_holdout": exact[0].base,
             "near_share": widest.share if widest else None,
             "near_share_holdout": widest.base if widest else None,
             "near_rows": widest.rows if widest else 0,
@@ -235,6 +247,7 @@ def _finding(at: Sides, exact: Excess, near: list[Excess], made: Copied, pairs: 
 
 def _told(excess: Excess) -> dict[str, Any]:
     return {
+        "what": excess.what,
         "tail": excess.tail,
         "hits": excess.hits,
         "rows": excess.rows,
@@ -248,9 +261,10 @@ def _told(excess: Excess) -> dict[str, Any]:
 def _summary(lead: Excess, verdict: str, exact: Excess, near: list[Excess]) -> str:
     if verdict != "PASS":
         nearly = f"are among the {percent(lead.tail)} that lie nearest, for their region, to"
-        what = "are exact copies of" if lead is exact else nearly
+        what = nearly if lead.what == "near" else "are exact copies of"
+        which = "training rows that stand once in train" if lead.what == "once" else "training rows"
         return (
-            f"{lead.hits} of {lead.rows} synthetic rows {what} training rows, "
+            f"{lead.hits} of {lead.rows} synthetic rows {what} {which}, "
             f"against {lead.base_hits} of {lead.base_rows} unseen real rows"
         )
     said = f"{percent(exact.share)} exact copies of training rows, {percent(exact.base)} among unseen real rows"

@@ -15,7 +15,7 @@ from data.encode import Geometry
 from validators.base import Culprit, Evidence, Finding, Verdict
 from validators.points import MOST, batch_keys, keys, nearest_others, points
 from validators.sides import Sides, sides
-from validators.stats import Array, percent
+from validators.stats import Array, clopper_pearson, percent
 
 CHECK = "duplicates"
 #: Share of real rows inside the radius, and how many times that share is too much.
@@ -35,7 +35,8 @@ class DuplicatesCheck:
     The radius is the 5 % quantile of nearest distances within the reference: taken from the holdout it gives false
     alarms. Sizes are equal, as distances shrink with size. Blocks when the share is more than twice the real one and
     a bootstrap over rows confirms it; also when exact repeats over all rows are, by the same tolerance (a repeat is
-    seldom seen in a subset of a large set)."""
+    seldom seen in a subset of a large set), and when a single row is repeated: more than 1 % of the set and surely more
+    than twice its share of the reference (Clopper-Pearson, Bonferroni over the distinct rows)."""
 
     name: ClassVar[str] = CHECK
 
@@ -109,6 +110,7 @@ class Repeats:
     twins: int
     rows: int
     excess: bool
+    heavy: bool
     worst: tuple[tuple[int, int], ...]
 
 
@@ -122,12 +124,19 @@ def _repeats(at: Sides) -> Repeats:
     # Few or no repeats among the reference bound their rate only from above.
     upper = float(special.gammaincinv(real_rate * pairs + 1, 1 - alpha)) / pairs
     width = float(special.ndtri(1 - alpha)) * math.hypot(spread, TOLERANCE * real_spread)
-    _, first, back, counts = np.unique(made, return_index=True, return_inverse=True, return_counts=True)
+    distinct, first, back, counts = np.unique(made, return_index=True, return_inverse=True, return_counts=True)
     twins = round(int((counts[back] > 1).sum()) / kept)
     excess = rate - TOLERANCE * max(upper, real_rate) > width and twins > HARMLESS * at.rows
     heavy = np.argsort(-counts, kind="stable")[:10]
     worst = tuple((int(places[first[i]]), int(counts[i])) for i in heavy if counts[i] > 1)
-    return Repeats(rate, real_rate, twins, at.rows, excess, worst)
+    shares = [(int(counts[i]), int((real_keys == distinct[i]).sum())) for i in heavy]
+    surplus = any(_surplus(s, at.rows, r, len(real_keys), alpha / len(counts)) for s, r in shares)
+    return Repeats(rate, real_rate, twins, at.rows, excess, surplus, worst)
+
+
+def _surplus(s: int, m: int, r: int, of: int, alpha: float) -> bool:
+    """Whether a single row surely has more than TOLERANCE times its share of the reference, and a share that matters."""
+    return s > HARMLESS * m and clopper_pearson(s, m, alpha)[0] > TOLERANCE * clopper_pearson(r, of, alpha)[1]
 
 
 def _kept_keys(at: Sides) -> tuple[Array, Array, float]:
@@ -160,7 +169,7 @@ def _pair_rate(rows: Array, total: int, kept: float) -> tuple[float, float]:
 
 def _finding(size: int, inside: Inside, repeats: Repeats) -> Finding:
     collapsed = inside.ratio > TOLERANCE and inside.bound > TOLERANCE
-    verdict: Verdict = "BLOCK" if collapsed or repeats.excess else "PASS"
+    verdict: Verdict = "BLOCK" if collapsed or repeats.excess or repeats.heavy else "PASS"
     if verdict == "PASS" and inside.bound > WARNS:
         verdict = "WARN"
     worst = repeats.worst if verdict == "BLOCK" else ()
@@ -186,6 +195,8 @@ def _finding(size: int, inside: Inside, repeats: Repeats) -> Finding:
 
 
 def _summary(verdict: str, inside: Inside, repeats: Repeats, collapsed: bool) -> str:
+    if verdict == "BLOCK" and not collapsed and not repeats.excess:
+        return f"one synthetic row is repeated {repeats.worst[0][1]} times, surely more than twice its share of the real rows"
     if verdict == "BLOCK" and not collapsed:
         times = f"{repeats.rate / repeats.real_rate:.0f} times" if repeats.real_rate else "far above"
         return (

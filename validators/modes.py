@@ -35,7 +35,9 @@ GUESSED_TESTS = 2000
 #: Holdout and reference are of one kind unless a cell surely has less than this times its share in one of them.
 DRIFT, DRIFT_ALPHA = 0.5, 1e-4
 #: Weight of the evidence of a cell by how plainly it reads: class, column, column within a class, pair, cluster, searched.
-PLAINNESS = (1.0, 0.98, 0.9, 0.85, 0.75, 0.65)
+PLAINNESS = (1.0, 0.98, 0.9, 0.85, 0.75, 0.5)
+#: Part of the check's alpha for the classes as a whole: they are few, and their loss is what users fear most.
+CLASS_PART = 0.2
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class ModesCheck:
     that a classifier finds on reference and some synthetic rows, counted on the others.
 
     Given t = h + s rows in a cell, H0: its synthetic share is at least rho times its real share, so that
-    p = P(Bin(t, rho m / (rho m + n)) <= s). Cells that could not reject at their t are left out (Tarone 1990), the
-    others share the spent alpha (Holm). Blocks at Intent.rho, warns at Intent.warn_rho."""
+    p = P(Bin(t, rho m / (rho m + n)) <= s). Cells that could not reject at their t are left out (Tarone 1990), the others
+    share the check's alpha (Holm), the classes as a whole a part of their own. Blocks at Intent.rho, warns at
+    Intent.warn_rho."""
 
     name: ClassVar[str] = CHECK
 
@@ -221,22 +224,22 @@ def _finding(
         return _drifted(drifted, table, Namer(table, grid, at, searched, placed, {}, 1.0), seen)
     if not len(table.h):
         return _nothing("no cell of the reference rows is large enough to be tested with these holdout rows", found, seen)
-    tested, _ = tarone(table.log_least(intent.rho), alpha)
+    adjusted = _adjusted(table, intent.rho, alpha)
+    tested = ~np.isnan(adjusted)
     if not tested.any():
         return _nothing("no cell holds enough rows for a test at this level", found, seen)
-    missing = _rejected(table, intent.rho, alpha)
-    thin_cells = _rejected(table, intent.warn_rho, alpha)
+    missing = _rejected(adjusted, alpha)
+    thin_cells = _rejected(_adjusted(table, intent.warn_rho, alpha), alpha)
     verdict: Verdict = "BLOCK" if missing else "WARN" if thin_cells else "PASS"
     flagged, rho = (missing, intent.rho) if missing else (thin_cells, intent.warn_rho)
     named = Namer(table, grid, at, searched, placed, flagged, rho).culprits() if flagged else []
-    adjusted = holm(table.log_p(intent.rho)[tested])
     return Finding(
         CHECK,
         verdict,
         value=float(np.nanmin(table.ratio[tested])),
         limit=intent.rho,
         reference=_reference(table, tested),
-        p_value=math.exp(float(adjusted.min())),
+        p_value=math.exp(float(np.nanmin(adjusted))),
         summary=_summary(verdict, named, int(tested.sum()), seen, intent),
         culprits=tuple(named),
         details={
@@ -288,18 +291,30 @@ def _reference(table: Table, tested: Array) -> float | None:
     return float(((table.r / table.of)[counted] / (table.h / table.n)[counted]).min())
 
 
-def _rejected(table: Table, rho: float, alpha: float) -> dict[int, float]:
-    """Entry -> adjusted log p of the cells that are too thin at rho."""
-    tested, _ = tarone(table.log_least(rho), alpha)
-    places = np.flatnonzero(tested)
-    adjusted = holm(table.log_p(rho)[places])
-    return {int(i): float(p) for i, p in zip(places, adjusted, strict=True) if p <= math.log(alpha)}
+def _adjusted(table: Table, rho: float, alpha: float) -> Array:
+    """(k,) log p of thinness at rho, to be held against `alpha` whatever the cell: Holm over classes and over the other
+    cells, each with its part of the alpha; NaN where a cell could not reject at its total (Tarone)."""
+    out, log_p, log_least = np.full(len(table.h), np.nan), table.log_p(rho), table.log_least(rho)
+    classes = table.plain == CLASS
+    for inside, part in ((classes, CLASS_PART), (~classes, 1 - CLASS_PART if classes.any() else 1.0)):
+        places = np.flatnonzero(inside)
+        if len(places):
+            tested, _ = tarone(log_least[places], part * alpha)
+            out[places[tested]] = holm(log_p[places[tested]]) - math.log(part)
+    return np.asarray(np.minimum(out, 0.0))
+
+
+def _rejected(adjusted: Array, alpha: float) -> dict[int, float]:
+    """Entry -> adjusted log p of the cells that are too thin."""
+    return {int(i): float(adjusted[i]) for i in np.flatnonzero(adjusted <= math.log(alpha))}
 
 
 def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, tuple[int, int]], intent: Intent) -> Detectable:
     """Source: GATE.md, h_min = ceil(ln(alpha/K) / ln(1 - pi)), then P(Bin(n, p) >= h_min) >= 0.95."""
     alpha = intent.level(CHECK)
-    tests = tarone(table.log_least(intent.rho), alpha)[1] if len(table.h) else 1
+    cells = table.plain != CLASS
+    alpha *= 1 - CLASS_PART if not cells.all() else 1.0
+    tests = tarone(table.log_least(intent.rho)[cells], alpha)[1] if cells.any() else 1
     least = {scope: least_holdout_count(alpha, tests, _pooled(intent.rho, *size)) for scope, size in rows.items()}
     names = () if found is None else found.names
     whole = smallest_mode(rows[None][0], least[None])

@@ -133,23 +133,34 @@ def _describe(cloud: Array, inside: Array, geometry: Geometry) -> str:
     if not inside.any() or inside.all():
         return "a region that was searched for"
     tree = DecisionTreeClassifier(max_leaf_nodes=8, max_depth=4, class_weight="balanced", random_state=0).fit(cloud, inside)
-    nodes = tree.tree_
     leaves = tree.apply(cloud[inside])
     leaf = int(np.bincount(leaves).argmax())
-    conditions: dict[str, str] = {}
-    path = tree.decision_path(cloud[inside][leaves == leaf][:1]).indices
+    told = _conditions(cloud[inside][leaves == leaf][:1], tree, geometry)
+    return f"a region around {' & '.join(told)}" if told else "a region that was searched for"
+
+
+def _conditions(row: Array, tree: Any, geometry: Geometry) -> list[str]:
+    """What the tree asks on the way of a row (1, d), bounds on one column joined, narrowest last."""
+    nodes, path = tree.tree_, tree.decision_path(row).indices
+    words: dict[str, str] = {}
+    bounds: dict[str, list[float]] = {}
     for node, child in zip(path, path[1:], strict=False):
-        above = nodes.children_right[node] == child
-        column, text = _condition(int(nodes.feature[node]), float(nodes.threshold[node]), bool(above), geometry)
-        conditions[f"{column} {above}"] = text  # a later, narrower bound replaces an earlier one on the same side
-    return "a region around " + " & ".join(conditions.values()) if conditions else "a region that was searched for"
+        above = bool(nodes.children_right[node] == child)
+        feature, threshold = int(nodes.feature[node]), float(nodes.threshold[node])
+        part = next(p for p in geometry.parts if p.start <= feature < p.stop)
+        if part.ranks is None:
+            level = part.level_name(feature - part.start)
+            words[f"{part.name}={level}"] = f"{part.name}{'=' if above else ' not '}{level}"
+        elif feature > part.start:
+            words[f"{part.name} missing"] = f"{part.name} {'' if above else 'not '}missing"
+        else:
+            bounds.setdefault(part.name, [0.0, 1.0])[0 if above else 1] = threshold
+    return [_range(name, *limits) for name, limits in bounds.items()] + list(words.values())
 
 
-def _condition(feature: int, threshold: float, above: bool, geometry: Geometry) -> tuple[str, str]:
-    part = next(p for p in geometry.parts if p.start <= feature < p.stop)
-    if part.ranks is None:
-        level = part.level_name(feature - part.start)
-        return f"{part.name}={level}", f"{part.name}{'=' if above else ' not '}{level}"
-    if feature > part.start:
-        return f"{part.name} missing", f"{part.name} {'' if above else 'not '}missing"
-    return part.name, f"{part.name} {'over' if above else 'up to'} its {100 * threshold:.0f} % quantile"
+def _range(name: str, low: float, high: float) -> str:
+    if low <= 0:
+        return f"{name} up to its {100 * high:.3g} % quantile"
+    if high >= 1:
+        return f"{name} over its {100 * low:.3g} % quantile"
+    return f"{name} from its {100 * low:.3g} % to its {100 * high:.3g} % quantile"
