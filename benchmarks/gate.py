@@ -133,7 +133,7 @@ def _alarms(pool: ProcessPoolExecutor, place: int, data: str, setting: str, seed
                 blocked[finding.check] += 1
                 _say(f"  {data}, seed {seed}: {finding.check} {finding.verdict}: {finding.summary}")
     _say(f"false alarms, {data}: {dict(verdicts)} {dict(blocked)} ({time.monotonic() - start:.0f} s)")
-    return Alarms(data, setting, verdicts, blocked, time.monotonic() - start)
+    return Alarms(data, setting, dict(verdicts), dict(blocked), time.monotonic() - start)
 
 
 def _power(pool: ProcessPoolExecutor, place: int, trial: Trial, seeds: range) -> Power:
@@ -160,10 +160,9 @@ def alarm_rows(alarms: list[Alarms]) -> list[str]:
         total, hits = sum(each.verdicts.values()), each.verdicts.get("BLOCK", 0)
         low, high = wilson(hits, total)
         by = ", ".join(f"{name} {n}" for name, n in each.blocked.items()) or "none"
-        out.append(
-            f"| {each.data} | {each.setting} | {hits} of {total} | {_share(low)} to {_share(high)} | {each.verdicts.get('WARN', 0)} "
-            f"| {each.verdicts.get('INCONCLUSIVE', 0)} | {by} | 2 % {'met' if hits <= 0.02 * total else '**missed**'} |"
-        )
+        others = " | ".join(str(each.verdicts.get(verdict, 0)) for verdict in ("WARN", "INCONCLUSIVE"))
+        what = f"| {each.data} | {each.setting} | {hits} of {total} | {_share(low)} to {_share(high)} | {others} | {by} "
+        out.append(f"{what}| 2 % {'met' if hits <= 0.02 * total else '**missed**'} |")
     return out
 
 

@@ -33,9 +33,9 @@ class Real:
 TABLES = (
     Real("digits", None, "target", (600, 500, 690)),
     Real("breast_cancer", None, "target", (220, 150, 190)),
-    Real("adult", "adult/adult.csv", "income", (4000, 2000, 20000)),
+    Real("adult", "adult/adult.csv", "income", (4000, 2000, 10000)),
     Real("mammography", "mammography/mammography.csv", "class", (3000, 1500, 6500)),
-    Real("bank_marketing", "bank-marketing/bank-marketing.csv", "Class", (4000, 2000, 20000)),
+    Real("bank_marketing", "bank-marketing/bank-marketing.csv", "Class", (4000, 2000, 10000)),
 )
 
 

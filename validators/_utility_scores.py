@@ -61,7 +61,7 @@ def recalls(predicted: Array, labels: Array, weights: Array, classes: Array) -> 
 
 
 def over_seeds(values: Array, picks: Array) -> Array:
-    """Mean over seeds, resampled like the rows: (s, 1 + draws) and (s, draws) seeds picked -> (1 + draws,)."""
+    """Mean over seeds, and in each draw over the seeds picked for it: (s, 1 + draws), (p, draws) -> (1 + draws,)."""
     drawn = values[:, 1:][picks, np.arange(picks.shape[1])]
     return np.asarray(np.r_[values[:, 0].mean(), drawn.mean(axis=0)])
 

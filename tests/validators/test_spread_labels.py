@@ -9,7 +9,7 @@ import pytest
 from data.dataset import Dataset
 from validators.base import Evidence, Finding, Intent
 from validators.labels import LabelsCheck
-from validators.points import nearest
+from validators.points import Scaled, nearest
 from validators.spread import SpreadCheck
 
 
@@ -79,10 +79,13 @@ def test_a_rare_class_is_not_outvoted() -> None:
         return kept.reset_index(drop=True)
 
     train, holdout, synthetic = (thin(side) for side in (*real, made))
-    found = LabelsCheck().evaluate(given(train, holdout, synthetic))
+    evidence = given(train, holdout, synthetic)
+    found = LabelsCheck().evaluate(evidence)
     shares = {t["name"]: t["real"] for t in found.details["tests"]}
-    rare = holdout[holdout.label == "c"]
-    votes = (train.label == "c").to_numpy()[nearest(rare[list("uvwxyz")].to_numpy(), train[list("uvwxyz")].to_numpy(), 5)[1]]
+    space = Scaled.fit(evidence.reference, with_target=False)
+    rare, every = (np.flatnonzero(side.label == "c") for side in (holdout, train))
+    cloud = space.points(evidence.reference, np.arange(len(train)))
+    votes = np.isin(nearest(space.points(evidence.holdout, rare), cloud, 5)[1], every)
     plain = float((votes.sum(axis=1) < 3).mean())
     assert shares["class c: rows among rows of other classes"] < 0.6 * plain
 
