@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo test check fix schema bench-families clean
+.PHONY: setup demo test check fix schema bench-families bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -42,6 +42,9 @@ schema: $(VENV)/.all  ## the JSON schema that editors check plans against
 
 bench-families: $(VENV)/.all  ## fit time, rows/s, memory and quality of the families beside SDV's CTGAN
 	@$(BIN)/python -m benchmarks.families --data adult --families gan sdv:CTGAN bootstrap smote --epochs 30 --seed 0
+
+bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
+	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md
 
 clean:  ## what was built here, runs and published data excepted
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -75,6 +75,7 @@ class Store:
     def add(self, name: str, row: Alarms | Power) -> None:
         self.rows[name] = asdict(row)
         if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps(self.rows, indent=1))
 
     def alarms(self) -> list[Alarms]:
