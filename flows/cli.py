@@ -212,7 +212,7 @@ def judge(
     as_html: HtmlOption = None,
     quiet: QuietOption = False,
 ) -> int:
-    """The gate alone, on anyone's synthetic data: files or folders of csv or Parquet, in any column order."""
+    """The gate alone, on anyone's synthetic data: csv, Parquet or folders of Parquet, in any order of columns."""
     from flows.judging import judge_files
     from flows.show import show_decision
 

@@ -67,9 +67,9 @@ def over_seeds(values: Array, picks: Array) -> Array:
 
 
 def interval(values: Array) -> tuple[float, float, float]:
-    """Estimate (the first value) and the 95 % percentile interval of the others."""
+    """Estimate (the first value) and the 95 % percentile interval of the others, which holds it."""
     low, high = np.percentile(values[1:], [2.5, 97.5])
-    return float(values[0]), float(low), float(high)
+    return float(values[0]), float(min(low, values[0])), float(max(high, values[0]))
 
 
 def _starts(scores: Array, hit: Array) -> Array:

@@ -76,14 +76,16 @@ METRICS = ("roc_auc", "average_precision", "balanced_accuracy")
 
 def ratio_of(made: Array, real: Array, rng: np.random.Generator, reference: float | None = None) -> Ratio:
     """Ratio of two figures of (models, 1 + draws): of their means, with an interval over the same resamples of the holdout
-    and, for each side by itself, one model drawn at random. None where the real figure is nought."""
+    and, for each side by itself, one model drawn at random. None where the real figure is nought.
+
+    On 60 reshuffles of mammography (3,000 rows) and of Adult (1,500), fresh real rows in place of synthetic ones, the
+    interval lies below 1 in 0 to 3 % of cases, as it should; over the holdout alone it did in a fifth."""
     models, draws = real.shape[0], real.shape[1] - 1
     # One model a draw, not the mean of all: a plan's limit meets the luck of a single set of train rows.
     a, b = (over_seeds(side, rng.integers(0, models, size=(1, draws))) for side in (made, real))
     if b[0] < LEAST_FIGURE:
         return Ratio(float(a[0]), float(b[0]), None, None, None, reference)
-    ratio, low, high = interval(a / np.maximum(b, LEAST_FIGURE))
-    return Ratio(float(a[0]), float(b[0]), ratio, min(low, ratio), max(high, ratio), reference)
+    return Ratio(float(a[0]), float(b[0]), *interval(a / np.maximum(b, LEAST_FIGURE)), reference)
 
 
 def _real_counts(task: Task) -> Array:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from validators.base import Culprit, Finding, Intent, Verdict
+from validators.stats import listed
 
 #: What the process answers: 0 may be published, 3 must not, 4 could not be seen.
 EXIT_CODES: Mapping[str, int] = {"PASS": 0, "WARN": 0, "BLOCK": 3, "INCONCLUSIVE": 4}
@@ -136,7 +137,7 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
         return "WARN", _and_others(warned), f"use it if its purpose allows this; else {_advice(warned[0])}"
     judged = sum(f.verdict == "PASS" for f in findings)
     skipped = [f.check for f in findings if f.verdict == "SKIPPED"]
-    blind = f"; {' and '.join(skipped)} could not judge" if skipped else ""
+    blind = f"; {listed(skipped)} could not judge" if skipped else ""
     reason = f"all {judged} checks passed, and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
     return "PASS", reason + blind, "nothing: the set may be used"
 

@@ -129,9 +129,9 @@ def _by_forest(at: Sides, rows: Rows) -> list[Mistaken]:
     from sklearn.ensemble import ExtraTreesClassifier
 
     geometry = Geometry.fit(at.reference)
-    model = ExtraTreesClassifier(
-        TREES, min_samples_leaf=LEAF, class_weight="balanced", n_jobs=-1, random_state=at.intent.seed
-    ).fit(points(geometry, at.reference, rows.r), rows.y_r)
+    model = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, class_weight="balanced", random_state=at.intent.seed).fit(
+        points(geometry, at.reference, rows.r), rows.y_r
+    )
     said = [model.predict(points(geometry, data, places)) for data, places in ((at.holdout, rows.h), (at.sample, rows.s))]
     out = []
     for y in rows.judged:

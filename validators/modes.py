@@ -417,7 +417,7 @@ class Namer:
 def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, intent: Intent) -> str:
     if not named:
         size = "none" if seen.whole is None else percent(seen.whole)
-        return f"none of {tested} tested cells has less than {percent(intent.warn_rho)} of its rows; smallest mode seen: {size}"
+        return f"none of {tested} tested cells surely has less than {percent(intent.warn_rho)} of its rows; smallest mode seen: {size}"
     worst = named[0]
     more = len(named) - 1
     others = f", and {more} more {'cell is' if more == 1 else 'cells are'} named" if more else ""

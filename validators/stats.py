@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def log_binomial_tail(seen: Array, trials: Array, chance: Array | float) -> Arra
     seen, trials, chance = np.broadcast_arrays(np.asarray(seen, float), np.asarray(trials, float), np.asarray(chance, float))
     chance = np.clip(chance, 1e-15, 1 - 1e-15)
     with np.errstate(divide="ignore"):
-        exact = np.log(np.minimum(special.bdtr(seen, trials, chance), 1.0))
+        exact = np.log(np.minimum(special.bdtr(seen, trials.astype(np.int64), chance), 1.0))
     # Chernoff's bound keeps the order of tails that are too small for a float.
     share = np.clip(np.divide(seen, np.maximum(trials, 1)), 0, 1)
     bound = -trials * (special.rel_entr(share, chance) + special.rel_entr(1 - share, 1 - chance))
@@ -103,3 +104,8 @@ def hypergeometric_excess(hits: int, trials: int, base: int, base_trials: int) -
 def percent(share: float) -> str:
     """A share as people read it: 3.2 %."""
     return f"{100 * share:.2g} %" if abs(share) < 0.1 else f"{100 * share:.0f} %"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: a, b and c."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

@@ -166,6 +166,11 @@ def _said(answer: Answer) -> str:
         parts.append(out)
     if answer.sweep is not None:
         parts.append(_gained(answer.sweep))
+        if answer.task is not None and answer.sweep.rows < answer.task.train.total:
+            parts.append(
+                f"measured with {answer.sweep.rows} of {answer.task.train.total} train rows, so with all of them synthetic "
+                "rows help less"
+            )
     elif answer.depth == "full":
         parts.append("whether augmentation helps is compared for classes only")
     return "; ".join(parts)
@@ -227,6 +232,7 @@ def _details(answer: Answer, lead: str | None) -> dict[str, Any]:
     if answer.sweep is not None:
         out |= {
             "precision": answer.precision,
+            "sweep_train_rows": answer.sweep.rows,
             "gain": answer.sweep.lead.plain(),
             "gains": [gain.plain() for gain in answer.sweep.gains()],
             "chosen_on": answer.sweep.chosen_on,

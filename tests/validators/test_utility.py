@@ -132,6 +132,13 @@ def test_the_sweep_holds_every_arm() -> None:
     json.dumps(found.details, allow_nan=False)
 
 
+def test_a_large_train_set_is_cut_and_the_summary_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("validators._utility_sweep.TRAIN_ROWS", 200)
+    found = UtilityCheck(depth="full").evaluate(evidence(rows(500, 1, share=0.1), rows(300, 2), rows(700, 3)))
+    assert "measured with 200 of 500 train rows" in found.summary and found.details["sweep_train_rows"] == 200
+    assert {r for m, r, _ in sweep_of(found, "average_precision") if m == "synthetic rows"} == {0.5, 1.0}
+
+
 def test_few_synthetic_rows_are_all_taken() -> None:
     found = UtilityCheck(depth="full").evaluate(evidence(rows(400, 1), rows(300, 2), rows(100, 3)))
     assert {r for m, r, _ in sweep_of(found, "average_precision") if m == "synthetic rows"} == {0.25}
