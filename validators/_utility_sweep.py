@@ -53,15 +53,16 @@ class Gain:
 
     def plain(self) -> dict[str, Any]:
         """JSON values."""
-        return {"of": self.better.__dict__, "over": self.than.__dict__, "metric": self.metric} | {
-            name: getattr(self, name) for name in ("value", "low", "high")
-        }
+        arms = {"of": dict(self.better.__dict__), "over": dict(self.than.__dict__)}
+        return arms | {name: getattr(self, name) for name in ("metric", "value", "low", "high")}
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All arms on the holdout: metric -> (seeds, 1 + draws). rows: train rows learned from; chosen: each arm's figure on other rows, by which arms are
-    chosen; chosen_on says which; picks: (1, draws) the seed of each bootstrap draw, the same for all arms."""
+    """All arms on the holdout: metric -> (seeds, 1 + draws).
+
+    rows: train rows learned from; chosen: each arm's figure on other rows, by which arms are chosen; chosen_on says on
+    which; picks: (1, draws) the seed of each bootstrap draw, the same for all arms."""
 
     rows: int
     values: dict[Arm, dict[str, Array]]
