@@ -5,90 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from validators.base import Culprit, Evidence, Finding, Intent, Verdict
-from validators.cells import CLASS, SEARCHED, SINGLE, WITHIN, Codes, Family, Grid, fit_grid
+from validators.cells import CLASS, SEARCHED, SINGLE, WITHIN, Codes, Grid, fit_grid
+from validators.counted import CLASS_PART, Table, adjusted, count, placed_rows, pooled
 from validators.gate import Detectable
 from validators.mix import Classes
+from validators.naming import Namer
 from validators.search import Found, search
 from validators.sides import Sides, sides
 from validators.stats import (
     Array,
-    clopper_pearson,
-    holm,
     least_holdout_count,
     log_binomial_tail,
     percent,
-    rate_ratio,
     rows_for_mode,
     smallest_mode,
     tarone,
 )
 
 CHECK = "modes"
-SHOWN = 10
 #: Guess of how many cells are tested, to fix the least cell before anything is counted.
 GUESSED_TESTS = 2000
 #: Holdout and reference are of one kind unless a cell surely has less than this times its share in one of them.
 DRIFT, DRIFT_ALPHA = 0.5, 1e-4
-#: Weight of the evidence of a cell by how plainly it reads: class, column, column within a class, pair, cluster, searched.
-PLAINNESS = (1.0, 0.98, 0.9, 0.85, 0.75, 0.5)
-#: Part of the check's alpha for the classes as a whole: they are few, and their loss is what users fear most.
-CLASS_PART = 0.2
-
-
-@dataclass(frozen=True)
-class Table:
-    """Every cell that is counted, one entry each: (k,) arrays.
-
-    h, s, r: holdout, synthetic and reference rows in it; n, m, of: those of its scope; share: intended share of a class,
-    NaN for counted cells."""
-
-    family: Array
-    cell: Array
-    plain: Array
-    scope: Array
-    r: Array
-    of: Array
-    h: Array
-    s: Array
-    n: Array
-    m: Array
-    share: Array
-
-    def log_p(self, rho: float) -> Array:
-        """Log of P(at most s synthetic rows here) if the cell had rho times its real share."""
-        return log_binomial_tail(self.s, self._trials, self._chance(rho))
-
-    def log_least(self, rho: float) -> Array:
-        """Log of the least p that a cell of this total could reach: no synthetic row in it at all."""
-        return log_binomial_tail(np.zeros(len(self.s)), self._trials, self._chance(rho))
-
-    @property
-    def fixed(self) -> Array:
-        return np.asarray(~np.isnan(self.share))
-
-    @property
-    def ratio(self) -> Array:
-        """Synthetic share over real (or intended) share; NaN where the holdout has no row."""
-        expected = self.expected
-        known = expected > 0
-        return np.where(known, self.s / np.where(known, expected, 1.0), np.nan)
-
-    @property
-    def expected(self) -> Array:
-        return np.where(self.fixed, self.m * np.nan_to_num(self.share), self.h * self.m / np.maximum(self.n, 1))
-
-    @property
-    def _trials(self) -> Array:
-        return np.where(self.fixed, self.m, self.h + self.s)
-
-    def _chance(self, rho: float) -> Array:
-        pooled = rho * self.m / np.maximum(rho * self.m + self.n, 1)
-        return np.where(self.fixed, rho * np.nan_to_num(self.share), pooled)
 
 
 @dataclass(frozen=True)
@@ -110,9 +53,9 @@ class ModesCheck:
             return _nothing("there are no rows to compare in the classes under judgement", at.classes)
         rows = _sizes(at)
         grid = _grid(at, _floors(rows, evidence.intent))
-        placed = _placed(grid, at)
+        placed = placed_rows(grid, at)
         found = search(at, grid, placed)
-        return _finding(_count(grid, at, rows, found, placed), grid, at, rows, found, placed)
+        return _finding(count(grid, at, rows, found, placed), grid, at, rows, found, placed)
 
 
 def _sizes(at: Sides) -> dict[int | None, tuple[int, int]]:
@@ -128,86 +71,15 @@ def _floors(rows: Mapping[int | None, tuple[int, int]], intent: Intent) -> dict[
     """Least share of a cell whose complete loss could be flagged, for each scope."""
     out: dict[int | None, float] = {}
     for scope, (n, m) in rows.items():
-        least = least_holdout_count(intent.level(CHECK), GUESSED_TESTS, _pooled(intent.rho, n, m))
+        least = least_holdout_count(intent.level(CHECK), GUESSED_TESTS, pooled(intent.rho, n, m))
         out[scope] = min(least / max(n, 1), 2.0)
     return out
-
-
-def _pooled(rho: float, n: float, m: float) -> float:
-    return rho * m / max(rho * m + n, 1)
 
 
 def _grid(at: Sides, floors: Mapping[int | None, float]) -> Grid:
     labels = None if at.classes is None else at.classes.reference
     names = () if at.classes is None else at.classes.names
     return fit_grid(at.reference, labels, names, floors=floors, seed=at.intent.seed)
-
-
-def _placed(grid: Grid, at: Sides) -> dict[str, Codes]:
-    """Codes of the rows that are held in memory."""
-    found = at.classes
-    labels = (None, None, None) if found is None else (found.reference, found.holdout, at.sample_labels)
-    sets = {"reference": at.reference, "holdout": at.holdout, "sample": at.sample}
-    return {name: grid.place(rows, some) for (name, rows), some in zip(sets.items(), labels, strict=True)}
-
-
-def _count(
-    grid: Grid, at: Sides, rows: Mapping[int | None, tuple[int, int]], searched: Found | None, placed: Mapping[str, Codes]
-) -> Table:
-    found = at.classes
-    labels = (None, None, None) if found is None else (found.reference, found.holdout, found.synthetic)
-    r_cells = grid.cells(placed["reference"], labels[0], None)
-    h_cells = grid.cells(placed["holdout"], labels[1], _mask(at.h, at.holdout.num_rows))
-    s_cells = grid.count_all(at.synthetic, labels[2], at.s)
-    parts: list[list[Array]] = []
-    for i, family in enumerate(grid.families):
-        n, m = rows[family.scope]
-        cells = np.flatnonzero(family.keep)
-        if len(cells) and n and m:
-            scope = -1 if family.scope is None else family.scope
-            of = at.reference.num_rows if labels[0] is None or scope < 0 else int((labels[0] == scope).sum())
-            r, h, s = (counts[i][cells] for counts in (r_cells, h_cells, s_cells))
-            parts.append(_rows(i, cells, family.plain, scope, r, of, h, s, n, m, np.nan))
-    if found is not None and len(found.names) > 1:
-        parts.append(_class_rows(found))
-    if searched is not None:
-        parts.append(_searched_rows(searched, at))
-    if not parts:
-        return Table(*(np.zeros(0) for _ in range(11)))
-    return Table(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _class_rows(found: Classes) -> list[Array]:
-    """One entry a class: its share among all labelled rows, against the intended mix where there is one."""
-    k = len(found.names)
-    shares = np.full(k, np.nan) if found.shares is None else found.shares
-    r, h, s = (_bincount(labels, k) for labels in (found.reference, found.holdout, found.synthetic))
-    return _rows(-1, np.arange(k), CLASS, -1, r, int(r.sum()), h, s, int(h.sum()), int(s.sum()), shares)
-
-
-def _searched_rows(found: Found, at: Sides) -> list[Array]:
-    """One entry a cell of the search, counted on rows that took no part in it."""
-    sets = (found.reference, found.holdout[:, at.h], found.sample[:, found.counted])
-    r, h, s = (side.sum(axis=1) for side in sets)
-    of, n, m = (side.shape[1] for side in sets)
-    return _rows(-2, np.arange(len(r)), SEARCHED, -1, r, of, h, s, n, m, np.nan)
-
-
-def _mask(places: Array, rows: int) -> Array | None:
-    if len(places) == rows:
-        return None
-    out = np.zeros(rows, dtype=bool)
-    out[places] = True
-    return out
-
-
-def _rows(*columns: Any) -> list[Array]:
-    size = len(columns[1])
-    return [np.broadcast_to(np.asarray(column), (size,)) for column in columns]
-
-
-def _bincount(codes: Array, size: int) -> Array:
-    return np.bincount(codes[codes >= 0], minlength=size)[:size]
 
 
 def _finding(
@@ -221,25 +93,25 @@ def _finding(
     intent, found, alpha = at.intent, at.classes, at.intent.level(CHECK)
     seen = _detectable(table, found, rows, intent)
     if (drifted := _drift(table, found is not None)) is not None:
-        return _drifted(drifted, table, Namer(table, grid, at, searched, placed, {}, 1.0), seen)
+        return _drifted(drifted, table, Namer(table, grid, at, searched, placed, {}, 1.0, alpha), seen)
     if not len(table.h):
         return _nothing("no cell of the reference rows is large enough to be tested with these holdout rows", found, seen)
-    adjusted = _adjusted(table, intent.rho, alpha)
-    tested = ~np.isnan(adjusted)
+    log_p = adjusted(table, intent.rho, alpha)
+    tested = ~np.isnan(log_p)
     if not tested.any():
         return _nothing("no cell holds enough rows for a test at this level", found, seen)
-    missing = _rejected(adjusted, alpha)
-    thin_cells = _rejected(_adjusted(table, intent.warn_rho, alpha), alpha)
+    missing = _rejected(log_p, alpha)
+    thin_cells = _rejected(adjusted(table, intent.warn_rho, alpha), alpha)
     verdict: Verdict = "BLOCK" if missing else "WARN" if thin_cells else "PASS"
     flagged, rho = (missing, intent.rho) if missing else (thin_cells, intent.warn_rho)
-    named = Namer(table, grid, at, searched, placed, flagged, rho).culprits() if flagged else []
+    named = Namer(table, grid, at, searched, placed, flagged, rho, alpha).culprits() if flagged else []
     return Finding(
         CHECK,
         verdict,
         value=float(np.nanmin(table.ratio[tested])),
         limit=intent.rho,
         reference=_reference(table, tested),
-        p_value=math.exp(float(np.nanmin(adjusted))),
+        p_value=math.exp(float(np.nanmin(log_p))),
         summary=_summary(verdict, named, int(tested.sum()), seen, intent),
         culprits=tuple(named),
         details={
@@ -291,19 +163,6 @@ def _reference(table: Table, tested: Array) -> float | None:
     return float(((table.r / table.of)[counted] / (table.h / table.n)[counted]).min())
 
 
-def _adjusted(table: Table, rho: float, alpha: float) -> Array:
-    """(k,) log p of thinness at rho, to be held against `alpha` whatever the cell: Holm over classes and over the other
-    cells, each with its part of the alpha; NaN where a cell could not reject at its total (Tarone)."""
-    out, log_p, log_least = np.full(len(table.h), np.nan), table.log_p(rho), table.log_least(rho)
-    classes = table.plain == CLASS
-    for inside, part in ((classes, CLASS_PART), (~classes, 1 - CLASS_PART if classes.any() else 1.0)):
-        places = np.flatnonzero(inside)
-        if len(places):
-            tested, _ = tarone(log_least[places], part * alpha)
-            out[places[tested]] = holm(log_p[places[tested]]) - math.log(part)
-    return np.asarray(np.minimum(out, 0.0))
-
-
 def _rejected(adjusted: Array, alpha: float) -> dict[int, float]:
     """Entry -> adjusted log p of the cells that are too thin."""
     return {int(i): float(adjusted[i]) for i in np.flatnonzero(adjusted <= math.log(alpha))}
@@ -315,7 +174,7 @@ def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, t
     cells = table.plain != CLASS
     alpha *= 1 - CLASS_PART if not cells.all() else 1.0
     tests = tarone(table.log_least(intent.rho)[cells], alpha)[1] if cells.any() else 1
-    least = {scope: least_holdout_count(alpha, tests, _pooled(intent.rho, *size)) for scope, size in rows.items()}
+    least = {scope: least_holdout_count(alpha, tests, pooled(intent.rho, *size)) for scope, size in rows.items()}
     names = () if found is None else found.names
     whole = smallest_mode(rows[None][0], least[None])
     smallest = {name: smallest_mode(rows[y][0], least[y]) for y, name in enumerate(names)}
@@ -333,91 +192,11 @@ def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, t
     )
 
 
-@dataclass(frozen=True)
-class Namer:
-    """Names the worst cells, each hole by its plainest name.
-
-    A cell that is thin only because it overlaps a named one is left out: rows of named cells are covered, and a cell must
-    be thin in the others. Synthetic rows are covered in the sample, and the cell's count is cut by the covered share."""
-
-    table: Table
-    grid: Grid
-    at: Sides
-    searched: Found | None
-    placed: Mapping[str, Codes]
-    flagged: Mapping[int, float]
-    rho: float
-
-    def culprits(self) -> list[Culprit]:
-        """At most SHOWN cells, worst first."""
-        log_p, plain = self.table.log_p(self.rho), self.table.plain
-        order = sorted(self.flagged, key=lambda i: (log_p[i] * PLAINNESS[int(plain[i])], plain[i]))
-        found, level = self.at.classes, math.log(self.at.intent.level(CHECK) / len(self.flagged))
-        h_labels, s_labels = (None, None) if found is None else (found.holdout, self.at.sample_labels)
-        covered = np.zeros(self.at.holdout.num_rows, dtype=bool), np.zeros(self.at.sample.num_rows, dtype=bool)
-        named: list[Culprit] = []
-        for i in order[:400]:
-            if len(named) == SHOWN:
-                break
-            inside = self._inside(i, "holdout", h_labels), self._inside(i, "sample", s_labels)
-            if not named or self._still_thin(i, inside, covered) <= level:
-                named.append(self._culprit(i))
-                for mask, rows in zip(covered, inside, strict=True):
-                    mask |= rows
-        return named
-
-    def _inside(self, i: int, side: str, labels: Array | None) -> Array:
-        """Whether each row of a side lies in the cell: (n,) bool."""
-        if self.searched is not None and self.table.plain[i] == SEARCHED:
-            return np.asarray(getattr(self.searched, side)[int(self.table.cell[i])])
-        if self.table.plain[i] == CLASS:
-            return np.asarray(labels == self.table.cell[i])
-        family = self._family(i)
-        inside = family.inside(self.placed[side], int(self.table.cell[i]))
-        return np.asarray(inside if family.scope is None else inside & (labels == family.scope))
-
-    def _still_thin(self, i: int, inside: tuple[Array, Array], covered: tuple[Array, Array]) -> float:
-        """Log p of a cell without the rows that lie in cells already named."""
-        free = [int((rows & ~mask).sum()) / max(int(rows.sum()), 1) for rows, mask in zip(inside, covered, strict=True)]
-        h = round(float(self.table.h[i]) * free[0])
-        s = round(float(self.table.s[i]) * (free[1] if inside[1].any() else 1.0))
-        n, m = float(self.table.n[i]), float(self.table.m[i])
-        return float(log_binomial_tail(np.array(s), np.array(h + s), _pooled(self.rho, n, m)))
-
-    def _family(self, i: int) -> Family:
-        return self.grid.families[int(self.table.family[i])]
-
-    def _culprit(self, i: int) -> Culprit:
-        table, alpha = self.table, self.at.intent.level(CHECK)
-        h, s, n, m = (float(column[i]) for column in (table.h, table.s, table.n, table.m))
-        if table.fixed[i]:
-            low, high = clopper_pearson(s, m, alpha)
-            share = float(table.share[i])
-            ratio, interval = s / (m * share), (low / share, high / share)
-        else:
-            ratio, interval = rate_ratio(s, m, h, n, alpha)
-        return Culprit(
-            cell=self.name(i),
-            expected=round(float(table.expected[i]), 1),
-            observed=s,
-            ratio=ratio,
-            ratio_ci=interval,
-            p_adjusted=math.exp(self.flagged[i]),
-        )
-
-    def name(self, i: int) -> str:
-        """What a cell is called."""
-        if self.table.plain[i] == CLASS and self.at.classes is not None:
-            return f"class {self.at.classes.names[int(self.table.cell[i])]}"
-        if self.table.plain[i] == SEARCHED and self.searched is not None:
-            return self.searched.labels[int(self.table.cell[i])]
-        return self._family(i).label(int(self.table.cell[i]))
-
-
 def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, intent: Intent) -> str:
     if not named:
         size = "none" if seen.whole is None else percent(seen.whole)
-        return f"none of {tested} tested cells surely has less than {percent(intent.warn_rho)} of its rows; smallest mode seen: {size}"
+        least = percent(intent.warn_rho)
+        return f"none of {tested} tested cells surely has less than {least} of its rows; smallest mode seen: {size}"
     worst = named[0]
     more = len(named) - 1
     others = f", and {more} more {'cell is' if more == 1 else 'cells are'} named" if more else ""
