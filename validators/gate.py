@@ -13,6 +13,8 @@ from validators.stats import listed
 #: What the process answers: 0 may be published, 3 must not, 4 could not be seen.
 EXIT_CODES: Mapping[str, int] = {"PASS": 0, "WARN": 0, "BLOCK": 3, "INCONCLUSIVE": 4}
 SHOWN_CULPRITS = 10
+#: Synthetic rows for each holdout row that buy most of the gate's power.
+DRAWS = 10
 
 #: What to do when a check blocks and has no advice of its own.
 ADVICE: Mapping[str, str] = {
@@ -32,13 +34,15 @@ class Detectable:
     """What the gate could have seen: the smallest mode whose complete loss is flagged with 95 % power.
 
     whole: as a share of the set; classes: class -> as a share of that class; None where even a complete loss would
-    pass unseen. rows_needed: holdout rows with which a mode of `Intent.detect` would be seen; class_rows_needed:
-    class -> holdout rows with which the loss of the whole class would be seen."""
+    pass unseen. rows_needed: holdout rows with which a mode of `Intent.detect` would be seen, given DRAWS synthetic rows
+    for each; class_rows_needed: class -> holdout rows with which the loss of the whole class would be seen; few_synthetic:
+    there are fewer than DRAWS synthetic rows for each holdout row."""
 
     whole: float | None = None
     classes: Mapping[str, float | None] = field(default_factory=dict)
     rows_needed: int | None = None
     class_rows_needed: Mapping[str, int] = field(default_factory=dict)
+    few_synthetic: bool = False
 
     @classmethod
     def of(cls, findings: Sequence[Finding]) -> Detectable:
@@ -147,9 +151,10 @@ def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
     if seen.whole is None or seen.whole > intent.detect:
         least = "no mode at all" if seen.whole is None else f"no mode smaller than {_share(seen.whole)}"
         reason = f"with these rows the gate sees {least}, but the plan asks for modes of {_share(intent.detect)} of the set"
-        rows = f"{seen.rows_needed} holdout rows would do; " if seen.rows_needed else "judge with more holdout rows; "
-        way = "more synthetic rows help too" if seen.whole is None else f"or set detect to {_ceil(seen.whole)}"
-        return reason, rows + way
+        rows = f"{seen.rows_needed} holdout rows would do" if seen.rows_needed else "judge with more holdout rows"
+        more = f", with {DRAWS} synthetic rows for each" if seen.few_synthetic else ""
+        way = "" if seen.whole is None else f"; or set detect to {_ceil(seen.whole)}"
+        return reason, rows + more + way
     for name, smallest in seen.classes.items():
         if smallest is None:
             reason = f"class {name!r} has too few holdout rows: even its complete loss could not be told from chance"

@@ -12,7 +12,7 @@ import numpy as np
 from validators.base import Culprit, Evidence, Finding, Intent, Verdict
 from validators.cells import CLASS, SEARCHED, SINGLE, WITHIN, Codes, Grid, fit_grid
 from validators.counted import CLASS_PART, Table, adjusted, count, placed_rows, pooled
-from validators.gate import Detectable
+from validators.gate import DRAWS, Detectable
 from validators.mix import Classes
 from validators.naming import Namer
 from validators.search import Found, search
@@ -183,12 +183,15 @@ def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, t
         if rows[y][1] == 0:
             smallest[name] = 1.0 if rows[y][0] >= least[None] else None
     needed = {n: least[y] if rows[y][1] else least[None] for y, n in enumerate(names) if smallest[n] is None}
-    reachable = 0 < intent.detect <= 1 and least[None] < 10**9
+    n, m = rows[None]
+    few = m < DRAWS * n
+    enough = least_holdout_count(alpha, tests, pooled(intent.rho, 1, DRAWS)) if few else least[None]
     return Detectable(
         whole=whole,
         classes=smallest,
-        rows_needed=rows_for_mode(intent.detect, least[None]) if reachable else None,
+        rows_needed=rows_for_mode(intent.detect, enough) if 0 < intent.detect <= 1 else None,
         class_rows_needed=needed,
+        few_synthetic=few,
     )
 
 
