@@ -22,8 +22,8 @@ def region(frame: pd.DataFrame, share: float, rng: Rng, target: str | None) -> l
     """A mode as two or three conditions around a random row that together hold about this share of all rows.
 
     Columns are taken in random order; a number gives a window of ranks around the row's own, a word its level. A condition
-    that would leave less than two thirds of the share is passed over; another row is tried when the share is not met
-    within a third."""
+    that would leave less than nine tenths of the share is passed over; another row is tried when more than 1.2 times the
+    share is left."""
     columns = [c for c in frame.columns if c != target]
     for _ in range(5000):
         row = frame.iloc[int(rng.integers(len(frame)))]
@@ -33,13 +33,13 @@ def region(frame: pd.DataFrame, share: float, rng: Rng, target: str | None) -> l
             numeric = pd.api.types.is_numeric_dtype(frame[column])
             how, value = ("between", _window(frame[column], row[column], rng)) if numeric else ("is", row[column])
             narrowed = inside & holds(frame, [(str(column), how, value)])
-            if narrowed.mean() < share * 2 / 3 or narrowed.mean() > 0.95 * inside.mean():
+            if narrowed.mean() < 0.9 * share or narrowed.mean() > 0.95 * inside.mean():
                 continue
             rules.append((str(column), how, value))
             inside = narrowed
             if len(rules) == CONDITIONS:
                 break
-        if len(rules) > 1 and inside.mean() <= share * 4 / 3:
+        if len(rules) > 1 and inside.mean() <= 1.2 * share:
             return rules
     raise ValueError(f"no region of {share:.0%} was found")
 
