@@ -173,7 +173,8 @@ def power_rows(powers: list[Power]) -> list[str]:
     for each in powers:
         low, high = wilson(each.caught, each.count)
         least = each.least
-        asked = f"{_share(least)} {'met' if each.caught >= least * each.count else '**missed**'}" if least else "shown beside"
+        kept = "met" if each.caught >= least * each.count else "within chance" if high >= least else "**missed**"
+        asked = f"{_share(least)} {kept}" if least else "shown beside"
         what = f"{each.row} | {each.data} | {each.setting} | {each.check}"
         out.append(f"| {what} | {each.caught} of {each.count} | {_share(low)} to {_share(high)} | {asked} |")
     return out

@@ -216,6 +216,9 @@ def judge(
     from flows.judging import judge_files
     from flows.show import show_decision
 
+    for wanted in (as_json, as_html):
+        if wanted:
+            _writable(wanted)  # before anything is judged
     decision = judge_files(
         train, holdout, synthetic, reference=reference, target=target, intended=intended, detect=detect, alpha=alpha,
         attempt=attempt, seed=seed, utility=utility, suite=suite, docs=docs, as_json=as_json, as_html=as_html, quiet=quiet,

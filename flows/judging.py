@@ -46,7 +46,7 @@ def judge_files(
         progress = teller.begin("judge")
         evidence = prepare(train, holdout, synthetic, reference=reference, target=target, intent=intent, suite=suite)
         running = checks(suite=suite, utility=utility)
-        lineage = {"synthetic": str(synthetic), "train": str(train)}
+        lineage = {"train": str(train), **({"holdout": str(holdout)} if holdout else {}), "synthetic": str(synthetic)}
         decision = pronounce(evidence, progress=progress, lineage=lineage, docs=docs, only=running)
         teller.end("judge", "done", {"verdict": decision.verdict}, time.monotonic() - started)
     if as_json:
@@ -63,6 +63,8 @@ def read_mix(path: Path) -> dict[str, float]:
     """
     try:
         value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}; it maps each class to its share, e.g. `malignant: 0.5`") from None
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise DataError(f"{path} cannot be read as YAML ({type(error).__name__}); it maps each class to its share") from None
     if not isinstance(value, dict) or not all(isinstance(share, (int, float)) for share in value.values()):

@@ -62,13 +62,21 @@ def _console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
+def _says(finding: Mapping[str, Any]) -> str:
+    """The summary, and why a figure that stands beyond its limit passes all the same."""
+    value, limit, reference = (finding[k] for k in ("value", "limit", "reference"))
+    known = finding["verdict"] == "PASS" and None not in (value, limit, reference)
+    beyond = known and (value > limit if limit > reference else value < limit if limit < reference else False)
+    return f"{finding['summary']} (beyond the limit, but by no more than chance explains)" if beyond else finding["summary"]
+
+
 def _findings(findings: Sequence[Mapping[str, Any]]) -> Table:
     table = Table("check", "verdict", "value", "limit", "real", "says", box=None, pad_edge=False, header_style="dim")
     for name in ("value", "limit", "real"):
         table.columns[("check", "verdict", "value", "limit", "real").index(name)].justify = "right"
     for f in findings:
         verdict = Text(f["verdict"], style=COLOURS[f["verdict"]])
-        table.add_row(f["check"], verdict, *(_figure(f[k]) for k in ("value", "limit", "reference")), escape(f["summary"]))
+        table.add_row(f["check"], verdict, *(_figure(f[k]) for k in ("value", "limit", "reference")), escape(_says(f)))
     return table
 
 

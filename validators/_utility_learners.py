@@ -71,8 +71,10 @@ class Learners:
         Raises ValueError when the rows hold a single class."""
         model, view = self._model(learner, seed)
         with _one_thread():
-            model.fit(view(Seen(self.encoder, rows.cells)), rows.y, sample_weight=rows.w)
-            known = [model.predict_proba(view(test)) for test in tests]
+            matrix = view(Seen(self.encoder, rows.cells))
+            blank = _blank(matrix)
+            model.fit(_filled(matrix, blank), rows.y, sample_weight=rows.w)
+            known = [model.predict_proba(_filled(view(test), blank)) for test in tests]
         out = [np.zeros((len(each), self.classes)) for each in known]
         for scores, each in zip(out, known, strict=True):
             scores[:, model.classes_.astype(int)] = each
@@ -84,8 +86,10 @@ class Learners:
 
         model = HistGradientBoostingRegressor(**self._settings(seed))
         with _one_thread():
-            model.fit(self.encoder.trees(rows.cells), rows.y, sample_weight=rows.w)
-            return [np.asarray(model.predict(test.trees)) for test in tests]
+            matrix = self.encoder.trees(rows.cells)
+            blank = _blank(matrix)
+            model.fit(_filled(matrix, blank), rows.y, sample_weight=rows.w)
+            return [np.asarray(model.predict(_filled(test.trees, blank))) for test in tests]
 
     def _model(self, learner: str, seed: int) -> tuple[Any, Any]:
         if learner == LOGISTIC:
@@ -110,6 +114,20 @@ class Learners:
             "early_stopping": False,
             "random_state": seed,
         }
+
+
+def _blank(matrix: Array) -> Array:
+    """Columns without a single value, which no learner can bin: (d,) bool."""
+    return np.asarray(np.isnan(matrix).all(axis=0))
+
+
+def _filled(matrix: Array, blank: Array) -> Array:
+    """The matrix with one value, the same in every set, where training has none."""
+    if not blank.any():
+        return matrix
+    out = matrix.copy()
+    out[:, blank] = 0
+    return out
 
 
 @contextmanager

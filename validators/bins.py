@@ -175,6 +175,25 @@ def _instant(value: float, dtype: str) -> str:
 
 
 @dataclass(frozen=True)
+class Present:
+    """Whether a column holds a value at all."""
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"present:{self.name}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (f"{self.name}=any value",)
+
+    def read(self, values: Values) -> Array:
+        gone = np.asarray(values.raw(self.name).is_null().to_numpy(zero_copy_only=False), dtype=bool)
+        return np.where(gone, -1, 0).astype(np.int16)
+
+
+@dataclass(frozen=True)
 class Tails:
     """The outermost values of a numeric column, in cells finer than its bins; the middle is in no cell."""
 

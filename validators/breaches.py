@@ -106,7 +106,25 @@ def _apart(rows: Dataset, rule: Rule) -> Count:
         return Count(*repeated(rows, rule.column))
     column = rows.schema[rule.column]
     total = rows.num_rows
-    return Count(total, 0 if matches(column, rows) else total)
+    if matches(column, rows):
+        return Count(total, 0)
+    strange = _strange(rows, column)
+    return Count(total, sum(strange.values()) or total, strange)
+
+
+def _strange(rows: Dataset, column: Column) -> dict[str, int]:
+    """Texts in a column of numbers or times that are none, and how often each stands there; empty where that is not it."""
+    if coarse(rows.source.schema.field(column.name).type) != "text":
+        return {}
+    wanted = arrow_type(column.dtype)
+    counted = pc.value_counts(rows.column(column.name).combine_chunks().drop_null())
+    out: dict[str, int] = {}
+    for value, times in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
+        try:
+            pa.array([value.strip()], pa.string()).cast(pa.float64() if pa.types.is_integer(wanted) else wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            out[value] = out.get(value, 0) + times
+    return dict(sorted(out.items(), key=lambda each: (-each[1], each[0])))
 
 
 def _values(values: pa.Array) -> pa.Array:

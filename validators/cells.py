@@ -13,7 +13,7 @@ import pyarrow as pa
 from data.dataset import Dataset
 from data.encode import Geometry
 from data.schema import Column, Schema
-from validators.bins import Bins, Encoder, Values, fit_bins, fit_calendar, fit_groups, fit_patterns, fit_tails
+from validators.bins import Bins, Encoder, Present, Values, fit_bins, fit_calendar, fit_groups, fit_patterns, fit_tails
 from validators.clusters import Clusters, fit_clusters
 from validators.points import Scaled
 from validators.stats import Array
@@ -152,6 +152,8 @@ def _others(rows: Dataset, columns: list[Column], floor: float) -> list[Encoder]
     """Tails of numbers, calendars of times, groups of rare levels, patterns of missing values."""
     out: list[Encoder | None] = [fit_patterns(rows, columns, floor=floor)]
     for column in columns:
+        if rows.column(column.name).null_count:
+            out.append(Present(column.name))
         if column.discrete:
             out.append(fit_groups(rows, column, floor=floor))
         else:

@@ -39,7 +39,7 @@ class Clusters:
     def label(self, i: int) -> str:
         inside = f" within class {self.within}" if self.within else ""
         joined = int(self.groups[i].sum())
-        size = f"cluster {i + 1} of {self.size}" if joined == 1 else f"{joined} of {self.size} clusters"
+        size = f"cluster {i + 1} of {self.size}" if joined == 1 else f"group of {joined} of {self.size} clusters"
         return f"{size}{inside} ({self.descriptions[i]})"
 
     def assign(self, points: Array, labels: Array | None = None) -> Array:

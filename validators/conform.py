@@ -13,6 +13,8 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema, arrow_type
 
+#: Formats that would be taken for csv.
+OTHER_FORMATS = frozenset({".json", ".jsonl", ".xlsx", ".xls", ".feather", ".arrow", ".orc", ".pkl", ".pickle", ".npy", ".npz"})
 #: Parquet with more rows than this is read batch by batch and never held as a whole.
 LAZY_ROWS = 200_000
 
@@ -38,6 +40,8 @@ def _file(path: Path, *, lazily: bool) -> pa.Table | pads.Dataset:
         if lazily and (found := parquet.open_lazily(path)).count_rows() > LAZY_ROWS:
             return found
         return parquet.read(path)
+    if path.suffix.lower() in OTHER_FORMATS and path.is_file():
+        raise DataError(f"{path} is not read: give the rows as csv or Parquet")
     return csv.read(path)
 
 

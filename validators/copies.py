@@ -13,7 +13,7 @@ from validators.base import Culprit, Evidence, Finding, Verdict
 from validators.points import MOST, Scaled, batch_keys, drawn, keys, nearest
 from validators.sides import Sides, sides
 from validators.stats import Array, hypergeometric_excess, percent
-from validators.yardstick import Overlap, overlap
+from validators.yardstick import leaked, overlap
 
 CHECK = "copies"
 #: Part of the check's alpha for exact copies; near ones leave less evidence and get the rest.
@@ -103,7 +103,8 @@ class CopiesCheck:
         train = keys(at.train)
         known, counts = np.unique(train, return_counts=True)
         once = known[counts == 1]
-        made, unseen = _copied(at, known, once), keys(at.holdout)[at.h]
+        unseen = keys(at.holdout)[at.h]
+        made = _copied(at, known, once, np.unique(unseen))
         hits_h = int(_within(unseen, known).sum()), int(_within(unseen, once).sum())
         exact = [
             Excess(hits, at.rows, base, len(at.h), EXACT_PART * alpha / 2, what)
@@ -112,7 +113,13 @@ class CopiesCheck:
         near, pairs = _near(at, at.h[~_within(unseen, known)], known, (1 - EXACT_PART) * alpha)
         found = _finding(at, exact, near, made, pairs, train)
         shared = overlap(at.train, at.holdout)
-        return found if shared.chance else _blind(found, shared)
+        if not shared.chance:
+            return _blind(found, f"{int(shared.same.sum())} of {len(shared.same)} holdout rows are training rows")
+        if stolen := leaked(unseen, made.unseen, at.rows, train):
+            return _blind(
+                found, f"{stolen} of {at.rows} synthetic rows are holdout rows: the generator saw them, or they are real"
+            )
+        return found
 
 
 def _within(some: Array, known: Array) -> Array:
@@ -125,35 +132,34 @@ def _within(some: Array, known: Array) -> Array:
 @dataclass(frozen=True)
 class Copied:
     """Exact copies among all synthetic rows: how many; how many among the compared rows, and of these, of rows that stand
-    once in train; and the first ones."""
+    once in train, and of rows of the holdout; and the first ones."""
 
     total: int
     hits: int
     once: int
+    unseen: int
     first: tuple[tuple[int, int], ...]  # position, key
 
 
-def _copied(at: Sides, known: Array, once: Array) -> Copied:
+def _copied(at: Sides, known: Array, once: Array, unseen: Array) -> Copied:
     columns = at.synthetic.schema.learned
 
     def work(batch: pa.RecordBatch, start: int) -> Copied:
         made = batch_keys(batch, columns)
         hit = _within(made, known)
-        compared = hit if at.s is None else hit & at.s[start : start + len(hit)]
+        inside = np.ones(len(hit), dtype=bool) if at.s is None else at.s[start : start + len(hit)]
+        compared, single, stolen = (int((inside & _within(made, some)).sum()) for some in (known, once, unseen))
         first = tuple((start + int(i), int(made[i])) for i in np.flatnonzero(hit)[:SHOWN])
-        return Copied(int(hit.sum()), int(compared.sum()), int((compared & _within(made, once)).sum()), first)
+        return Copied(int(hit.sum()), compared, single, stolen, first)
 
     parts = list(at.synthetic.scan(work, columns=[column.name for column in columns]))
-    total, hits, single = (sum(getattr(part, name) for part in parts) for name in ("total", "hits", "once"))
-    return Copied(total, hits, single, tuple([each for part in parts for each in part.first][:SHOWN]))
+    total, hits, single, stolen = (sum(getattr(part, name) for part in parts) for name in ("total", "hits", "once", "unseen"))
+    return Copied(total, hits, single, stolen, tuple([each for part in parts for each in part.first][:SHOWN]))
 
 
-def _blind(found: Finding, shared: Overlap) -> Finding:
-    said = (
-        f"{int(shared.same.sum())} of {len(shared.same)} holdout rows are training rows, so nothing can be told by them; "
-        "give a holdout that the generator never saw"
-    )
-    told = {"yardstick": "overlap", "advice": "keep the holdout apart from train, then judge again"}
+def _blind(found: Finding, why: str) -> Finding:
+    said = f"{why}, so nothing can be told by them; give a holdout that the generator never saw"
+    told = {"yardstick": "overlap", "advice": "keep the holdout apart from train and from the generator, then judge again"}
     return replace(found, verdict="INCONCLUSIVE", summary=said, details={**found.details, **told})
 
 

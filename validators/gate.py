@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from validators.base import Culprit, Finding, Intent, Verdict
@@ -18,7 +18,7 @@ DRAWS = 10
 
 #: What to do when a check blocks and has no advice of its own.
 ADVICE: Mapping[str, str] = {
-    "schema": "correct the values that the summary names in the generator's output, or overrule the column in the plan",
+    "schema": "correct the values that the summary names in what the generator writes, or declare the column otherwise",
     "modes": "train the generator longer or try another family, then judge a new attempt",
     "copies": "train shorter, with more regularisation, or drop the copied rows and judge a new attempt",
     "spread": "the generator keeps to the middle of its classes: train longer, or draw without truncation or guidance",
@@ -41,7 +41,7 @@ class Detectable:
     whole: float | None = None
     classes: Mapping[str, float | None] = field(default_factory=dict)
     rows_needed: int | None = None
-    class_rows_needed: Mapping[str, int] = field(default_factory=dict)
+    class_rows_needed: Mapping[str, int | None] = field(default_factory=dict)
     few_synthetic: bool = False
 
     @classmethod
@@ -106,6 +106,8 @@ def decide(
     concluded. Any BLOCK blocks; else an ERROR, an INCONCLUSIVE finding or a mode the gate could not have seen makes it
     INCONCLUSIVE; else any WARN warns. SKIPPED findings are listed and change nothing."""
     seen = Detectable.of(findings) if detectable is None else detectable
+    if any(f.details.get("yardstick") for f in findings):
+        findings = [_undecided(f) for f in findings]
     verdict, reason, action = _judge(findings, intent, seen)
     return Decision(
         verdict=verdict,
@@ -119,6 +121,13 @@ def decide(
         findings=tuple(findings),
         lineage=dict(lineage or {}),
     )
+
+
+def _undecided(finding: Finding) -> Finding:
+    """What a check says by a broken yardstick is no verdict; only the schema needs none."""
+    if finding.check in ("schema", "suite") or finding.verdict not in ("BLOCK", "WARN", "PASS"):
+        return finding
+    return replace(finding, verdict="INCONCLUSIVE", culprits=())
 
 
 def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tuple[Verdict, str, str]:
@@ -147,21 +156,23 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
 
 
 def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
-    """Reason and next action when the gate could not have seen what the plan asks it to see, else None."""
+    """Reason and next action when the gate could not have seen what it is asked to see, else None."""
+    blind = [name for name, smallest in seen.classes.items() if smallest is None]
+    counts = {name: seen.class_rows_needed.get(name) for name in blind}
+    wants = [f"about {rows} of class {name!r}" if rows else f"more of class {name!r}" for name, rows in counts.items()]
+    more = f", with {DRAWS} synthetic rows for each" if seen.few_synthetic else ""
     if seen.whole is None or seen.whole > intent.detect:
         least = "no mode at all" if seen.whole is None else f"no mode smaller than {_share(seen.whole)}"
-        reason = f"with these rows the gate sees {least}, but the plan asks for modes of {_share(intent.detect)} of the set"
-        rows = f"{seen.rows_needed} holdout rows would do" if seen.rows_needed else "judge with more holdout rows"
-        more = f", with {DRAWS} synthetic rows for each" if seen.few_synthetic else ""
+        reason = f"with these rows the gate sees {least}, but is asked to see modes of {_share(intent.detect)} of the set"
+        rows = f"about {seen.rows_needed} holdout rows would do" if seen.rows_needed else "judge with more holdout rows"
+        classes = f"; each class needs enough of its own: {listed(wants)}" if wants else ""
         way = "" if seen.whole is None else f"; or set detect to {_ceil(seen.whole)}"
-        return reason, rows + more + way
-    for name, smallest in seen.classes.items():
-        if smallest is None:
-            reason = f"class {name!r} has too few holdout rows: even its complete loss could not be told from chance"
-            rows_needed = seen.class_rows_needed.get(name)
-            count = f"{rows_needed} holdout rows" if rows_needed else "more holdout rows"
-            return reason, f"{count} of class {name!r} would do; or give the class no share in the intended mix"
-    return None
+        return reason, rows + more + (classes or way)
+    if not blind:
+        return None
+    reason = f"class {blind[0]!r} has too few holdout rows: even its complete loss could not be told from chance"
+    others = f" (and {listed([repr(name) for name in blind[1:]])})" if len(blind) > 1 else ""
+    return reason + others, f"{listed(wants)} would do{more}; or give the class no share in the intended mix"
 
 
 def _and_others(findings: Sequence[Finding]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import pyarrow.compute as pc
@@ -41,6 +41,8 @@ def checks(*, suite: Path | None = None, utility: Utility = "quick") -> list[Che
     from validators.suite import SuiteCheck
     from validators.utility import UtilityCheck
 
+    if utility not in get_args(Utility):
+        raise DataError(f"utility must be one of {', '.join(get_args(Utility))}, not {utility!r}")
     own: list[Check] = [] if suite is None else [SuiteCheck(suite)]
     last: list[Check] = [] if utility == "off" else [UtilityCheck(depth=utility)]
     fixed: list[Check] = [
@@ -147,7 +149,8 @@ def run(check: Check, evidence: Evidence) -> Finding:
         return evaluate(evidence)
     except Exception as error:  # one check that raises must not silence the others; it is not hidden either
         said = str(error).strip().splitlines() or [""]
-        what = f"{type(error).__name__}: {said[0]}"[:300].rstrip(": ")
+        kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+        what = f"{kind}{said[0]}"[:300].rstrip(": ")
         return Finding(
             check.name, "ERROR", summary=f"the check {check.name!r} could not judge ({what})", details={"error": what}
         )

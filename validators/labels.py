@@ -65,7 +65,8 @@ class LabelsCheck:
         """Raises nothing: no classes or too few rows give SKIPPED."""
         at = sides(evidence)
         if not at.names:
-            return Finding(CHECK, "SKIPPED", summary="there are no two classes whose rows could be mistaken for each other")
+            why = "no categorical target is named" if at.classes is None else "only one class is judged"
+            return Finding(CHECK, "SKIPPED", summary=f"{why}, so no row can be mistaken for another class")
         if not any(c.name != at.reference.schema.target for c in at.reference.schema.learned):
             return Finding(CHECK, "SKIPPED", summary="there is no column besides the target that could tell classes apart")
         rows = _rows(at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +32,8 @@ CHECK = "modes"
 GUESSED_TESTS = 2000
 #: Holdout and reference are of one kind unless a cell surely has less than this times its share in one of them.
 DRIFT, DRIFT_ALPHA = 0.5, 1e-4
+#: Cells that become testable with each holdout row, at most: seen up to 2 on the tables of the benchmarks.
+CELLS_A_ROW = 2.0
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,22 @@ def _reference(table: Table, tested: Array) -> float | None:
     return float(((table.r / table.of)[counted] / (table.h / table.n)[counted]).min())
 
 
+def _rows_needed(mass: float, alpha: float, tests: int, chance: float) -> int | None:
+    """About how many holdout rows show the loss of a mode of this mass; None where no number does.
+
+    More rows make more cells testable, and more tests ask more of each: CELLS_A_ROW is what tables give at most."""
+    if not 0 < mass <= 1 or not 0 < chance < 1:
+        return None
+    rows = 1
+    for _ in range(20):
+        least = least_holdout_count(alpha, max(tests, round(CELLS_A_ROW * rows)), chance)
+        wanted = rows_for_mode(mass, least)
+        if wanted <= rows:
+            break
+        rows = wanted
+    return rows
+
+
 def _rejected(adjusted: Array, alpha: float) -> dict[int, float]:
     """Entry -> adjusted log p of the cells that are too thin."""
     return {int(i): float(adjusted[i]) for i in np.flatnonzero(adjusted <= math.log(alpha))}
@@ -182,14 +200,16 @@ def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, t
     for y, name in enumerate(names):
         if rows[y][1] == 0:
             smallest[name] = 1.0 if rows[y][0] >= least[None] else None
-    needed = {n: least[y] if rows[y][1] else least[None] for y, n in enumerate(names) if smallest[n] is None}
-    n, m = rows[None]
-    few = m < DRAWS * n
-    enough = least_holdout_count(alpha, tests, pooled(intent.rho, 1, DRAWS)) if few else least[None]
+    few = rows[None][1] < DRAWS * rows[None][0]
+
+    def chance(scope: int | None) -> float:
+        return pooled(intent.rho, 1, DRAWS) if few or not min(rows[scope]) else pooled(intent.rho, *rows[scope])
+
+    needed = {n: _rows_needed(1.0, alpha, tests, chance(y)) for y, n in enumerate(names) if smallest[n] is None}
     return Detectable(
         whole=whole,
         classes=smallest,
-        rows_needed=rows_for_mode(intent.detect, enough) if 0 < intent.detect <= 1 else None,
+        rows_needed=_rows_needed(intent.detect, alpha, tests, chance(None)),
         class_rows_needed=needed,
         few_synthetic=few,
     )
@@ -218,5 +238,7 @@ def _advice(named: list[Culprit], found: Classes | None) -> str:
 
 
 def _nothing(why: str, found: Classes | None, seen: Detectable | None = None) -> Finding:
-    seen = seen or Detectable(classes={} if found is None else dict.fromkeys(found.names))
+    # Where no cell was tested the loss of none would have been seen, whatever the power of a test might have been.
+    blank = Detectable(classes={} if found is None else dict.fromkeys(found.names))
+    seen = blank if seen is None else replace(seen, whole=None, classes=blank.classes)
     return Finding(CHECK, "SKIPPED", summary=why, details={"detectable": asdict(seen)})

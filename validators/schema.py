@@ -145,7 +145,8 @@ def _told(answer: Answer) -> str:
     if rule.kind == "columns":
         return f"columns are missing: the synthetic set lacks {_some(found, counts=False)}"
     if rule.kind == "type":
-        return f"column {rule.column!r} holds {TOLD['type']}"
+        named = f": {_some(found)}" if found.named else ""
+        return f"column {rule.column!r} holds {TOLD['type']}{named}"
     named = f": {_some(found)}" if found.named else ""
     return f"column {rule.column!r} holds {found.broken} {TOLD[rule.kind]} ({percent(answer.share)} of its rows){named}"
 

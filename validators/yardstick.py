@@ -38,6 +38,18 @@ def overlap(train: Dataset, holdout: Dataset) -> Overlap:
     return Overlap(same, not (hits > OVERLAP * rows and odds and surprising))
 
 
+def leaked(holdout: Array, made: int, total: int, train: Array) -> int:
+    """Synthetic rows that are holdout rows, if there are more of them than chance gives; else 0.
+
+    holdout, train: keys of real rows; made: how many of `total` synthetic rows are holdout rows. Training
+    rows, which are real and not in the holdout, say how often rows of different sets are equal (Fisher's exact test)."""
+    hits, base = made, int(np.isin(train, holdout).sum())
+    more = hits * (len(train) - base) > ODDS * base * (total - hits)
+    if hits <= OVERLAP * total or not more or hypergeometric_excess(hits, total, base, len(train)) > ALPHA:
+        return 0
+    return hits
+
+
 def apart(train: Dataset, holdout: Dataset, role: str) -> tuple[Dataset, str | None]:
     """The holdout without rows that are rows of `train` too, and the sentence that says so.
 

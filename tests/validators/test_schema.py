@@ -94,7 +94,7 @@ def test_a_mistyped_column_blocks_by_its_type_alone() -> None:
     place = whole.column_names.index("x")
     worded = whole.set_column(place, "x", pa.array(["blue"] * whole.num_rows))
     found = SchemaCheck().evaluate(table_of(worded, given.reference.schema))
-    assert found.verdict == "BLOCK" and found.summary == "column 'x' holds values of another type"
+    assert found.verdict == "BLOCK" and found.summary == "column 'x' holds values of another type: 'blue' (300)"
 
 
 def keyed(keys: list[str]) -> Dataset:

@@ -34,3 +34,20 @@ def test_a_train_set_with_a_mix_of_its_own_is_no_drift() -> None:
     balanced = pd.concat([no, yes.sample(len(no), replace=True, random_state=rng.integers(2**31))], ignore_index=True)
     decision = judge(balanced, HOLDOUT, MADE, target="label", utility="off")
     assert "not of the reference's kind" not in decision.reason
+
+
+def test_synthetic_rows_that_are_holdout_rows_judge_nothing() -> None:
+    for made in (HOLDOUT, pd.concat([MADE, HOLDOUT], ignore_index=True)):
+        decision = judge(TRAIN, HOLDOUT, made, target="label", utility="off")
+        assert decision.verdict == "INCONCLUSIVE" and "synthetic rows are holdout rows" in decision.reason
+        assert not any(f.verdict in ("BLOCK", "WARN") for f in decision.findings if f.check != "schema")
+
+
+def test_rows_that_would_do_would_do() -> None:
+    """The advice on too few rows must not send its reader in circles."""
+    small = HOLDOUT.head(60)
+    told = judge(TRAIN, small, MADE.head(600), target="label", utility="off")
+    assert told.verdict == "INCONCLUSIVE"
+    rows = int(told.next_action.split("about ")[1].split()[0])
+    enough = judge(TRAIN, frame(rows, 8), frame(10 * rows, 9), target="label", utility="off")
+    assert enough.verdict in ("PASS", "WARN"), (rows, enough.reason)

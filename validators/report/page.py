@@ -24,6 +24,8 @@ MEANING: Mapping[str, tuple[str, str]] = {
 }
 #: What of the lineage stands on the first screen, in this order, and how it is called there.
 BRIEF: Mapping[str, str] = {"run": "run", "model": "model", "seed": "seed", "data_sha256": "data", "plan_sha256": "plan"}
+#: What stands there for files judged without a run.
+FILES = ("train", "holdout", "synthetic")
 HASH = 10
 
 
@@ -100,7 +102,8 @@ def _facts(decision: Decision) -> list[tuple[str, str]]:
 def _brief(decision: Decision) -> list[tuple[str, str]]:
     told = decision.lineage
     found = [(name, told[key], key.endswith("sha256")) for key, name in BRIEF.items() if told.get(key) not in (None, "")]
-    return [(name, clean(value)[:HASH] if digest else crop(value, 32)) for name, value, digest in found]
+    files = [(name, crop(str(told[name]).rsplit("/", 1)[-1], 32)) for name in FILES if told.get(name)]
+    return [(name, clean(value)[:HASH] if digest else crop(value, 32)) for name, value, digest in found] or files
 
 
 def _lineage(decision: Decision) -> list[tuple[str, str]]:
