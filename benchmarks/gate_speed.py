@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def timed(rows: int) -> Speed:
         sides = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
         command = [sys.executable, "-m", "flows", "judge", *sides, "--target", "income", "--quiet"]
         start = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # The trials run on one thread each; a user's command has them all.
+        free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=free)
         seconds = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{rows:,} rows: {seconds:.1f} s, {peak:.0f} MiB, exit {done.returncode} {done.stderr.strip()}", file=sys.stderr)

@@ -117,8 +117,10 @@ def _drawn(found: Classes | None, s: Array | None, total: int, seed: int) -> tup
     for y in range(0 if found is None else len(found.names)):
         # A rare class has few rows in a fair draw; its own tests need more.
         inside = found.synthetic == y  # type: ignore[union-attr]  # there are no names without classes
+        short = CLASS_ROWS - int((inside & held).sum())
+        if short <= 0:
+            continue  # a common class; listing its rows would take eight bytes for each
         rest = np.flatnonzero(inside & ~held)
-        short = max(CLASS_ROWS - int((inside & held).sum()), 0)
         held[rest if short >= len(rest) else rng.choice(rest, short, replace=False)] = True
     places = np.flatnonzero(held)
     return places, np.searchsorted(places, fair)
