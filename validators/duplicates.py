@@ -125,7 +125,7 @@ def _repeats(at: Sides) -> Repeats:
     upper = float(special.gammaincinv(real_rate * pairs + 1, 1 - alpha)) / pairs
     width = float(special.ndtri(1 - alpha)) * math.hypot(spread, TOLERANCE * real_spread)
     distinct, first, back, counts = np.unique(made, return_index=True, return_inverse=True, return_counts=True)
-    twins = round(int((counts[back] > 1).sum()) / kept)
+    twins = min(round(int((counts[back] > 1).sum()) / kept), at.rows)
     excess = rate - TOLERANCE * max(upper, real_rate) > width and twins > HARMLESS * at.rows
     heavy = np.argsort(-counts, kind="stable")[:10]
     worst = tuple((int(places[first[i]]), int(counts[i])) for i in heavy if counts[i] > 1)
