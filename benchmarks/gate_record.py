@@ -38,14 +38,15 @@ that can block by themselves are run (`fidelity` and `utility` block only by lim
 _POWERS = """The named check alone is asked, with its part of the alpha, and counts when it blocks. A *random region* is two or
 three conditions around a random row that hold the share (`benchmarks/gate_faults.py`), drawn anew in every trial."""
 _SPEEDS = """`counterpoise judge --quiet` in a process of its own on Parquet files: start-up, all checks and the verdict."""
-_WHY = """- *A class shrunk, ring of 8.* In two dimensions a shrinkage to 0.9 moves the effect itself to 1 / (1 + 0.9^2) = 0.5525, and
-  the limit is 0.55: no sample size makes that block more than by half. It warns from 0.53 on. From four dimensions on the
-  effect is 0.58 and more.
-- *Near copies, mammography.* 30 % of its real rows equal another row, and among the others unseen real rows lie as near to a
-  training row as copies with that noise do: in three reshuffles 1 to 8 holdout rows stood among the nearest 1 %, beside 19 to 26
-  synthetic ones, of which 28 would have been all. Exact copies of rows that stand once in train are seen (`copies`, "once").
-- *Swapped labels, mammography.* The rare class has 2.3 % of the rows, 46 of the holdout, and a fifth of them lie among rows of
-  the other class already. A rise to 45 % among 150 synthetic rows has p = 0.002 by Fisher's test; the check may spend 0.0003.
-- *A mode of 1 % as a random region.* Twenty holdout rows between any two or three values of six to sixteen columns. What is seen
-  is what the search finds with forty reference rows; on mammography a third as many synthetic rows are left to search in.
-- *A mode of 1 % at m = n.* Ten synthetic rows for each holdout row is what the gate draws for itself, and what this shows."""
+_WHY = """- *A class shrunk, ring of 8.* In two dimensions a shrinkage to 0.9 moves the effect itself to 1 / (1 + 0.9^2) = 0.5525
+  for the radius, beside a limit of 0.55: with 500 rows it falls on either side. It warns from 0.53 on. In four dimensions the
+  effect is 0.58, in eight 0.60.
+- *Near copies, mammography.* Three in ten of its real rows equal a row of another part of the table, and of the rest some lie
+  as near to a training row as a copy with that noise: in three reshuffles with n = m = 2000, 1 to 8 holdout rows stood among
+  the nearest 1 %, beside 19 to 26 synthetic ones. Exact copies of rows that stand once in train are seen there.
+- *Swapped labels, mammography.* The rare class has 2.3 % of the rows, 46 of the holdout, and about a fifth of them lie among
+  rows of the other class already. Were it 45 % among 150 synthetic rows, Fisher's test would give 0.001; the check may spend
+  0.0003.
+- *A mode of 1 % as a random region.* Twenty holdout rows between any two or three values of six to sixteen columns. What is
+  seen is what the search finds with forty reference rows; mammography has a third as many synthetic rows to search in.
+- *A mode of 1 % at m = n.* Ten synthetic rows for each holdout row is what the gate draws for itself; this shows why."""
