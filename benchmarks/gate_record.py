@@ -38,8 +38,8 @@ that can block by themselves are run (`fidelity` and `utility` block only by lim
 _POWERS = """The named check alone is asked, with its part of the alpha, and counts when it blocks. A *random region* is two or
 three conditions around a random row that hold the share (`benchmarks/gate_faults.py`), drawn anew in every trial."""
 _SPEEDS = """`counterpoise judge --quiet` in a process of its own on Parquet files: start-up, all checks and the verdict."""
-_WHY = """- *A class shrunk, ring of 8.* In two dimensions a shrinkage to 0.9 moves the effect itself to 1 / (1 + 0.9^2) = 0.5525
-  for the radius, beside a limit of 0.55: with 500 rows it falls on either side. It warns from 0.53 on. In four dimensions the
+_WHY = """- *A class shrunk, ring of 8.* In two dimensions a shrinkage to 0.9 moves the effect to 1 / (1 + 0.9^2) = 0.5525 for
+  the radius, beside a limit of 0.55: with 500 rows it falls on either side. It warns from 0.53 on. In four dimensions the
   effect is 0.58, in eight 0.60.
 - *Near copies, mammography.* Three in ten of its real rows equal a row of another part of the table, and of the rest some lie
   as near to a training row as a copy with that noise: in three reshuffles with n = m = 2000, 1 to 8 holdout rows stood among

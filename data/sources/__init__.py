@@ -15,8 +15,8 @@ from data.errors import DataError
 def clean(table: pa.Table, origin: str, *, start: int = 0) -> pa.Table:
     """NaN becomes null, and infinities are refused: what every reader does before it hands out a table.
 
-    `origin` names the source in errors; start: how many rows of it came before these. Raises DataError, with column and row, at the first infinity, at a column
-    without a name and at two columns of one name."""
+    `origin` names the source in errors; start: how many rows of it came before these. Raises DataError, with column and
+    row, at the first infinity, at a column without a name and at two columns of one name."""
     check_names(table.column_names, origin)
     for place, field in enumerate(table.schema):
         if pa.types.is_floating(field.type):
