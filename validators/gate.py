@@ -151,8 +151,9 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
     judged = sum(f.verdict == "PASS" for f in findings)
     skipped = [f.check for f in findings if f.verdict == "SKIPPED"]
     blind = f"; {listed(skipped)} could not judge" if skipped else ""
-    reason = f"all {judged} checks passed, and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
-    return "PASS", reason + blind, "nothing: the set may be used"
+    loss = f"and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
+    looked = "but no mode could be looked for, nor was any asked for" if seen.whole is None else loss
+    return "PASS", f"all {judged} checks passed, {looked}{blind}", "nothing: the set may be used"
 
 
 def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
@@ -161,7 +162,8 @@ def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
     counts = {name: seen.class_rows_needed.get(name) for name in blind}
     wants = [f"about {rows} of class {name!r}" if rows else f"more of class {name!r}" for name, rows in counts.items()]
     more = f", with {DRAWS} synthetic rows for each" if seen.few_synthetic else ""
-    if seen.whole is None or seen.whole > intent.detect:
+    # Who asks for no less than the whole set asks for no mode at all.
+    if intent.detect < 1 and (seen.whole is None or seen.whole > intent.detect):
         least = "no mode at all" if seen.whole is None else f"no mode smaller than {_share(seen.whole)}"
         reason = f"with these rows the gate sees {least}, but is asked to see modes of {_share(intent.detect)} of the set"
         rows = f"about {seen.rows_needed} holdout rows would do" if seen.rows_needed else "judge with more holdout rows"

@@ -240,5 +240,5 @@ def _advice(named: list[Culprit], found: Classes | None) -> str:
 def _nothing(why: str, found: Classes | None, seen: Detectable | None = None) -> Finding:
     # Where no cell was tested the loss of none would have been seen, whatever the power of a test might have been.
     blank = Detectable(classes={} if found is None else dict.fromkeys(found.names))
-    seen = blank if seen is None else replace(seen, whole=None, classes=blank.classes)
+    seen = blank if seen is None else replace(seen, whole=None)
     return Finding(CHECK, "SKIPPED", summary=why, details={"detectable": asdict(seen)})
