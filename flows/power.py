@@ -36,4 +36,4 @@ def check_enough(gate: GateSpec, counts: Mapping[Any, int]) -> None:
 def _least(gate: GateSpec, cells: int) -> int:
     intent = Intent(alpha=gate.alpha)
     chance = intent.rho * gate.draws / (intent.rho * gate.draws + 1)
-    return least_holdout_count(intent.spent, cells, chance)
+    return least_holdout_count(intent.level("modes"), cells, chance)
