@@ -15,13 +15,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from configs.errors import KeyFault, did_you_mean
 
+#: The subpackage whose files need no prefix in a plan.
+PLAIN = "tabular"
+
 
 def modules(package: str) -> dict[str, str]:
-    """Public component files of a package and of its subpackages, found without importing them: name -> module."""
+    """Public component files of a package and of its subpackages, found without importing them: name -> module.
+
+    A file in the subpackage `tabular` goes by its own name (`gan`); in any other, by both (`image.gan`)."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         return {}
-    return {module.rsplit(".", 1)[1]: module for module in _files(package, list(spec.submodule_search_locations))}
+    files = (module.removeprefix(package + ".") for module in _files(package, list(spec.submodule_search_locations)))
+    return {name.removeprefix(PLAIN + "."): f"{package}.{name}" for name in files}
 
 
 def _files(package: str, folders: list[str]) -> Iterator[str]:

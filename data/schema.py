@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from data.errors import DataError
 
-Kind = Literal["numeric", "integer", "categorical", "boolean", "datetime", "id", "text", "image", "series"]
+Kind = Literal["numeric", "integer", "categorical", "boolean", "datetime", "id", "text", "image", "mask", "boxes", "series"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 #: Kinds a tabular family learns; ids are made anew, text, images and series are left to other families.
@@ -181,6 +181,8 @@ def arrow_type(text: str) -> pa.DataType:
     if text.startswith("decimal128("):
         precision, scale = text[len("decimal128(") : -1].split(",")
         return pa.decimal128(int(precision), int(scale))
+    if (nested := _nested().get(text)) is not None:
+        return nested
     plain = {"double": pa.float64(), "float": pa.float32(), "halffloat": pa.float16(), "date32[day]": pa.date32()}
     if text in plain:
         return plain[text]
@@ -188,6 +190,13 @@ def arrow_type(text: str) -> pa.DataType:
         return pa.type_for_alias(text)
     except ValueError:
         raise DataError(f"columns of type {text} are not supported; cast them to numbers, text or timestamps first") from None
+
+
+def _nested() -> dict[str, pa.DataType]:
+    """The nested types of pictures, their masks and boxes."""
+    from data.images import BOXES, PICTURE
+
+    return {str(PICTURE): PICTURE, str(BOXES): BOXES}
 
 
 def _some(values: Any, limit: int = 8) -> str:
