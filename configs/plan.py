@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.schema import Kind
 
+#: Sources of pictures, and the column that their classes come in.
+PICTURE_SOURCES = frozenset({"image_folder", "image_index", "coco", "yolo", "image_parquet", "surfaces", "digits_images"})
+CLASS = "class"
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -102,6 +106,8 @@ class SplitSpec(Spec):
     """Share of rows that fix the gate's geometry; 0 lets the training rows do that, for very small data."""
     holdout: Share = 0.25
     """Share of rows that the gate counts once, at the end."""
+    from_source: bool = False
+    """Take the division that the source states (its train, val and test pictures) in place of the shares."""
 
     @model_validator(mode="after")
     def _leaves_rows_to_train(self) -> SplitSpec:
@@ -150,6 +156,8 @@ class GateSpec(Spec):
     """quick: train on synthetic rows, test on the holdout; full: does augmentation help beside the real rows, too."""
     suite: Annotated[str, Field(min_length=1)] | None = None
     """Your own suite of Great Expectations 1 that the synthetic rows must meet: its JSON, or YAML of the same shape."""
+    extractor: Annotated[str, Field(min_length=1)] = "random"
+    """What pictures are compared by: random (a fixed random convolutional net), trained, or a local model's file or folder."""
 
 
 class PublishSpec(Spec):
@@ -192,13 +200,36 @@ class Plan(Spec):
     gate: GateSpec = GateSpec()
     publish: PublishSpec = PublishSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pictures_have_their_classes(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        use = value.get("data", {}).get("use") if isinstance(value.get("data"), dict) else None
+        return {"target": CLASS, **value} if use in PICTURE_SOURCES else value
+
+    @property
+    def modality(self) -> Literal["tabular", "image"]:
+        """What the rows are."""
+        return "image" if self.data.use in PICTURE_SOURCES else "tabular"
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Plan:
+        if self.data.use in PICTURE_SOURCES:
+            self._fit_pictures()
         if self.target is None and isinstance(self.sample.mix, dict):
             raise ValueError("sample.mix names classes but the plan names no target; add `target: <column>`")
         if self.target is None and self.data.keep:
             raise ValueError("data.keep names classes but the plan names no target; add `target: <column>`")
         return self
+
+    def _fit_pictures(self) -> None:
+        if self.target != CLASS:
+            raise ValueError(f"pictures have their classes in {CLASS!r}; leave target out, or state which column data.class is")
+        if self.columns:
+            raise ValueError("pictures have fixed columns, so there is nothing to state under columns; leave it out")
+        if self.gate.suite is not None:
+            raise ValueError("a suite of your own is for tables; leave gate.suite out")
 
 
 def json_schema(families: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
