@@ -118,7 +118,7 @@ def _field(column: pa.Field, schema: Schema, identity: str) -> dict[str, Any]:
     source: dict[str, Any] = {"fileSet": {"@id": "train"}, "extract": {"column": column.name}}
     kind = data_type(column.type, meaning)
     value = {"@type": "cr:Field", "@id": identity, "name": column.name, "dataType": kind, "source": source}
-    if meaning == "image":
+    if meaning in ("image", "mask"):
         source["transform"] = {"jsonPath": "bytes"}
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
         length = column.type.list_size if pa.types.is_fixed_size_list(column.type) else -1
@@ -128,7 +128,7 @@ def _field(column: pa.Field, schema: Schema, identity: str) -> dict[str, Any]:
 
 def data_type(kind: pa.DataType, meaning: str = "") -> str:
     """The Croissant data type of an Arrow type; text where there is none closer."""
-    if meaning == "image":
+    if meaning in ("image", "mask"):
         return "sc:ImageObject"
     if pa.types.is_dictionary(kind):
         return data_type(kind.value_type)

@@ -34,6 +34,11 @@ IMAGE, MASK, OBJECTS, CLASS, GROUP, SOURCE, SEED = "image", "mask", "objects", "
 #: A mask's pixel is marked from this value of 255 on.
 MARKED = 128
 
+#: Names that good parts go by.
+GOOD = frozenset(
+    {"normal", "good", "ok", "defect_free", "defect-free", "no_defect", "nodefect", "clean", "intact", "healthy", "pass"}
+)
+
 
 def schema(classes: Sequence[str]) -> Schema:
     """The schema of a dataset of pictures; `classes` as they are spelled, most frequent first."""
@@ -162,6 +167,25 @@ def batch(
         pa.array([None] * n if seeds is None else list(seeds), pa.int64()),
     ]
     return pa.RecordBatch.from_arrays(columns, names=[IMAGE, MASK, OBJECTS, CLASS, GROUP, SOURCE, SEED])
+
+
+def normal_class(held: Pictures, stated: str | None = None) -> str | None:
+    """The class of good parts: the one stated, else one named so, else the one whose known masks are all empty.
+
+    None when there is no such class. Raises DataError when the stated one is not there."""
+    if stated is not None:
+        if stated not in held.classes:
+            raise DataError(f"normal: there is no class {stated!r}; the classes are {', '.join(held.classes)}")
+        return stated
+    for name in held.classes:
+        if name.strip().lower().replace(" ", "_") in GOOD:
+            return name
+    empty = []
+    for k, name in enumerate(held.classes):
+        known = held.masked & (held.labels == k)
+        if known.any() and not held.masks[known].any():
+            empty.append(name)
+    return empty[0] if len(empty) == 1 else None
 
 
 def box(mask: Array) -> tuple[int, int, int, int] | None:

@@ -95,7 +95,7 @@ def published_schema(arrow: pa.Schema, schema: Schema) -> pa.Schema:
 
 def feature(kind: pa.DataType, meaning: str = "") -> dict[str, Any]:
     """An Arrow type as a feature of Hugging Face `datasets` (its JSON form)."""
-    if meaning == "image":
+    if meaning in ("image", "mask"):
         return {"_type": "Image"}
     if pa.types.is_dictionary(kind):
         return feature(kind.value_type)

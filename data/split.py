@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +23,8 @@ class Split:
     """Three views of one dataset. With `reference=0` the reference is the train set itself.
 
     The index arrays hold row positions in the dataset that was split, ascending, int64. Rows without a target value are
-    in no part: they can neither be drawn class by class nor judged; `unlabelled` holds them."""
+    in no part: they can neither be drawn class by class nor judged; `unlabelled` holds them. left: rows left out to keep
+    groups whole."""
 
     train: Dataset
     reference: Dataset
@@ -31,6 +33,7 @@ class Split:
     reference_rows: np.ndarray = field(repr=False)
     holdout_rows: np.ndarray = field(repr=False)
     unlabelled: np.ndarray = field(repr=False)
+    left: int = 0
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -39,6 +42,8 @@ class Split:
         if len(self.unlabelled):
             target = self.train.schema.target
             out.append(f"{len(self.unlabelled)} rows without a value in the target {target!r} are left out.")
+        if self.left:
+            out.append(f"{self.left} rows are left out, as rows of their group are kept for judging.")
         if self.train_rows is self.reference_rows:
             out.append("The reference is the train set itself.")
         return tuple(out)
@@ -71,6 +76,44 @@ def split(dataset: Dataset, *, reference: float, holdout: float, seed: int, grou
     rows = [labelled[part == place] for place in range(3)]
     _check_filled(rows, shares)
     return _assemble(dataset, rows, unlabelled, reference)
+
+
+def split_as(dataset: Dataset, parts: Sequence[str | None]) -> Split:
+    """Cut a dataset as its source says: for each row "train", "reference", "holdout" or None (left out).
+
+    A group that the source puts on two sides stays on the later one (holdout before reference before train): its other
+    rows are left out, so that no part or machine is known before it is judged; `notices` says how many.
+
+    Raises DataError for another word, for no train or holdout rows, and when leaving out takes half of what there is to
+    learn from."""
+    unknown = sorted({str(p) for p in parts if p is not None and p not in _PARTS})
+    if unknown:
+        raise DataError(f"the source's split holds {unknown[0]!r}; it must be {', '.join(_PARTS)}")
+    where = np.array([_PARTS.index(p) if p is not None else -1 for p in parts])
+    for part in (TRAIN, HOLDOUT):
+        if not (where == part).any():
+            raise DataError(f"the source's split has no {_PARTS[part]} rows; set split.from_source to false")
+    where, left = _apart(dataset, where)
+    strata, unlabelled = _strata(dataset)
+    rows = [np.flatnonzero((where == part) & (strata >= 0)) for part in range(3)]
+    return replace(_assemble(dataset, rows, unlabelled, float(len(rows[REFERENCE]))), left=left)
+
+
+def _apart(dataset: Dataset, where: np.ndarray) -> tuple[np.ndarray, int]:
+    """The part of each row with every group on one side, -1 for rows left out for that; and how many those are."""
+    if dataset.schema.group is None:
+        return where, 0
+    groups = _groups(dataset, dataset.schema.group)
+    latest = np.full(groups.max() + 1, -1)
+    np.maximum.at(latest, groups, where)
+    cut = (where >= 0) & (where != latest[groups])
+    learned, lost = int((where == TRAIN).sum()), int((cut & (where == TRAIN)).sum())
+    if 2 * lost > learned:
+        raise DataError(
+            f"{lost} of {learned} train rows share a group with rows kept for judging; mend the source's split so that groups "
+            "stay whole, or set split.from_source to false"
+        )
+    return np.where(cut, -1, where), int(cut.sum())
 
 
 def _assemble(dataset: Dataset, rows: list[np.ndarray], unlabelled: np.ndarray, reference: float) -> Split:

@@ -306,10 +306,10 @@ def serve(plans: Annotated[list[Path] | None, typer.Argument(help="The plans.")]
 
 def _load(config: Path, override: list[str] | None) -> Any:
     from configs.load import load
-    from flows.stages.fit import check_generator, check_purpose
+    from flows.stages.fit import check_generator, check_modality, check_purpose
     from flows.stages.judge import check_gate
 
-    return load(config, override or [], checks=(check_purpose, check_generator, check_gate))
+    return load(config, override or [], checks=(check_purpose, check_generator, check_modality, check_gate))
 
 
 def _write_json(path: Path | None, value: Any) -> None:

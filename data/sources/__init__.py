@@ -40,20 +40,21 @@ def check_rows(table: pa.Table, origin: str) -> None:
         raise DataError(f"{origin} holds no rows; give data with at least a few rows of each class")
 
 
-def thin(table: pa.Table, column: str, keep: Mapping[Any, int], *, seed: int = 0) -> pa.Table:
+def thin(table: pa.Table, column: str, keep: Mapping[Any, int], *, seed: int = 0, spare: np.ndarray | None = None) -> pa.Table:
     """At most `keep[level]` rows of each level of `column`, drawn at random by seed; order and other rows stay.
 
-    A level is named by its value, or by its text. Raises DataError when the column or the level is not there."""
+    spare: (n,) bool, rows that stay in any case and are not counted. A level is named by its value, or by its text. Raises DataError when the column or the level is not there."""
     if column not in table.column_names:
         raise DataError(f"keep: there is no column {column!r}; the columns are {', '.join(table.column_names)}")
     values = table.column(column).to_pylist()
     levels = list(dict.fromkeys(v for v in values if v is not None))
     chosen = np.ones(len(values), dtype=bool)
+    left = np.zeros(len(values), dtype=bool) if spare is None else spare
     # Classes are cut in the order of their text, so that the order of `keep` in a plan changes nothing.
     rng = np.random.default_rng(seed)
     for level, most in sorted(keep.items(), key=lambda item: str(item[0])):
         wanted = _level(levels, level, column)
-        rows = np.flatnonzero(np.fromiter((v == wanted for v in values), dtype=bool, count=len(values)))
+        rows = np.flatnonzero(np.fromiter((v == wanted for v in values), dtype=bool, count=len(values)) & ~left)
         if most < 0:
             raise DataError(f"keep: {level!r} must keep 0 rows or more, not {most}")
         chosen[rows] = most >= len(rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from configs.components import build
+from configs.components import build, families
+from configs.components import find as find_family
 from configs.errors import KeyFault
 from configs.plan import Plan
 from flows.power import check_enough
@@ -69,8 +71,33 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     fitted.save(beside)
     beside.rename(run.folder / "model")
     write_text(run.folder / "training.json", json.dumps(recorder.curve))
+    _keep_grids(run, checkpoint)
     shutil.rmtree(checkpoint, ignore_errors=True)
     return {"family": plan.generator.use, "resumed": resumed, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
+
+
+def _keep_grids(run: Run, checkpoint: Path) -> None:
+    """Sample grids that a family of pictures drew while it learned stay with the run."""
+    shutil.rmtree(run.folder / "grids", ignore_errors=True)
+    if (checkpoint / "grids").is_dir():
+        (checkpoint / "grids").rename(run.folder / "grids")
+
+
+def check_modality(plan: Plan) -> None:
+    """Refuse a family that learns other data than these, before any work.
+
+    Raises KeyFault at generator.use."""
+    family = find_family(plan.generator.use, Generator, package="generators")
+    learns = getattr(family, "modality", plan.modality)
+    if learns != plan.modality:
+        rows = {"image": "pictures", "tabular": "rows of a table"}
+        near = sorted(
+            n for n, cls in families("generators", Generator).items() if getattr(cls, "modality", "") == plan.modality
+        )
+        raise KeyFault(
+            ("generator", "use"),
+            f"{plan.generator.use!r} learns {rows.get(learns, learns)} and the data are {rows[plan.modality]}; use one of {fit}",
+        )
 
 
 STEP = Step(

@@ -7,15 +7,19 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configs.errors import KeyFault
 from configs.plan import Plan
 from data.dataset import Dataset
 from data.errors import DataError
+from data.schema import Schema
 from flows.run import Run, Stage, code_version, digest, write_text
 from flows.stages.shared import Step, dataset, file_sha256, key_of, load_schema
 from generators.base import Progress
+
+if TYPE_CHECKING:
+    from validators.base import Check, Evidence, Intent
 
 
 def check_gate(plan: Plan) -> None:
@@ -49,35 +53,11 @@ def _gate_part(plan: Plan) -> object:
 
 
 def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
-    from validators.base import Intent
-    from validators.judge import checks, prepare, pronounce
+    from validators.judge import pronounce
     from validators.report import write_html, write_json
 
-    plan, schema = run.plan, load_schema(run)
-    rows = run.stages["sample"]["facts"]["judged"]
-    total = sum(rows.values())
-    mix = {level: rows[str(level)] / total for level in schema.classes() if str(level) in rows} or None
-    if plan.sample.mix == "natural":
-        mix = None  # the real mix is meant, so every judged row counts
-    reference = None if plan.split.reference == 0 else dataset(run, "reference")
-    train, holdout = dataset(run, "train"), dataset(run, "holdout")
-    drawn = Dataset.from_parquet(sorted((run.folder / "work/judged").glob("*.parquet")), schema)
-    evidence = prepare(
-        train,
-        holdout,
-        drawn,
-        reference=reference,
-        intent=Intent(
-            mix=mix,
-            detect=plan.gate.detect,
-            alpha=plan.gate.alpha,
-            attempt=attempt(run),
-            limits=plan.gate.limits,
-            seed=plan.seed,
-        ),
-        suite=_suite(plan),
-    )
-    running = checks(suite=_suite(plan), utility=plan.gate.utility)
+    plan = run.plan
+    evidence, running = _evidence(run)
     decision = pronounce(evidence, docs=run.folder / "data_docs", lineage=lineage(run), progress=progress, only=running)
     write_json(decision, run.folder / "report.json")
     training = json.loads((run.folder / "training.json").read_text())
@@ -92,6 +72,37 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
     facts = {"verdict": decision.verdict, "reason": decision.reason, "next_action": decision.next_action}
     write_text(run.folder / "decision.json", json.dumps(facts, indent=1))
     return facts
+
+
+def _evidence(run: Run) -> tuple[Evidence, list[Check]]:
+    """What the gate looks at, and the checks that look at it."""
+    plan, schema = run.plan, load_schema(run)
+    reference = None if run.stages["split"]["facts"]["reference_is_train"] else dataset(run, "reference")
+    train, holdout = dataset(run, "train"), dataset(run, "holdout")
+    drawn = Dataset.from_parquet(sorted((run.folder / "work/judged").glob("*.parquet")), schema)
+    intent = _intent(run, schema)
+    if plan.modality == "image":
+        from validators.pictures import picture_checks, prepare_pictures
+
+        evidence = prepare_pictures(train, holdout, drawn, reference=reference, intent=intent, extractor=plan.gate.extractor)
+        return evidence, picture_checks(utility=plan.gate.utility)
+    from validators.judge import checks, prepare
+
+    evidence = prepare(train, holdout, drawn, reference=reference, intent=intent, suite=_suite(plan))
+    return evidence, checks(suite=_suite(plan), utility=plan.gate.utility)
+
+
+def _intent(run: Run, schema: Schema) -> Intent:
+    from validators.base import Intent
+
+    plan = run.plan
+    rows = run.stages["sample"]["facts"]["judged"]
+    total = sum(rows.values())
+    mix = {level: rows[str(level)] / total for level in schema.classes() if str(level) in rows} or None
+    if plan.sample.mix == "natural":
+        mix = None  # the real mix is meant, so every judged row counts
+    gate = plan.gate
+    return Intent(mix=mix, detect=gate.detect, alpha=gate.alpha, attempt=attempt(run), limits=gate.limits, seed=plan.seed)
 
 
 def drawn_digest(run: Run) -> str:
@@ -114,7 +125,8 @@ def attempt(run: Run) -> int:
 def lineage(run: Run) -> dict[str, Any]:
     """Where a dataset comes from: data, plan, model, seed and the versions that made it."""
     stages = run.stages
-    packages = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "great-expectations", "prefect")
+    packages = ["torch", "numpy", "pandas", "pyarrow", "scikit-learn", "great-expectations", "prefect"]
+    packages += ["diffusers", "pillow"] if run.plan.modality == "image" else []
     versions = {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
     return {
         "run": run.id,

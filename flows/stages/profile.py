@@ -1,4 +1,4 @@
-"""What is in the rows? Settles the schema, and leaves out what no tabular family can write."""
+"""What is in the rows, or in the pictures? Settles the schema, and leaves out what no tabular family can write."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.dataset import Dataset
@@ -22,6 +24,8 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
 
     plan = run.plan
     table = pq.read_table(run.folder / "work/data.parquet")
+    if plan.modality == "image":
+        return _profile_pictures(run, table)
     stated = {name: column.stated() for name, column in plan.columns.items() if not column.drop}
     schema = infer(table, target=plan.target, group=plan.group, stated=stated)
     left_out = [c for c in schema if c.kind in ("text", "image", "series") and c.name not in (plan.target, plan.group)]
@@ -38,6 +42,20 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     facts["notices"] = [*facts["notices"], *(_left_out(c) for c in left_out)]
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
+    return {"notices": facts["notices"], "columns": len(kept)}
+
+
+def _profile_pictures(run: Run, table: pa.Table) -> Mapping[str, Any]:
+    from data.images import CLASS, schema
+    from data.picture_profile import profile_pictures
+
+    counts = pc.value_counts(table.column(CLASS)).to_pylist()
+    levels = [item["values"] for item in sorted(counts, key=lambda item: (-item["counts"], item["values"]))]
+    kept = schema(levels)
+    _check_classes(kept)
+    facts = profile_pictures(Dataset(table, kept))
+    write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1))
+    write_text(run.folder / "profile.json", json.dumps(facts, indent=1))
     return {"notices": facts["notices"], "columns": len(kept)}
 
 
@@ -61,7 +79,13 @@ def _left_out(column: Column) -> str:
 STEP = Step(
     Stage("profile", ("profile.json", "schema.json")),
     key_of(
-        "profile", "read", "data/infer.py", "data/profile.py", "data/schema.py", part=lambda p: [p.columns, p.target, p.group]
+        "profile",
+        "read",
+        "data/infer.py",
+        "data/profile.py",
+        "data/picture_profile.py",
+        "data/schema.py",
+        part=lambda p: [p.columns, p.target, p.group],
     ),
     _profile,
 )

@@ -22,7 +22,7 @@ def _publish(run: Run, progress: Progress) -> Mapping[str, Any]:
     plan = run.plan
     publisher = make_publisher(plan)
     verdict = run.stages["judge"]["facts"]["verdict"]
-    parts = _rows_to_publish(run)
+    parts = rows_to_publish(run)
     arguments = _publication(run)
     if verdict in ("PASS", "WARN"):
         done = publisher.publish(parts, **arguments)
@@ -45,12 +45,18 @@ def make_publisher(plan: Plan) -> Any:
     return Publisher(spec.root, spec.dataset or plan.name, **options)
 
 
-def _publication(run: Run) -> dict[str, Any]:
-    plan, schema = run.plan, load_schema(run)
+def published_schema(run: Run) -> Schema:
+    """The schema of the rows, with the mark of synthetic ones."""
+    schema = load_schema(run)
     flag = Column(name=SYNTHETIC, kind="boolean", dtype="bool", categories=(True, False))
+    return Schema((*schema.columns, flag), target=schema.target, group=schema.group)
+
+
+def _publication(run: Run) -> dict[str, Any]:
+    plan = run.plan
     report = json.loads((run.folder / "report.json").read_text())
     return {
-        "schema": Schema((*schema.columns, flag), target=schema.target, group=schema.group),
+        "schema": published_schema(run),
         "rows_per_file": plan.publish.rows_per_file,
         "run_id": run.id,
         "report_json": run.folder / "report.json",
@@ -69,7 +75,8 @@ def _publication(run: Run) -> dict[str, Any]:
     }
 
 
-def _rows_to_publish(run: Run) -> Iterator[pa.RecordBatch]:
+def rows_to_publish(run: Run) -> Iterator[pa.RecordBatch]:
+    """The rows of the dataset, real ones first where the plan includes them, each marked by `is_synthetic`."""
     schema = load_schema(run)
     if run.plan.sample.include_real:
         for batch in dataset(run).batches():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from configs.load import fill
@@ -17,18 +19,25 @@ from flows.run import Run, Stage, digest
 from flows.stages.shared import SYNTHETIC, Step, file_sha256, key_of, table_dataset, table_digest
 from generators.base import Progress
 
+#: Where a reader leaves its sentences; the column of a source's own division into train, reference and holdout.
+NOTICES = b"counterpoise.notices"
+SPLIT = "split"
+
 
 def fingerprint(plan: Plan) -> str:
     """sha256 of the bytes that the source holds now; a database is asked, since it has no bytes to look at."""
     source = plan.data
     if isinstance(source, SqlSource):
         return table_digest(_load(plan))
+    if not hasattr(source, "path"):  # sets that a package brings along, or that this project draws
+        return digest(source, version("scikit-learn"))
     path = Path(getattr(source, "path", ""))
-    if source.use == "sklearn":
-        return digest(source.set, version("scikit-learn"))
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; correct data.path (it is relative to {Path.cwd()})")
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    # The pictures that an index or annotations name lie beside them.
+    beside = path.parent if path.is_file() and source.use in ("image_index", "coco", "yolo") else path
+    files = sorted(p for p in beside.rglob("*") if p.is_file()) if beside.is_dir() else [path]
+    path = beside
     return digest([[str(p.relative_to(path)), file_sha256(p)] for p in files])
 
 
@@ -36,8 +45,17 @@ def _read(run: Run, progress: Progress) -> Mapping[str, Any]:
     table = _load(run.plan)
     if SYNTHETIC in table.column_names:
         raise DataError(f"the data already has a column {SYNTHETIC!r}, which the published dataset needs; rename or drop it")
+    notices = notices_of(table)
+    table = table.replace_schema_metadata(None)
     table_dataset(table).write_parquet(run.folder / "work/data.parquet")
-    return {"rows": table.num_rows, "columns": table.num_columns, "data_sha256": table_digest(table)}
+    facts = {"rows": table.num_rows, "columns": table.num_columns, "data_sha256": table_digest(table)}
+    return facts | ({"notices": notices} if notices else {})
+
+
+def notices_of(table: pa.Table) -> list[str]:
+    """What a reader has to tell of the rows, a sentence each."""
+    said = (table.schema.metadata or {}).get(NOTICES)
+    return [str(sentence) for sentence in json.loads(said)] if said else []
 
 
 def _load(plan: Plan) -> pa.Table:
@@ -45,16 +63,42 @@ def _load(plan: Plan) -> pa.Table:
 
     source = plan.data
     options = source.model_dump(exclude={"use", "keep"}, exclude_none=True)
+    if plan.modality == "image":
+        _needs_pictures()
     if isinstance(source, SqlSource):
         options["url"] = fill(source.url)
     table = importlib.import_module(f"data.sources.{source.use}").read(**options)
     dropped = [name for name, column in plan.columns.items() if column.drop and name in table.column_names]
     table = table.drop_columns(dropped)
-    return thin(table, plan.target, source.keep, seed=plan.seed) if plan.target and source.keep else table
+    if not (plan.target and source.keep):
+        return table
+    return thin(table, plan.target, source.keep, seed=plan.seed, spare=_judging(table) if plan.split.from_source else None)
+
+
+def _judging(table: pa.Table) -> np.ndarray | None:
+    """Rows that the source keeps for judging: thinning is about what there is to learn from. (n,) bool."""
+    if SPLIT not in table.column_names:
+        return None
+    return np.array([part != "train" for part in table.column(SPLIT).to_pylist()])
+
+
+def _needs_pictures() -> None:
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("PIL",) if find_spec(name) is None]:
+        raise DataError(f"pictures need {', '.join(missing)}, which is not installed; run `make setup`")
 
 
 STEP = Step(
     Stage("read", ("work/data.parquet",)),
-    key_of("read", None, "data/sources", part=lambda p: [p.data, p.target, p.seed if p.data.keep else 0, p.columns]),
+    key_of(
+        "read",
+        None,
+        "data/sources",
+        "data/samples",
+        "data/images.py",
+        "data/near.py",
+        part=lambda p: [p.data, p.target, p.split.from_source, p.seed if p.data.keep else 0, p.columns],
+    ),
     _read,
 )

@@ -6,22 +6,41 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.dataset import Dataset
+from data.errors import DataError
 from flows.run import Run, Stage
+from flows.stages.read import SPLIT
 from flows.stages.shared import Step, dataset, key_of
 from generators.base import Progress
 
 
 def _split(run: Run, progress: Progress) -> Mapping[str, Any]:
-    from data.split import split
+    from data.split import split, split_as
 
     plan = run.plan
-    parts = split(dataset(run), reference=plan.split.reference, holdout=plan.split.holdout, seed=plan.seed, group=plan.group)
+    if plan.split.from_source:
+        parts = split_as(dataset(run), _stated(run))
+    else:
+        parts = split(
+            dataset(run), reference=plan.split.reference, holdout=plan.split.holdout, seed=plan.seed, group=plan.group
+        )
     rows = {}
     for name in ("train", "reference", "holdout"):
         part: Dataset = getattr(parts, name)
         part.write_parquet(run.folder / f"work/{name}.parquet")
         rows[name] = part.num_rows
-    return {"rows": rows, "reference_is_train": plan.split.reference == 0}
+    facts = {"rows": rows, "reference_is_train": parts.reference_rows is parts.train_rows}
+    return facts | ({"notices": list(parts.notices)} if parts.left else {})
+
+
+def _stated(run: Run) -> list[str | None]:
+    """The part that the source states for each row. Raises DataError when it states none."""
+    import pyarrow.parquet as pq
+
+    path = run.folder / "work/data.parquet"
+    if SPLIT not in pq.read_schema(path).names:
+        raise DataError("split.from_source: the source states no division into train and test; set it to false")
+    parts: list[str | None] = pq.read_table(path, columns=[SPLIT]).column(SPLIT).to_pylist()
+    return parts
 
 
 STEP = Step(

@@ -15,27 +15,13 @@ import torch
 from torch import Tensor
 
 from data.dataset import Dataset
+from data.errors import DataError
 from data.images import CLASS, Pictures, batch, chunks, is_pictures, pictures
+from data.images import normal_class as named_normal
 from generators.base import Condition, GeneratorError
 
 Array = np.ndarray
 SAMPLE_ROWS = 256
-#: Names that good parts go by.
-GOOD = (
-    "normal",
-    "good",
-    "ok",
-    "defect_free",
-    "defect-free",
-    "no_defect",
-    "nodefect",
-    "clean",
-    "intact",
-    "healthy",
-    "pass",
-    "background",
-)
-
 #: (labels (k,) int64, rng) -> pixels (k, h, w, c) uint8, masks (k, h, w) bool or None a picture, sources or None a picture.
 Draw = Callable[[Array, np.random.Generator], tuple[Array, Sequence[Array | None], Sequence[str | None]]]
 
@@ -115,22 +101,11 @@ def learned(train: Dataset) -> Pictures:
 
 
 def normal_class(train: Pictures, stated: str | None = None) -> str | None:
-    """The class of good parts: the one stated, else one named so, else the one whose known masks are all empty.
-
-    Raises GeneratorError when the stated one is not there."""
-    if stated is not None:
-        if stated not in train.classes:
-            raise GeneratorError(f"normal: there is no class {stated!r}; the classes are {', '.join(train.classes)}")
-        return stated
-    for name in train.classes:
-        if name.strip().lower().replace(" ", "_") in GOOD:
-            return name
-    empty = []
-    for k, name in enumerate(train.classes):
-        known = train.masked & (train.labels == k)
-        if known.any() and not train.masks[known].any():
-            empty.append(name)
-    return empty[0] if len(empty) == 1 else None
+    """The class of good parts, see `data.images.normal_class`. Raises GeneratorError when the stated one is not there."""
+    try:
+        return named_normal(train, stated)
+    except DataError as error:
+        raise GeneratorError(str(error)) from None
 
 
 def balanced(labels: Array, power: float = 1.0) -> Tensor:
