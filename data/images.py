@@ -169,6 +169,11 @@ def batch(
     return pa.RecordBatch.from_arrays(columns, names=[IMAGE, MASK, OBJECTS, CLASS, GROUP, SOURCE, SEED])
 
 
+def good(classes: Sequence[str]) -> str | None:
+    """The class that is named as good parts are, None where there is none."""
+    return next((name for name in classes if str(name).strip().lower().replace(" ", "_") in GOOD), None)
+
+
 def normal_class(held: Pictures, stated: str | None = None) -> str | None:
     """The class of good parts: the one stated, else one named so, else the one whose known masks are all empty.
 
@@ -177,9 +182,8 @@ def normal_class(held: Pictures, stated: str | None = None) -> str | None:
         if stated not in held.classes:
             raise DataError(f"normal: there is no class {stated!r}; the classes are {', '.join(held.classes)}")
         return stated
-    for name in held.classes:
-        if name.strip().lower().replace(" ", "_") in GOOD:
-            return name
+    if (named := good(held.classes)) is not None:
+        return named
     empty = []
     for k, name in enumerate(held.classes):
         known = held.masked & (held.labels == k)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from data.errors import DataError
 
@@ -11,15 +11,23 @@ L = TypeVar("L", bound=Hashable)
 
 
 def quotas(
-    counts: Mapping[L, int], mix: Literal["balanced", "natural"] | Mapping[L, float], *, rows: int | None, include_real: bool
+    counts: Mapping[L, int],
+    mix: Literal["balanced", "natural"] | Mapping[L, float],
+    *,
+    rows: int | None,
+    include_real: bool,
+    spared: L | None = None,
 ) -> dict[L, int]:
     """Rows to draw of each class: {level: n >= 0} with the levels of `counts` (real rows per class, in order).
 
     balanced: with the real rows included, every class is filled up to the largest, or as evenly as `rows` allows;
     without them every class gets the same. natural: shares as in the data. A mapping gives weights.
-    `rows` is the total; None takes what balancing needs, else as many rows as there are real ones.
+    `rows` is the total; None takes what balancing needs, else as many rows as there are real ones. spared: a class that no
+    row is drawn of, such as the good parts that defects are painted on.
 
     Raises DataError when nothing is left to draw or all weights are zero."""
+    if spared in counts:
+        return _sparing(counts, mix, rows, include_real, spared)
     total = rows or sum(counts.values())
     if mix == "balanced" and include_real:
         drawn = _fill(counts, rows)
@@ -32,6 +40,14 @@ def quotas(
     if not sum(drawn.values()):
         raise DataError("the classes are balanced already, so no rows are drawn; set sample.mix: natural, or sample.rows")
     return drawn
+
+
+def _sparing(counts: Mapping[L, int], mix: Any, rows: int | None, include_real: bool, spared: L | None) -> dict[L, int]:
+    others = {level: n for level, n in counts.items() if level != spared}
+    if mix == "balanced" and include_real and rows is None:
+        rows = sum(_fill(counts, None)[level] for level in others) or sum(others.values())
+    drawn = quotas(others, mix, rows=rows, include_real=include_real)
+    return {level: drawn.get(level, 0) for level in counts}
 
 
 def apportion(weights: Mapping[L, float], total: int) -> dict[L, int]:

@@ -102,7 +102,9 @@ def face(
 @app.command()
 @verb
 def init(
-    data: Annotated[str, typer.Argument(help="A csv or parquet file, a folder of parquet files, or a database url.")],
+    data: Annotated[
+        str, typer.Argument(help="A csv or parquet file, a folder of pictures or parquet files, or a database url.")
+    ],
     target: Annotated[str | None, typer.Option("--target", "-t", help="The column of the classes.")] = None,
     query: Annotated[str | None, typer.Option("--query", help="The SELECT, when DATA is a database url.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The plan to write; <name>.yaml here if not given.")] = None,
@@ -236,13 +238,32 @@ def sample(
         list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="What every row must hold; repeatable.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same rows and ids, another one others.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="A .csv or .parquet file; csv on stdout if not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A .csv or .parquet file, or a folder for pictures; csv on stdout if not given."),
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """More rows from a fitted model. They have not been judged."""
     from flows.more import more_rows
 
     more_rows(name, runs, rows=rows, where=where or [], seed=seed, out=out)
+
+
+@app.command()
+@verb
+def export(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
+    to: Annotated[Literal["coco", "yolo", "folder"], typer.Option("--to", help="What the pictures are to become.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to write; <name>-<to> here if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a folder that is not empty.")] = False,
+    blocked: Annotated[bool, typer.Option("--blocked", help="Also pictures that did not pass the gate.")] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """A run's pictures, masks and boxes for detectors: COCO, YOLO, or a folder for each class."""
+    from flows.exporting import export_run
+
+    print(export_run(name, runs, to=to, out=out, blocked=blocked, force=force))
 
 
 @app.command()

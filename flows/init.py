@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -24,11 +25,10 @@ TARGETS = re.compile(
 )
 MOST_CLASSES = 20
 STEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
-class _Sizes:
+class Sizes:
     """What fits data of this size: shares of the split, and what the gate can be asked to see."""
 
     reference: float
@@ -38,38 +38,61 @@ class _Sizes:
 
 
 def write_plan(data: str, *, target: str | None, query: str | None, out: Path | None, force: bool) -> Path:
-    """Write a plan for a csv or parquet file, a parquet folder or a database url; the path it was written to.
+    """Write a plan for a csv or parquet file, a folder of pictures or parquet, or a database url; the path it was written to.
 
     Raises DataError when the data cannot be read, cannot be balanced, or the plan would overwrite another.
     """
     from data.infer import infer
 
+    if (seen := _pictures(data)) is not None:
+        from flows.init_pictures import pictures_plan
+
+        text, name = pictures_plan(seen, Path(data), target=target)
+        return _write(out or Path(f"{name}.yaml"), text, force=force)
     source, name = _source(data, query)
     table = _table(source)
     guessed = target or _guess_target(infer(table))
     schema = infer(table, target=guessed)
-    path = out or Path(f"{name}.yaml")
+    rows = Dataset(table, schema)
+    return _write(
+        out or Path(f"{name}.yaml"),
+        lambda path: _plan(path, name, source, rows, guessed, stated=target is not None),
+        force=force,
+    )
+
+
+def _write(path: Path, text: Callable[[Path], str], *, force: bool) -> Path:
     if path.exists() and not force:
         raise DataError(f"{path} is there already; add --force to write over it, or name another with --out")
     if not path.parent.is_dir():
         raise DataError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another with --out")
-    path.write_text(_plan(path, name, source, Dataset(table, schema), guessed, stated=target is not None), encoding="utf-8")
+    path.write_text(text(path), encoding="utf-8")
     return path
+
+
+def _pictures(data: str) -> dict[str, Any] | None:
+    """How to read these as pictures, None when they are no pictures."""
+    path = Path(data)
+    if "://" in data or not path.exists():
+        return None
+    from data.sources._pictures import recognise
+
+    found: dict[str, Any] | None = recognise(path)
+    return found
 
 
 def _source(data: str, query: str | None) -> tuple[dict[str, Any], str]:
     if "://" in data:
-        return {"use": "sql", "url": data, "query": query or _only_table(data)}, _name(data.rsplit("/", 1)[-1])
+        return {"use": "sql", "url": data, "query": query or _only_table(data)}, plan_name(data.rsplit("/", 1)[-1])
     path = Path(data)
     if not path.exists():
         raise DataError(f"{data}: there is no such file or folder")
-    if path.is_dir() and any(p.suffix.lower() in IMAGES for p in path.rglob("*")):
-        raise DataError(f"{data} is a folder of images; this version reads tables: csv, parquet, databases")
     use = "parquet" if path.is_dir() or path.suffix in (".parquet", ".pq") else "csv"
-    return {"use": use, "path": data}, _name(path.stem)
+    return {"use": use, "path": data}, plan_name(path.stem)
 
 
-def _name(text: str) -> str:
+def plan_name(text: str) -> str:
+    """A text as the name of a plan: letters, digits, dots and dashes, at most 64."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text.partition(".")[0]).strip("_.-").lower()
     return name[:64] or "dataset"
 
@@ -105,19 +128,19 @@ def _guess_target(schema: Schema) -> str | None:
 def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: str | None, *, stated: bool) -> str:
     counts = class_counts(data)
     balanced = len(set(counts.values())) > 1
-    sizes = _sizes(counts, data.num_rows, balanced)
+    sizes = sizes_for(counts, data.num_rows, balanced)
     why = (
         "" if stated or target is None else "  # guessed from its name or place; change it if another column holds the classes"
     )
     lines = [
-        f"# yaml-language-server: $schema={_schema_reference(path)}",
+        f"# yaml-language-server: $schema={schema_reference(path)}",
         f"# counterpoise run {path}",
         f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
         "data:",
-        *(f"  {key}: {_scalar(value)}" for key, value in source.items()),
-        f"target: {_scalar(target)}{why}" if target else "# target: <column>      # the column of the classes; none was found",
+        *(f"  {key}: {scalar(value)}" for key, value in source.items()),
+        f"target: {scalar(target)}{why}" if target else "# target: <column>      # the column of the classes; none was found",
         "",
         *_columns(data.schema),
         "split:",
@@ -142,14 +165,14 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
     return "\n".join(lines)
 
 
-def _schema_reference(path: Path) -> str:
+def schema_reference(path: Path) -> str:
     """Where the schema is, seen from the plan."""
     return os.path.relpath(Path(__file__).resolve().parent.parent / "configs/plan.schema.json", path.resolve().parent)
 
 
 def _columns(schema: Schema) -> list[str]:
     """Notes on what was inferred, ready to be overruled."""
-    shown = [f"#   {_scalar(column.name)}: {{kind: {column.kind}}}{_remark(column)}" for column in schema]
+    shown = [f"#   {scalar(column.name)}: {{kind: {column.kind}}}{_remark(column)}" for column in schema]
     head = "# What was inferred; uncomment a line to overrule it (kind, categories, low, high, decimals, nullable, drop)."
     return [head, "# columns:", *shown, ""]
 
@@ -171,18 +194,19 @@ def _sample(counts: dict[Any, int], balanced: bool) -> list[str]:
     return [f"  mix: balanced         # every class is filled up to the largest: {shown}", "  include_real: true"]
 
 
-def _sizes(counts: dict[Any, int], rows: int, balanced: bool) -> _Sizes:
+def sizes_for(counts: dict[Any, int], rows: int, balanced: bool, *, judged: int | None = None) -> Sizes:
+    """Shares and limits that fit data of this size. judged: holdout rows that are judged, where they are known."""
     least = min(counts.values()) if counts else rows
     reference = 0.0 if least < 100 else 0.15
     holdout = 0.3 if least < 100 else 0.25
-    judged = (rows - max(counts.values())) if balanced else rows
-    n = max(1, int(holdout * judged))
+    those = (rows - max(counts.values())) if balanced else rows
+    n = max(1, int(holdout * those)) if judged is None else max(1, judged)
     draws = 10 if n >= 500 else 50
     seen = detectable(GateSpec(draws=draws), n) or 1.0
-    return _Sizes(reference, holdout, draws, next((step for step in STEPS if seen <= step), 1.0))
+    return Sizes(reference, holdout, draws, next((step for step in STEPS if seen <= step), 1.0))
 
 
-def _scalar(value: Any) -> str:
+def scalar(value: Any) -> str:
     """One value as YAML writes it inside a line."""
     out = StringIO()
     yaml = YAML(typ="safe", pure=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -24,7 +25,13 @@ def more_rows(name: str, runs: Path, *, rows: int, where: list[str], seed: int, 
     run = Run.find(name, runs, having="model")
     model, schema = load_model(run), load_schema(run)
     wanted = dict(_condition(text) for text in where)
-    if out is not None and out.suffix not in (".csv", ".parquet"):
+    pictures = run.plan.modality == "image"
+    if pictures and (out is None or out.suffix not in ("", ".parquet")):
+        raise DataError("pictures are written as .parquet or into a folder; name one with --out")
+    if pictures and out is not None and not out.suffix:
+        _into_folder(model.sample(rows, where=wanted or None, seed=seed), out, run)
+        return
+    if not pictures and out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"{out}: rows are written as .csv or .parquet; name such a file")
     for column in wanted:
         schema[column]
@@ -43,6 +50,16 @@ def more_rows(name: str, runs: Path, *, rows: int, where: list[str], seed: int, 
     if out and beside:
         beside.replace(out)
         print(out)
+
+
+def _into_folder(batches: Iterator[pa.RecordBatch], out: Path, run: Run) -> None:
+    from data.export import export
+    from flows.exporting import normal_of
+    from flows.stages.publish import flagged, published_schema
+
+    marked = (flagged(batch, True) for batch in batches)
+    export(marked, "folder", out, schema=published_schema(run), normal=normal_of(run))
+    print(out)
 
 
 def _condition(text: str) -> tuple[str, str]:

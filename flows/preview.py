@@ -45,18 +45,26 @@ def _said(
     for column in data.schema:
         kinds[column.kind] = kinds.get(column.kind, 0) + 1
     shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: -item[1]))
-    rows = facts["split"]["rows"]
+    rows, pictures = facts["split"]["rows"], plan.modality == "image"
     reference = (
         "training rows are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
     )
     return {
-        "data": f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
+        "data": _data(profile, data) if pictures else f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
         "imbalance": _imbalance(class_counts(data)),
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
         "family": f"{facts['choose']['family']}: {facts['choose']['reason']}",
-        "rows": f"{sum(drawn.values()):,} synthetic" + (f", beside {data.num_rows:,} real" if plan.sample.include_real else ""),
+        ("pictures" if pictures else "rows"): f"{sum(drawn.values()):,} synthetic"
+        + (f", beside {data.num_rows:,} real" if plan.sample.include_real else ""),
         "cost": _cost(plan, runs),
     }
+
+
+def _data(profile: Mapping[str, Any], data: Dataset) -> str:
+    marked = sum(c["marked"] for c in profile["classes"])
+    groups = sum(c["groups"] for c in profile["classes"])
+    side = profile["size"]
+    return f"{data.num_rows:,} pictures of {side} x {side} px, {profile['mode']}, {marked:,} with marks, in {groups:,} groups"
 
 
 def _imbalance(counts: Mapping[Any, int]) -> str:
@@ -75,7 +83,8 @@ def _cost(plan: Plan, runs: Path) -> str:
         if run.folder.parent.name == plan.name and "fit" in run.stages and run.plan.generator == plan.generator
     ]
     if not took:
-        return "unknown until the first run; `-o generator.epochs=1` shows what one epoch takes"
+        shorter = "generator.steps=50" if plan.modality == "image" else "generator.epochs=1"
+        return f"unknown until the first run; `-o {shorter}` shows what a part of it takes"
     return f"fitting took {took[-1][0]:.0f} s in run {took[-1][1].id}"
 
 

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from configs.components import find as find_family
 from configs.plan import Plan
+from data.images import good
 from data.mix import quotas
 from data.schema import Schema
 from flows.run import Run, Stage, write_text
 from flows.stages.shared import Step, class_counts, dataset, generator_spec, key_of
-from generators.base import Progress
+from generators.base import Generator, Progress
 
 
 def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
@@ -43,7 +45,17 @@ def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int)
     mix: Any = plan.sample.mix
     if isinstance(mix, dict):
         mix = {schema[str(plan.target)].level(level): weight for level, weight in mix.items()}
-    return quotas(counts, mix, rows=stated, include_real=plan.sample.include_real)
+    include = plan.sample.include_real
+    return quotas(counts, mix, rows=stated, include_real=include, spared=painted_on(plan, schema))
+
+
+def painted_on(plan: Plan, schema: Schema) -> str | None:
+    """The class of good parts, where the family paints defects on them and so draws none; else None."""
+    family = find_family(plan.generator.use, Generator, package="generators")
+    if not getattr(family, "paints", False):
+        return None
+    stated = plan.generator.settings.get("normal")
+    return str(stated) if stated is not None else good(schema.classes())
 
 
 def judged_counts(run: Run) -> dict[Any, int]:

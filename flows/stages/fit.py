@@ -91,12 +91,11 @@ def check_modality(plan: Plan) -> None:
     learns = getattr(family, "modality", plan.modality)
     if learns != plan.modality:
         rows = {"image": "pictures", "tabular": "rows of a table"}
-        near = sorted(
-            n for n, cls in families("generators", Generator).items() if getattr(cls, "modality", "") == plan.modality
-        )
+        found = families("generators", Generator).items()
+        fit = ", ".join(sorted(name for name, cls in found if getattr(cls, "modality", "") == plan.modality))
         raise KeyFault(
             ("generator", "use"),
-            f"{plan.generator.use!r} learns {rows.get(learns, learns)} and the data are {rows[plan.modality]}; use one of {fit}",
+            f"{plan.generator.use!r} learns {rows.get(learns, learns)} and these are {rows[plan.modality]}; use one of {fit}",
         )
 
 

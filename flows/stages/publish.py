@@ -80,13 +80,14 @@ def rows_to_publish(run: Run) -> Iterator[pa.RecordBatch]:
     schema = load_schema(run)
     if run.plan.sample.include_real:
         for batch in dataset(run).batches():
-            yield _flagged(batch, False)
+            yield flagged(batch, False)
     files = sorted((run.folder / "samples").glob("*.parquet"))
     for batch in Dataset.from_parquet(files, schema).batches():
-        yield _flagged(batch, True)
+        yield flagged(batch, True)
 
 
-def _flagged(batch: pa.RecordBatch, synthetic: bool) -> pa.RecordBatch:
+def flagged(batch: pa.RecordBatch, synthetic: bool) -> pa.RecordBatch:
+    """The rows with the mark `is_synthetic`."""
     return batch.append_column(SYNTHETIC, pa.array(np.full(batch.num_rows, synthetic)))
 
 

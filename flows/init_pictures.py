@@ -1,0 +1,125 @@
+"""What would a first plan for these pictures be?"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data.dataset import Dataset
+from data.errors import DataError
+from data.images import CLASS, Pictures, normal_class, pictures, schema
+from flows.init import plan_name, scalar, schema_reference, sizes_for
+from flows.stages.read import SPLIT, notices_of
+
+
+def pictures_plan(source: dict[str, Any], path: Path, *, target: str | None) -> tuple[Callable[[Path], str], str]:
+    """The text of a plan for pictures (given where it will stand), and the plan's name.
+
+    source: how to read them, as `recognise` found; target: the column of the classes, where an index has several.
+
+    Raises DataError when they cannot be read, or have fewer than two classes."""
+    if target is not None:
+        source = source | {"class_column": target}
+    options = {key: value for key, value in source.items() if key != "use"}
+    table = importlib.import_module(f"data.sources.{source['use']}").read(**options)
+    held = pictures(Dataset(table, schema(_levels(table))))
+    if len(held.classes) < 2:
+        raise DataError(
+            f"{path}: all pictures are of class {held.classes[0]!r}; give at least two classes, good parts and a defect"
+        )
+    name = plan_name(path.resolve().name)
+    return lambda where: _text(where, name, source, table, held), name
+
+
+def _levels(table: pa.Table) -> list[str]:
+    names, counts = np.unique(table.column(CLASS).to_pylist(), return_counts=True)
+    return [str(names[i]) for i in np.lexsort((names, -counts))]
+
+
+def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: Pictures) -> str:
+    counts = {c: int((held.labels == k).sum()) for k, c in enumerate(held.classes)}
+    balanced = len(set(counts.values())) > 1
+    stated = SPLIT in table.column_names and {"train", "holdout"} <= set(table.column(SPLIT).to_pylist())
+    judged = _judged(table, held, stated, balanced)
+    sizes = sizes_for(counts, len(held), balanced, judged=judged)
+    family, why = family_for(held)
+    normal = normal_class(held)
+    shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:8])
+    lines = [
+        f"# yaml-language-server: $schema={schema_reference(path)}",
+        f"# counterpoise run {path}",
+        f"# {len(held):,} pictures: {shown}. {_marks(held)} Keys not named here have defaults.",
+        *(f"# Note: {said}" for said in notices_of(table)),
+        f"name: {name}",
+        "seed: 0                 # all randomness comes from here",
+        "data:",
+        *(f"  {key}: {scalar(value)}" for key, value in (source | {"size": held.size}).items()),
+        "  # fit: letterbox       # or crop, stretch: how a picture that is not square comes to size x size",
+        "",
+        "split:",
+        *(_stated_split() if stated else _shares(sizes)),
+        "",
+        "generator:",
+        f"  use: {family:<17} # {why}",
+        *([f"  normal: {scalar(normal)}        # the class of good parts"] if normal and family in ON_NORMALS else []),
+        "",
+        "sample:",
+        "  mix: balanced         # every class is filled up to the largest"
+        if balanced
+        else "  mix: natural          # as many as real ones",
+        "  include_real: true",
+        "",
+        "gate:",
+        f"  draws: {sizes.draws:<14} # pictures that the gate draws for each holdout picture it judges",
+        f"  detect: {sizes.detect:<13g} # the smallest mode whose loss must be visible, as a share of the judged pictures",
+        "  # utility: full        # also: do the pictures help a detector, and at which ratio? (minutes)",
+        "",
+        "publish:",
+        "  root: published       # a folder, or s3://bucket/prefix",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+#: Families that paint on pictures of good parts.
+ON_NORMALS = ("image.paste", "image.finetune", "image.procedural")
+
+
+def family_for(held: Pictures) -> tuple[str, str]:
+    """The family a first plan names, and why."""
+    normal = normal_class(held)
+    scarce = [k for k, c in enumerate(held.classes) if c != normal]
+    marked = np.asarray(held.masks.any(axis=(1, 2)))
+    ready = all(marked[held.labels == k].any() for k in scarce)
+    if normal is not None and ready and scarce:
+        return "image.finetune", "paints defects into masks on your good parts; or image.paste, image.gan, image.diffusion"
+    why = "no class of good parts was found" if normal is None else "the defects have no masks or boxes"
+    return "image.gan", f"whole pictures, as {why}; or image.diffusion (finer, slower)"
+
+
+def _marks(held: Pictures) -> str:
+    marked = int(held.masks.any(axis=(1, 2)).sum())
+    return f"{marked:,} have marks." if marked else "None has a mask or box."
+
+
+def _judged(table: pa.Table, held: Pictures, stated: bool, balanced: bool) -> int | None:
+    """Holdout pictures of the classes that are filled up, where the source states the division."""
+    if not stated:
+        return None
+    side = np.array([part == "holdout" for part in table.column(SPLIT).to_pylist()])
+    counts = np.bincount(held.labels)
+    return int((side & (counts[held.labels] < counts.max())).sum()) if balanced else int(side.sum())
+
+
+def _stated_split() -> list[str]:
+    return ["  from_source: true     # the source's own train and test pictures; false cuts by shares"]
+
+
+def _shares(sizes: Any) -> list[str]:
+    why = "          # 0: so few pictures that the training ones fix the gate's geometry" if not sizes.reference else ""
+    return [f"  reference: {sizes.reference:g}{why}", f"  holdout: {sizes.holdout:g}          # counted once, by the gate"]
