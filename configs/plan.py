@@ -12,6 +12,8 @@ from data.schema import Kind
 #: Sources of pictures, and the column that their classes come in.
 PICTURE_SOURCES = frozenset({"image_folder", "image_index", "coco", "yolo", "image_parquet", "surfaces", "digits_images"})
 CLASS = "class"
+#: What is fitted to pictures when the plan names no family.
+PICTURE_FAMILY = "image.gan"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -206,7 +208,11 @@ class Plan(Spec):
         if not isinstance(value, dict):
             return value
         use = value.get("data", {}).get("use") if isinstance(value.get("data"), dict) else None
-        return {"target": CLASS, **value} if use in PICTURE_SOURCES else value
+        if use not in PICTURE_SOURCES:
+            return value
+        family = value.get("generator", {})
+        stated = {"use": PICTURE_FAMILY, **family} if isinstance(family, dict) else family
+        return {"target": CLASS, **value, "generator": stated}
 
     @property
     def modality(self) -> Literal["tabular", "image"]:
