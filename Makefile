@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo test check fix schema bench-families bench-gate clean
+.PHONY: setup demo demo-images test check fix schema bench-families bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -21,8 +21,17 @@ $(VENV)/.all: $(VENV)/.app
 	@$(PIP) install -c constraints.txt -e '.[sdv,image,dev]'
 	@touch $@
 
+# What pictures need on top: diffusers and its kin.
+$(VENV)/.image: $(VENV)/.app
+	@echo "adding what pictures need (a minute, once)"
+	@$(PIP) install -c constraints.txt -e '.[image]'
+	@touch $@
+
 demo: $(VENV)/.app  ## breast cancer with 40 malignant rows, balanced, judged, published
 	@$(BIN)/counterpoise run configs/runs/breast_cancer.yaml --engine prefect
+
+demo-images: $(VENV)/.image  ## drawn metal surfaces with 20 pictures of pits, filled up by painting pits, judged, published
+	@$(BIN)/counterpoise run configs/runs/surfaces.yaml
 
 test: $(VENV)/.all  ## every test
 	@$(BIN)/python -m pytest
