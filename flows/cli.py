@@ -268,6 +268,20 @@ def export(
 
 @app.command()
 @verb
+def score(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose family scores, image.vae for example.")],
+    data: Annotated[Path, typer.Argument(help="The pictures: a folder, an index csv, or annotations.")],
+    out: Annotated[Path | None, typer.Option("--out", help="A csv file; stdout if not given.")] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """How unusual is each picture? The most unusual first, as csv."""
+    from flows.scoring import score_rows
+
+    score_rows(name, runs, data, out=out)
+
+
+@app.command()
+@verb
 def report(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
     runs: RunsOption = RUNS,
