@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generators.base import GeneratorError, Progress
+from generators.base import SILENT, GeneratorError, Progress
 
 Precision = Literal["auto", "no", "bf16"]
 STATE = "training.pt"
@@ -83,6 +83,7 @@ class Hand:
         self._accelerator, self._trainee = accelerator, trainee
         self.device: torch.device = accelerator.device
         self.main: bool = accelerator.is_main_process
+        self.processes: int = accelerator.num_processes
         self.rng = torch.Generator(device=self.device if self.device.type == "cuda" else "cpu")
         self.rng.manual_seed(seed % 2**63)
         self.average = {name: _frozen(trainee.parts[name]) for name in trainee.averaged}
@@ -108,17 +109,38 @@ class Hand:
     def update(self, name: str, loss: Tensor, *, clip: float | None = None) -> None:
         """Back-propagate `loss` and move the optimiser `name`; gradients are averaged over all processes.
 
-        Raises GeneratorError when the loss is no number."""
+        clip: the norm to which they are cut."""
         optimizer = self._trainee.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         moved = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self._accelerator.num_processes > 1:
+        if self.processes > 1:
             for p in moved:
                 p.grad = self._accelerator.reduce(p.grad, "mean")
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(moved, clip)
         optimizer.step()
+
+    def agree(self, wish: bool) -> bool:
+        """What the first process wishes, in all processes: its clock and its samples decide for all."""
+        if self.processes == 1:
+            return wish
+        from accelerate.utils import broadcast
+
+        return bool(broadcast(torch.tensor([int(wish)], device=self.device)).item())
+
+    def of_all(self, mine: Any) -> list[Any]:
+        """What every process has, in their order."""
+        if self.processes == 1:
+            return [mine]
+        from accelerate.utils import gather_object
+
+        return list(gather_object([mine]))
+
+    @property
+    def rank(self) -> int:
+        """Which of the processes this is, from 0."""
+        return int(self._accelerator.process_index)
 
 
 @dataclass(frozen=True)
@@ -136,7 +158,10 @@ def device_of(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise GeneratorError(f"device {wanted!r} was asked for but torch sees no GPU; use device: auto or cpu")
-    return torch.device(wanted)
+    try:
+        return torch.device(wanted)
+    except RuntimeError:
+        raise GeneratorError(f"device {wanted!r} is no device; use auto, cpu or cuda") from None
 
 
 def train(
@@ -158,7 +183,7 @@ def train(
 
     On a CPU a resumed training ends bit for bit as an uninterrupted one. Raises GeneratorError when a loss stops being a
     number, or when a single picture does not fit the GPU's memory."""
-    with _quiet_global_randomness(seed):
+    with _quiet_global_randomness(device_of(rules.device)):
         return _train(trainee, data, rules, seed, progress, weights, checkpoint, fingerprint)
 
 
@@ -167,10 +192,12 @@ def _train(
     weights: Tensor | None, checkpoint: Path | None, fingerprint: str,
 ) -> Trained:  # fmt: skip
     accelerator = _accelerator(rules)
+    torch.manual_seed((seed + accelerator.process_index) % 2**63)
     for part in trainee.parts.values():
         part.to(accelerator.device).train()
     _to_device(trainee.optimizers.values(), accelerator.device)
     hand = Hand(accelerator, trainee, seed + 1 + accelerator.process_index)
+    progress = progress if hand.main else SILENT
     resident = {name: tensor.to(accelerator.device) for name, tensor in data.items()}
     rows = len(next(iter(data.values())))
     chances = torch.ones(rows) if weights is None else weights.detach().cpu().float()
@@ -184,13 +211,12 @@ def _train(
         hand.steps = step
         _follow(hand, trainee, rules.ema, step)
         if step % rules.report_every == 0 or step == rules.steps:
-            numbers = {name: float(value) for name, value in figures.items()}
-            _check_finite(numbers, step)
-            progress.advance(step, rules.steps, "step", **numbers)
+            progress.advance(step, rules.steps, "step", **_finite(figures, step))
         if rules.look_every and (step % rules.look_every == 0 or step == rules.steps):
-            stopped = _look(trainee, hand, step, rules, progress, checkpoint)
-        due = time.monotonic() - written >= rules.checkpoint_seconds
-        if checkpoint is not None and hand.main and (due or stopped) and step < rules.steps:
+            stopped = hand.agree(_look(trainee, hand, step, rules, progress, checkpoint))
+        due = checkpoint is not None and hand.agree(time.monotonic() - written >= rules.checkpoint_seconds)
+        if checkpoint is not None and (due or stopped):
+            _finite(figures, step)
             state.save(checkpoint, step, stopped, fingerprint)
             written = time.monotonic()
     return Trained({name: part.cpu() for name, part in hand.average.items()}, step, state.batch_size)
@@ -221,8 +247,9 @@ def _follow(hand: Hand, trainee: Trainee, decay: float, step: int) -> None:
     keep = min(decay, (1 + step) / (10 + step))
     for name, twin in hand.average.items():
         part = trainee.parts[name]
-        for mine, its in zip(twin.parameters(), part.parameters(), strict=True):
-            mine.lerp_(its.detach().to(mine.dtype), 1 - keep)
+        mine: list[Tensor] = list(twin.parameters())
+        if mine:
+            torch._foreach_lerp_(mine, list(part.parameters()), 1 - keep)
         for kept, fresh in zip(twin.buffers(), part.buffers(), strict=True):
             kept.copy_(fresh)
 
@@ -234,25 +261,42 @@ class _State:
         self.trainee, self.hand, self.picker, self.batch_size = trainee, hand, picker, batch_size
 
     def save(self, folder: Path, step: int, stopped: bool, fingerprint: str) -> None:
+        """Write the state; every process calls it, the first one writes."""
+        streams = self.hand.of_all(self.streams())
+        if not self.hand.main:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         value = {
             "fingerprint": fingerprint, "step": step, "stopped": stopped, "batch_size": self.batch_size,
             "parts": {name: part.state_dict() for name, part in self.trainee.parts.items()},
             "average": {name: part.state_dict() for name, part in self.hand.average.items()},
             "optimizers": {name: one.state_dict() for name, one in self.trainee.optimizers.items()},
-            "picker": self.picker.get_state(), "rng": self.hand.rng.get_state(), "memory": self.trainee.memory(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(self.hand.device) if self.hand.device.type == "cuda" else None,
+            "streams": streams, "memory": self.trainee.memory(),
         }  # fmt: skip
         beside = folder / (STATE + ".part")
         torch.save(value, beside)
         beside.replace(folder / STATE)
 
+    def streams(self) -> dict[str, Tensor]:
+        """Where this process's random streams stand: of the rows, of the family's noise, of dropout."""
+        found = {"picker": self.picker.get_state(), "rng": self.hand.rng.get_state(), "torch": torch.get_rng_state()}
+        if self.hand.device.type == "cuda":
+            found["cuda"] = torch.cuda.get_rng_state(self.hand.device)
+        return found
+
+    def rewind(self, streams: Mapping[str, Tensor]) -> None:
+        """Put the streams where they stood."""
+        self.picker.set_state(streams["picker"])
+        self.hand.rng.set_state(streams["rng"])
+        torch.set_rng_state(streams["torch"])
+        if "cuda" in streams and self.hand.device.type == "cuda":
+            torch.cuda.set_rng_state(streams["cuda"], self.hand.device)
+
     def load(self, folder: Path | None, fingerprint: str) -> tuple[int, bool]:
         """The step to go on from, and whether the family had stopped."""
         if folder is None or not (folder / STATE).is_file():
             return 0, False
-        value = torch.load(folder / STATE, map_location=self.hand.device, weights_only=False)
+        value = torch.load(folder / STATE, map_location="cpu", weights_only=False)
         if value["fingerprint"] != fingerprint:
             return 0, False
         for name, part in self.trainee.parts.items():
@@ -261,11 +305,8 @@ class _State:
             part.load_state_dict(value["average"][name])
         for name, one in self.trainee.optimizers.items():
             one.load_state_dict(value["optimizers"][name])
-        self.picker.set_state(value["picker"].cpu())
-        self.hand.rng.set_state(value["rng"].cpu())
-        torch.set_rng_state(value["torch"].cpu())
-        if value["cuda"] is not None:
-            torch.cuda.set_rng_state(value["cuda"].cpu(), self.hand.device)
+        if self.hand.rank < len(value["streams"]):
+            self.rewind(value["streams"][self.hand.rank])
         self.trainee.recall(value["memory"])
         self.batch_size, self.hand.steps = value["batch_size"], value["step"]
         return int(value["step"]), bool(value["stopped"])
@@ -273,15 +314,16 @@ class _State:
 
 def _step(trainee: Trainee, hand: Hand, data: Mapping[str, Tensor], chances: Tensor, state: _State) -> dict[str, Tensor]:
     while True:
-        before = state.picker.get_state(), hand.rng.get_state()
+        before = state.streams()
         places = torch.multinomial(chances, state.batch_size, replacement=True, generator=state.picker)
         where = places.to(hand.device)
-        try:
+        with contextlib.suppress(torch.OutOfMemoryError):
             return trainee.step({name: tensor[where] for name, tensor in data.items()}, hand)
-        except torch.OutOfMemoryError:
-            _halve(trainee, state)
-            state.picker.set_state(before[0])
-            hand.rng.set_state(before[1])
+        if hand.processes > 1:  # the others wait in the middle of their step
+            raise GeneratorError(f"{state.batch_size} pictures do not fit a GPU's memory; set a batch_size half as large")
+        # Here, not where the error is caught: its traceback holds on to the tensors that filled the memory.
+        _halve(trainee, state)
+        state.rewind(before)
 
 
 def _halve(trainee: Trainee, state: _State) -> None:
@@ -297,7 +339,7 @@ def _halve(trainee: Trainee, state: _State) -> None:
 def _look(trainee: Trainee, hand: Hand, step: int, rules: Rules, progress: Progress, checkpoint: Path | None) -> bool:
     seen = trainee.look(step, hand)
     if seen.figures:
-        progress.advance(step, rules.steps, "step", **seen.figures)
+        progress.advance(step, rules.steps, "step", **{name: float(value) for name, value in seen.figures.items()})
     if seen.grid is not None and checkpoint is not None and hand.main:
         from data.images import encode
 
@@ -306,10 +348,12 @@ def _look(trainee: Trainee, hand: Hand, step: int, rules: Rules, progress: Progr
     return seen.stop
 
 
-def _check_finite(figures: Mapping[str, float], step: int) -> None:
-    for name, value in figures.items():
+def _finite(figures: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    numbers = {name: float(value) for name, value in figures.items()}
+    for name, value in numbers.items():
         if not np.isfinite(value):
             raise GeneratorError(f"the {name} loss is no number any more at step {step}; lower the learning rate")
+    return numbers
 
 
 def _to_device(optimizers: Any, device: torch.device) -> None:
@@ -321,18 +365,17 @@ def _to_device(optimizers: Any, device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_global_randomness(seed: int) -> Iterator[None]:
-    """Dropout and the like draw from torch's global generator: seed it for this training and put it back afterwards."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed % 2**63)
+def _quiet_global_randomness(device: torch.device) -> Iterator[None]:
+    """Dropout and the like draw from torch's global generator: it is put back after this training has seeded and used it."""
+    index = device.index if device.index is not None else 0
+    with torch.random.fork_rng(devices=[index] if device.type == "cuda" else []):
         yield
 
 
 def grid(pixels: np.ndarray, columns: int = 8, gap: int = 2) -> np.ndarray:
     """Pictures as one picture, row by row: (n, h, w, c) uint8 -> (rows * h, columns * w, c), with white gaps."""
     n, h, w, c = pixels.shape
-    columns = min(columns, n)
+    columns = max(1, min(columns, n))
     rows = -(-n // columns)
     out = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, c), 255, dtype=np.uint8)
     for i, one in enumerate(pixels):
