@@ -1,4 +1,4 @@
-"""How do pictures, masks and boxes travel in a table, and how does any picture come to the size and mode of a plan?
+"""How do pictures, masks and boxes travel in a table, and how is a picture of any mode read?
 
 A dataset of pictures is an Arrow table with the columns of `schema()`: the picture and its mask as PNG bytes in the
 convention of Hugging Face, the boxes of what is marked on it, its class, its group, where it came from, and for a drawn
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,13 +18,16 @@ import pyarrow as pa
 
 from data.dataset import Dataset
 from data.errors import DataError
+from data.fitting import Fit as Fit
+from data.fitting import fitted as fitted
+from data.fitting import fitted_boxes as fitted_boxes
+from data.fitting import fitted_mask as fitted_mask
 from data.schema import Column, Schema
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Array = np.ndarray
-Fit = Literal["letterbox", "crop", "stretch"]
 Mode = Literal["gray", "rgb"]
 
 #: Picture and mask as `datasets` decodes them; boxes as its object-detection sets hold them: x, y, width, height in pixels.
@@ -124,7 +128,7 @@ def pictures(rows: Dataset) -> Pictures:
     for i, (cell, objects) in enumerate(pairs):
         if cell is not None and cell["bytes"] is not None:
             masks[i], masked[i] = decode(cell["bytes"])[:, :, 0] >= MARKED, True
-        elif objects is not None and objects["bbox"]:
+        elif objects is not None:  # an empty list says that nothing is marked, where None says that nobody looked
             for x, y, width, height in objects["bbox"]:
                 masks[i, int(y) : int(np.ceil(y + height)), int(x) : int(np.ceil(x + width))] = True
             masked[i] = True
@@ -229,34 +233,39 @@ def decode(data: bytes) -> Array:
     return to_pixels(opened(data))
 
 
-def opened(data: bytes) -> Image.Image:
-    """The picture that the bytes hold, fully read and turned as its camera says.
+def opened(data: bytes, *, upright: bool = True) -> Image.Image:
+    """The picture that the bytes hold, fully read and, when `upright`, turned as its camera says.
 
     Raises DataError, with the reason, when they hold none or only part of one."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        said = "it is no picture" if isinstance(error, UnidentifiedImageError) else str(error)[:120]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data))
+            image.load()
+            turned = ImageOps.exif_transpose(image) if upright else image
+        turned.format = image.format
+        return turned
+    except Exception as error:  # decoders answer damaged bytes with whatever they stumble over
+        said = "it is no picture" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())[:120]
         raise DataError(f"the picture cannot be read ({said})") from None
 
 
-def to_pixels(image: Image.Image, mode: Mode | None = None) -> Array:
+def to_pixels(image: Image.Image, mode: Mode | None = None, *, top: int = 65535) -> Array:
     """(h, w, c) uint8 of a picture of any mode: 1-bit, gray, 16-bit, float, palette, RGB, CMYK, with or without alpha.
 
-    mode: "gray" or "rgb"; None keeps gray gray and colour colour. 16-bit and float values are stretched from the least to
-    the greatest of their own type where it is known (65535), else of the picture."""
+    mode: "gray" or "rgb"; None keeps gray gray and colour colour. Alpha is laid over black. top: the 16-bit value that
+    becomes white (a camera of 12 bits ends at 4095). Floats are taken as 0 to 1 or 0 to 255 where they lie there, and any
+    other numbers are stretched from their least to their greatest."""
     from PIL import Image
 
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_squeezed(np.asarray(image), image.mode, top))
+    elif image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         over = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", over.size, (0, 0, 0, 255)), over)
         image = image.convert("L" if mode == "gray" or _colourless(image) else "RGB")
-    elif image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_squeezed(np.asarray(image), image.mode))
     elif image.mode == "P" and _colourless(image.convert("RGB")):
         image = image.convert("L")
     gray = mode == "gray" or (mode is None and image.mode in ("1", "L"))
@@ -264,69 +273,41 @@ def to_pixels(image: Image.Image, mode: Mode | None = None) -> Array:
     return pixels[:, :, None] if gray else pixels
 
 
+def to_mask(image: Image.Image) -> Array:
+    """(h, w) bool of a mask of any mode: what is bright is marked.
+
+    Where the brightest value is below the middle of its type, the values are labels and all but 0 are marked, as are all
+    but black in a picture with a palette. A mask that is drawn in the alpha channel alone is read there."""
+    values = np.asarray(image.convert("RGBA") if image.mode in ("P", "PA", "La", "RGBa") else image)
+    if values.dtype == bool:
+        return values
+    if values.ndim == 3:
+        colours = 1 if values.shape[2] == 2 else 3
+        plain, alpha = values[:, :, :colours].max(axis=2), values[:, :, -1]
+        in_alpha = values.shape[2] in (2, 4) and plain.min(initial=255) == plain.max(initial=0) and alpha.min() < alpha.max()
+        values = alpha if in_alpha else plain
+    numbers = np.nan_to_num(values)
+    middle = 32768 if numbers.max(initial=0) > 255 else MARKED
+    # Lossy files are never quite black, so there a low value is no label.
+    labels = image.mode == "P" or (numbers.max(initial=0) < middle and image.format not in ("JPEG", "WEBP"))
+    return np.asarray(numbers > 0 if labels else numbers >= middle)
+
+
 def _colourless(image: Image.Image) -> bool:
     parts = np.asarray(image.convert("RGB"))
     return bool((parts[..., 0] == parts[..., 1]).all() and (parts[..., 1] == parts[..., 2]).all())
 
 
-def _squeezed(values: Array, mode: str) -> Array:
-    numbers = np.nan_to_num(values.astype(np.float64))
-    if mode.startswith("I;16") or (mode == "I" and 255 < numbers.max(initial=0) <= 65535 and numbers.min(initial=0) >= 0):
-        return np.asarray(np.round(numbers / 257.0), dtype=np.uint8)
-    low, high = float(numbers.min(initial=0)), float(numbers.max(initial=0))
-    if mode == "I" and low >= 0 and high <= 255:
-        return np.asarray(numbers, dtype=np.uint8)
-    return np.asarray(np.round((numbers - low) / ((high - low) or 1.0) * 255), dtype=np.uint8)
-
-
-def fitted(pixels: Array, size: int, how: Fit) -> Array:
-    """(h, w, c) uint8 -> (size, size, c): letterbox (whole picture, edges filled with its border's mean), crop (middle
-    square) or stretch. Shrinking and growing by Lanczos; a picture of the size already is left as it is."""
-    return _placed(pixels, size, how, nearest=False)
-
-
-def fitted_mask(mask: Array, size: int, how: Fit) -> Array:
-    """(h, w) bool -> (size, size) bool, moved as `fitted` moves the picture. A pixel is marked when at least a quarter
-    of what it covers was, and the strongest one where nothing else would be left of a mark."""
-    if not mask.any():
-        return np.zeros((size, size), dtype=bool)
-    soft = _placed(mask[:, :, None].astype(np.uint8) * 255, size, how, nearest=True)[:, :, 0]
-    if not soft.any():
-        return np.zeros((size, size), dtype=bool)  # the mark lay in what was cropped away
-    return np.asarray(soft >= min(64, int(soft.max())))
-
-
-def _placed(pixels: Array, size: int, how: Fit, *, nearest: bool) -> Array:
-    from PIL import Image
-
-    h, w = pixels.shape[:2]
-    if how == "crop":
-        side = min(h, w)
-        top, left = (h - side) // 2, (w - side) // 2
-        pixels = pixels[top : top + side, left : left + side]
-    shape = (size, size)
-    if how == "letterbox":
-        scale = size / max(h, w)
-        shape = (max(1, round(w * scale)), max(1, round(h * scale)))
-    if pixels.shape[:2] == (shape[1], shape[0]):
-        inner = pixels
-    else:
-        gray = pixels.shape[2] == 1
-        image = Image.fromarray(pixels[:, :, 0] if gray else pixels)
-        way = Image.Resampling.BOX if nearest else Image.Resampling.LANCZOS
-        inner = np.asarray(image.resize(shape, way), dtype=np.uint8).reshape(shape[1], shape[0], -1)
-    if inner.shape[:2] == (size, size):
-        return inner
-    out = np.empty((size, size, inner.shape[2]), dtype=np.uint8)
-    out[:] = 0 if nearest else _border(inner)
-    top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
-    out[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-    return out
-
-
-def _border(pixels: Array) -> Array:
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return np.asarray(np.round(edge.mean(axis=0)), dtype=np.uint8)
+def _squeezed(values: Array, mode: str, top: int) -> Array:
+    finite = np.isfinite(values)
+    low, high = (float(values[finite].min()), float(values[finite].max())) if finite.any() else (0.0, 0.0)
+    numbers = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    if mode.startswith("I;16") or (mode == "I" and low >= 0 and 255 < high <= 65535):
+        low, high = 0.0, float(top)
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 1.0 if mode == "F" and high <= 1 else 255.0
+    scaled = (numbers - low) / ((high - low) or 1.0) * 255
+    return np.asarray(np.round(np.clip(scaled, 0, 255)), dtype=np.uint8)
 
 
 def key(pixels: Array) -> str:
