@@ -73,7 +73,101 @@ class SklearnSource(Source):
     """Which set."""
 
 
-DataSource = Annotated[CsvSource | ParquetSource | SqlSource | SklearnSource, Field(discriminator="use")]
+class PictureSource(Source):
+    """What every source of pictures on disk has: all come out square, of one size and one mode."""
+
+    path: str
+    """Where the pictures are, relative to the working directory."""
+    size: Annotated[int, Field(ge=8, le=512)] | None = None
+    """Height and width in pixels; if not stated, near the median of the shorter sides, 32 to 256."""
+    fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
+    """letterbox: the whole picture, with bars; crop: its middle square; stretch: the whole, out of proportion."""
+    mode: Literal["auto", "gray", "rgb"] = "auto"
+    """auto: gray when no picture has a colour, else rgb."""
+    strict: bool = False
+    """Refuse damaged files, pictures smaller than size and marks that are missing or empty, in place of listing them."""
+    near_duplicates: bool = True
+    """Find pictures of nearly the same content and keep each such group on one side of the split."""
+    normal: Annotated[str, Field(min_length=1)] | None = None
+    """The class of good parts, on which nothing is marked; found by its name if not stated, and else called normal."""
+
+
+class ImageFolderSource(PictureSource):
+    """A folder with a folder for each class, perhaps below train, val and test; masks beside the pictures, or below a folder
+    of their own."""
+
+    use: Literal["image_folder"]
+    masks: str | None = None
+    """The folder of the masks, relative to path; found by its name (masks, ground_truth, labels) if not stated."""
+
+
+class ImageIndexSource(PictureSource):
+    """A csv that names pictures; path is the csv, or the folder it lies in. Columns are found by their names if not stated."""
+
+    use: Literal["image_index"]
+    root: str | None = None
+    """The folder that the names of files start from, relative to the working directory; the csv's if not stated."""
+    image_column: str | None = None
+    """The files of the pictures; rows of one picture are taken together."""
+    class_column: str | None = None
+    """Their classes."""
+    mask_column: str | None = None
+    """The files of their masks."""
+    box_columns: Annotated[list[str], Field(min_length=4, max_length=4)] | None = None
+    """left, top, right, bottom in pixels; or left, top, width, height when the last two are named so."""
+    group_column: str | None = None
+    """The part that a picture shows; pictures of one part stay on one side of the split."""
+    split_column: str | None = None
+    """train, val or test."""
+
+
+class CocoSource(PictureSource):
+    """COCO annotations (boxes, polygons, run lengths); a picture has the class of its annotations, the rarest of several."""
+
+    use: Literal["coco"]
+    images: str | None = None
+    """The folder of the pictures, relative to the working directory; looked for beside the annotations if not stated."""
+
+
+class YoloSource(PictureSource):
+    """A data.yaml, or the folder it lies in; without one, a folder with images and labels. Boxes or polygons."""
+
+    use: Literal["yolo"]
+    names: list[str] | None = None
+    """The classes in the order of their numbers; from data.yaml or classes.txt if not stated."""
+
+
+class ImageParquetSource(PictureSource):
+    """A Parquet file, or a folder of them, with pictures as `datasets` writes them; columns are found if not stated."""
+
+    use: Literal["image_parquet"]
+    image_column: str | None = None
+    """The pictures: struct of bytes and path, or bytes."""
+    class_column: str | None = None
+    """Their classes: names, or numbers that the file's metadata name."""
+    mask_column: str | None = None
+    """Their masks."""
+    objects_column: str | None = None
+    """Their boxes: bbox (left, top, width, height) and category."""
+    group_column: str | None = None
+    """The part that a picture shows."""
+    split_column: str | None = None
+    """train, validation or test; from the names of files if not stated."""
+
+
+#: One line a source, so that new ones stand in a line of their own.
+AnySource = (
+    CsvSource
+    | ParquetSource
+    | SqlSource
+    | SklearnSource
+    | ImageFolderSource
+    | ImageIndexSource
+    | CocoSource
+    | YoloSource
+    | ImageParquetSource
+)
+DataSource = Annotated[AnySource, Field(discriminator="use")]
 
 
 class ColumnSpec(Spec):
@@ -231,7 +325,9 @@ class Plan(Spec):
 
     def _fit_pictures(self) -> None:
         if self.target != CLASS:
-            raise ValueError(f"pictures have their classes in {CLASS!r}; leave target out, or state which column data.class is")
+            raise ValueError(
+                f"pictures have their classes in {CLASS!r}; leave target out, or name their column under data.class_column"
+            )
         if self.columns:
             raise ValueError("pictures have fixed columns, so there is nothing to state under columns; leave it out")
         if self.gate.suite is not None:
