@@ -155,6 +155,28 @@ class ImageParquetSource(PictureSource):
     """train, validation or test; from the names of files if not stated."""
 
 
+class SurfacesSource(Source):
+    """Brushed-metal surfaces with scratches, pits and stains that the project draws itself, each with its exact mask."""
+
+    use: Literal["surfaces"]
+    counts: dict[Literal["normal", "scratch", "pit", "stain"], Annotated[int, Field(ge=0)]] | None = None
+    """Pictures of each class; {normal: 300, scratch: 120, pit: 20, stain: 120} if not stated."""
+    size: Annotated[int, Field(ge=32, le=256)] = 64
+    """Height and width in pixels."""
+    colour: Literal["gray", "rgb"] = "gray"
+    """rgb: tinted metal and brown stains."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Other seeds draw other parts."""
+
+
+class DigitsImagesSource(Source):
+    """Scikit-learn's 1,797 handwritten digits as gray pictures; there are no masks."""
+
+    use: Literal["digits_images"]
+    size: Literal[16, 32] = 32
+    """Height and width in pixels."""
+
+
 #: One line a source, so that new ones stand in a line of their own.
 AnySource = (
     CsvSource
@@ -166,6 +188,8 @@ AnySource = (
     | CocoSource
     | YoloSource
     | ImageParquetSource
+    | SurfacesSource
+    | DigitsImagesSource
 )
 DataSource = Annotated[AnySource, Field(discriminator="use")]
 

@@ -1,0 +1,1 @@
+"""Which data can the project show itself on without anybody's files? Tables and pictures that it makes itself."""
