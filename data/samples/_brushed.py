@@ -38,7 +38,9 @@ class Sheet:
 
 @dataclass(frozen=True)
 class View:
-    """One look at a part: which corner of it (pixels), where the light stands (radians), how it falls off."""
+    """One look at a part: its corner `top`, `left` in pixels; the light from `azimuth` (radians), how it falls off to one side
+    (`slope`) and to the corners (`vignette`); the exposure `gain`; the reflection `band`, its place and width in units and its
+    strength; the spread `noise` of a pixel, in levels."""
 
     top: int
     left: int
@@ -110,7 +112,7 @@ def canvas(size: int) -> int:
 
 @lru_cache(maxsize=8)
 def grid(size: int) -> tuple[Array, Array]:
-    """x (1, size) and y (size, 1) of the centres of the pixels, in units."""
+    """Places x (1, size) and y (size, 1) of the centres of the pixels, in units."""
     at = (np.arange(size) + 0.5) * (SIDE / size)
     return at[None, :], at[:, None]
 
@@ -134,18 +136,20 @@ def _strokes(rng: np.random.Generator, n: int, size: int, angle: float) -> Array
             rng.standard_normal((n, n)), lens * np.exp(-2 * np.pi**2 * ((long * a) ** 2 + (wide * c) ** 2))
         )
     weight, length, width = GROOVES
-    sparse = rng.standard_normal((n, n)) ** 5
+    # A fifth power has few large values: each becomes a groove of its own. Its spread is sqrt(945).
+    sparse = rng.standard_normal((n, n)) ** 5 / np.sqrt(945.0)
     long, wide = length * per_unit / 2, width * per_unit
-    out += weight * _filtered(sparse, lens * np.exp(-2 * np.pi**2 * ((long * a) ** 2 + (wide * c) ** 2))) / 30.7
-    return out / np.sqrt(sum(w**2 for w, _, _ in STREAKS) + weight**2)
+    out += weight * _filtered(sparse, lens * np.exp(-2 * np.pi**2 * ((long * a) ** 2 + (wide * c) ** 2)))
+    return np.asarray(out / np.sqrt(sum(w**2 for w, _, _ in STREAKS) + weight**2))
 
 
 def _filtered(noise: Array, response: Array) -> Array:
+    """White noise (n, n) through a filter (n, n // 2 + 1), scaled so that noise of unit spread keeps it."""
     n = noise.shape[0]
     weight = np.full(response.shape[1], 2.0)
     weight[0] = weight[-1] = 1.0
     power = (response**2 * weight).sum() / n**2
-    return np.fft.irfft2(np.fft.rfft2(noise) * (response / np.sqrt(power)), s=noise.shape)
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(noise) * (response / np.sqrt(power)), s=noise.shape))
 
 
 @lru_cache(maxsize=8)

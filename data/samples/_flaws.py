@@ -23,7 +23,7 @@ def scratch(rng: np.random.Generator, mode: str, size: int, *, azimuth: float, a
         width = max(rng.uniform(0.5, 0.95), 0.55 * pixel)
     # Along the brushing a scratch would be one more groove.
     angle = along + rng.choice([-1.0, 1.0]) * rng.uniform(0.22, np.pi / 2)
-    room = min(0.5 * length * 0.6, 22.0)
+    room = min(0.3 * length, 22.0)  # it may run out of the picture
     centre = rng.uniform(room, SIDE - room, 2)
     return _groove(rng, size, centre, angle, length, bow, width, azimuth, depth=rng.uniform(22.0, 52.0))
 
@@ -78,11 +78,11 @@ def _hole(rng: np.random.Generator, size: int, centre: Array, radius: float, azi
     ragged = 1.0 + 0.10 * np.cos(2 * angle + rng.uniform(0, 6.3)) + 0.08 * np.cos(3 * angle + rng.uniform(0, 6.3))
     d = np.hypot(p, q) / (radius * ragged)
     bowl = np.where(d < 1.0, 4 * d * (1.0 - np.minimum(d, 1.0) ** 2), 0.0)
-    rim = -0.9 * (d - 1.2) / 0.08 * 0.35 * np.exp(-(((d - 1.2) / 0.28) ** 2)) * 0.3
+    rim = -1.2 * (d - 1.2) * np.exp(-(((d - 1.2) / 0.28) ** 2))
     towards = np.cos(angle - azimuth)
     ground = np.exp(-((d / 0.72) ** 4))
     lip = np.exp(-(((d - 1.18) / 0.22) ** 2)) * (0.18 + 0.42 * np.clip(-towards, 0.0, None))
-    return np.asarray(strength * (-0.62 * (bowl + rim) * towards - 1.0 * ground + lip))
+    return np.asarray(strength * (-0.62 * (bowl + rim) * towards - ground + lip))
 
 
 def stain(rng: np.random.Generator, mode: str, size: int, relief: Array, contrast: float) -> Array:

@@ -159,7 +159,7 @@ def _picture(shot: _Shot, size: int, seed: int, colour: Colour, *, flawless: boo
     levels = lit * (part.tone * (1.0 + part.contrast * relief) + _harmless(rng, part, size))
     grain = rng.standard_normal((size, size, 1 if colour == "gray" else 3)) * look.noise * np.sqrt(levels / 150.0)[:, :, None]
     change = lit * _flaw(rng, shot, part, look, relief, size)
-    mask = np.abs(change) >= min(VISIBLE, 0.5 * np.abs(change).max()) if change.any() else np.zeros((size, size), dtype=bool)
+    mask = _touched(change)
     shown = np.zeros((size, size)) if flawless else np.where(mask, change, 0.0)
     if colour == "gray":
         value = (levels + shown)[:, :, None]
@@ -167,6 +167,19 @@ def _picture(shot: _Shot, size: int, seed: int, colour: Colour, *, flawless: boo
         weights = BROWN if shot.name == "stain" else NEUTRAL
         value = levels[:, :, None] * part.tint + shown[:, :, None] * weights
     return np.clip(np.round(value + grain), 0, 255).astype(np.uint8), mask
+
+
+def _touched(change: Array) -> Array:
+    """The pixels of a defect: where its change can be seen, and what lies between a bright wall and a dark one."""
+    from scipy import ndimage
+
+    strongest = np.abs(change).max()
+    if not strongest:
+        return np.zeros(change.shape, dtype=bool)
+    visible = np.abs(change) >= min(VISIBLE, 0.5 * strongest)
+    reach = max(1, round(change.shape[0] / 64))
+    closed = ndimage.binary_closing(np.pad(visible, reach), np.ones((3, 3)), iterations=reach)[reach:-reach, reach:-reach]
+    return np.asarray(ndimage.binary_fill_holes(visible | closed))
 
 
 def _harmless(rng: np.random.Generator, part: Sheet, size: int) -> Array:
