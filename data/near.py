@@ -4,7 +4,8 @@ A copy with another brightness, size, compression or a small shift is found; two
 texture or two drawings of one layout are not. A first look compares low frequencies of the cosine transform, each scaled by
 its spread over the set, so that what all pictures have in common (a lamp, a fixture) counts for nothing. Pairs that are
 left are confirmed on their fine detail, less the mean detail of their neighbours: what is shared by a whole kind of parts
-is no sign of a copy (of a kind with some twenty parts or more; fewer are taken for copies). A perceptual hash keeps only the signs of those frequencies; in even textures they are chance."""
+is no sign of a copy (of a kind with twenty parts or more; fewer that lie alike are taken for copies). A perceptual hash
+keeps only the signs of those frequencies; in even textures they are chance."""
 
 from __future__ import annotations
 
