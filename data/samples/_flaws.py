@@ -23,7 +23,7 @@ def scratch(rng: np.random.Generator, mode: str, size: int, *, azimuth: float, a
         width = max(rng.uniform(0.5, 0.95), 0.55 * pixel)
     # Along the brushing a scratch would be one more groove.
     angle = along + rng.choice([-1.0, 1.0]) * rng.uniform(0.22, np.pi / 2)
-    room = min(0.3 * length, 22.0)  # it may run out of the picture
+    room = min(0.45 * length, 20.0)  # a long one may run out of the picture
     centre = rng.uniform(room, SIDE - room, 2)
     return _groove(rng, size, centre, angle, length, bow, width, azimuth, depth=rng.uniform(22.0, 52.0))
 

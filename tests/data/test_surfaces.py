@@ -37,7 +37,7 @@ def test_the_default_is_one_scarce_class_and_quick():
     start = time.process_time()
     table = source.read()
     assert Counter(table["class"].to_pylist()) == surfaces.COUNTS
-    assert time.process_time() - start < 6  # half of that is what one core of 2020 needs
+    assert time.process_time() - start < 8  # it is 1.5 on a core that nothing else uses
 
 
 def test_same_bytes_from_the_same_seed_others_from_another():
