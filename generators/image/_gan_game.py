@@ -74,10 +74,13 @@ class Game:
             drawn = self.make(hand.randn(len(labels), self.layout.noise), labels)
         if self.layout.masked:  # what has no known mask is compared without
             drawn = torch.cat([drawn[:, :-1], drawn[:, -1:] * known.view(-1, 1, 1, 1)], dim=1)
-        lost = self._teach_critic(real, drawn.detach(), labels, weight, hand)
-        return lost | self._teach_maker(real, drawn, labels, hand)
+        lost, of_real = self._teach_critic(real, drawn.detach(), labels, weight, hand)
+        return lost | self._teach_maker(drawn, of_real, labels, hand)
 
-    def _teach_critic(self, real: Tensor, drawn: Tensor, labels: Tensor, weight: float, hand: Hand) -> dict[str, Tensor]:
+    def _teach_critic(
+        self, real: Tensor, drawn: Tensor, labels: Tensor, weight: float, hand: Hand
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses, and what the critic said of the real pictures."""
         critic, n = self.parts[CRITIC].requires_grad_(True), len(labels)
         seen = self.augment(torch.cat([real, drawn]), self.adaptive.p, hand)
         some = max(1, round(n * SLOPES))
@@ -92,15 +95,13 @@ class Game:
         hand.update(CRITIC, loss + weight / 2 * steep)
         if hand.steps % 4 == 0:
             self.adaptive.see(said[:n], said[n:], steps=4)
-        return {"critic": loss.detach(), "slope": steep.detach()}
+        return {"critic": loss.detach(), "slope": steep.detach()}, said[:n].detach()
 
-    def _teach_maker(self, real: Tensor, drawn: Tensor, labels: Tensor, hand: Hand) -> dict[str, Tensor]:
-        critic, n = self.parts[CRITIC].requires_grad_(False), len(labels)
-        seen = self.augment(torch.cat([real, drawn]), self.adaptive.p, hand)
+    def _teach_maker(self, drawn: Tensor, of_real: Tensor, labels: Tensor, hand: Hand) -> dict[str, Tensor]:
+        critic = self.parts[CRITIC].requires_grad_(False)
         with hand.autocast():
-            with torch.no_grad():
-                of_real = critic(seen[:n], labels)
-            of_drawn = critic(seen[n:], labels)
+            of_drawn = critic(self.augment(drawn, self.adaptive.p, hand), labels)
+        # What was said of real pictures a moment ago will do: it weighs the pairs, no gradient goes through it.
         loss = F.softplus(of_real - of_drawn).mean()
         hand.update(MAKER, loss)
         return {"generator": loss.detach()}

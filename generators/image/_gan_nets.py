@@ -183,6 +183,9 @@ class Maker(nn.Module):
         for style in self.styles:
             scaled(style, 0.1)
         scaled(self.paint, 0.2)
+        # All pixels of a patch begin alike, or a grid of patches shows for long (Aitken et al. 2017, arXiv 1707.02937).
+        alike = self.paint.weight.data[:: self.layout.patch**2]
+        self.paint.weight.data.copy_(alike.repeat_interleave(self.layout.patch**2, dim=0))
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """(n, noise) standard normal, (n,) -> (n, planes, size, size); the mask is the last plane, marked above 0."""
