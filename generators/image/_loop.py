@@ -222,14 +222,28 @@ def _train(
     return Trained({name: part.cpu() for name, part in hand.average.items()}, step, state.batch_size)
 
 
-def _accelerator(rules: Rules) -> Any:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
+class _Alone:
+    """One device and one process, where accelerate is not installed."""
 
+    num_processes, process_index, is_main_process = 1, 0, True
+
+    def __init__(self, device: torch.device, half: bool) -> None:
+        self.device, self._half = device, half
+
+    def autocast(self) -> Any:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._half)
+
+
+def _accelerator(rules: Rules) -> Any:
     device = device_of(rules.device)
+    half = rules.precision == "bf16" or (rules.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ImportError:
+        return _Alone(device, half)
     # The library keeps one state a process; a second training with another precision would be refused.
     AcceleratorState._reset_state(reset_partial_state=True)
-    half = rules.precision == "bf16" or (rules.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
     made = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if half else "no")
     if device.type == "cuda" and device.index is not None and made.num_processes == 1:
         made.state.device = device
