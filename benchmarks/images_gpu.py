@@ -227,11 +227,11 @@ def _head(device: torch.device) -> list[str]:
     card = (
         torch.cuda.get_device_name(0) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads (no GPU was seen)"
     )
-    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, CUDA {torch.version.cuda}, Python {platform.python_version()}"
+    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, CUDA {torch.version.cuda}"
     return [
         "# Families of pictures on a device",
         "",
-        f"Device: {card}. {versions}.",
+        f"Device: {card}. {versions}, Python {platform.python_version()}.",
         "",
         f"`{' '.join(['python -m benchmarks.images_gpu', *sys.argv[1:]])}`",
         "",
