@@ -1,0 +1,90 @@
+"""On which good pictures are defects painted, and where on them?
+
+The good pictures of train are kept, in the saved model too: what is painted on must be there. So is the bank of masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.images import Pictures
+from generators.base import GeneratorError
+from generators.image._masks import MaskBank
+from generators.image._pictures import Facts, read_json, write_json
+
+Array = np.ndarray
+FILE, SOURCES = "surfaces.npz", "surfaces.json"
+#: Most holes that are mended at once in a good picture, to make another good one.
+MENDED = 3
+
+
+class Surfaces:
+    """Good pictures and the masks that are laid on them.
+
+    pixels: (n, size, size, c) uint8; sources: where each came from; bank: masks of every defect; good: the label of the
+    good pictures; marked: the labels that have masks."""
+
+    def __init__(self, pixels: Array, sources: tuple[str | None, ...], bank: MaskBank, good: int) -> None:
+        self.pixels, self.sources, self.bank, self.good = pixels, sources, bank, good
+        self.marked = tuple(int(k) for k in np.unique(bank.labels) if int(k) != good)
+
+    @classmethod
+    def of(cls, train: Pictures, facts: Facts) -> Surfaces:
+        """Raises GeneratorError without good pictures, or when a class of defects has no mask."""
+        if facts.normal is None:
+            raise GeneratorError(
+                "painting defects needs good pictures to paint on, and no class of train is one; name it with "
+                "`normal:`, or set task: whole"
+            )
+        if why := missing(train, facts):
+            raise GeneratorError(why)
+        good = facts.classes.index(facts.normal)
+        own = train.take(np.flatnonzero(train.labels == good))
+        if not len(own):
+            raise GeneratorError(
+                f"painting defects needs good pictures, and train has none of class {facts.normal!r}; add some"
+            )
+        return cls(
+            own.pixels, own.sources or (None,) * len(own), MaskBank.fit(train.take(np.flatnonzero(train.labels != good))), good
+        )
+
+    def holes(self, n: int, rng: np.random.Generator) -> Array:
+        """Masks of all classes alike: (n, size, size) bool."""
+        return np.stack([self.bank.draw(int(rng.choice(self.marked)), rng) for _ in range(n)])
+
+    def chosen(self, labels: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+        """For each label a good picture and the hole to paint: (n,) positions, (n, size, size) bool.
+
+        A good picture is asked for by the label of the good ones: some holes are then mended."""
+        where = rng.integers(len(self.pixels), size=len(labels))
+        holes = [
+            self.holes(int(rng.integers(1, MENDED + 1)), rng).any(axis=0) if k == self.good else self.bank.draw(int(k), rng)
+            for k in labels
+        ]
+        return where, np.stack(holes)
+
+    def save(self, folder: Path) -> None:
+        """Write the good pictures and the masks."""
+        state: dict[str, Any] = {f"bank_{name}": value for name, value in self.bank.to_state().items()}
+        np.savez_compressed(folder / FILE, pixels=self.pixels, good=np.array(self.good), **state)
+        write_json(folder / SOURCES, list(self.sources))
+
+    @classmethod
+    def load(cls, folder: Path) -> Surfaces:
+        """Read back what `save` wrote."""
+        with np.load(folder / FILE, allow_pickle=False) as arrays:
+            bank = MaskBank.from_state({n.removeprefix("bank_"): arrays[n] for n in arrays.files if n.startswith("bank_")})
+            return cls(arrays["pixels"], tuple(read_json(folder / SOURCES)), bank, int(arrays["good"]))
+
+
+def missing(train: Pictures, facts: Facts) -> str | None:
+    """Why defects cannot be painted for want of masks, in one sentence; None when they can."""
+    bad = [k for k, name in enumerate(facts.classes) if name != facts.normal and facts.shares[k]]
+    bare = [facts.classes[k] for k in bad if not train.masks[train.labels == k].any()]
+    if not bad:
+        return "painting defects needs pictures of a defect, and train has good ones alone; add some of each defect"
+    if bare:
+        return f"painting defects needs a mask or box of each, and class {bare[0]!r} has none; give some, or set task: whole"
+    return None
