@@ -208,9 +208,11 @@ class Yolo:
 
 
 class Folder:
-    """<class>/<name>.png, masks/<class>/<name>.png, and index.csv with a row for each picture."""
+    """<class>/<name>.png, masks/<class>/<name>.png, and index.csv with a row for each picture; where a picture has boxes and
+    no mask, with a row for each box."""
 
     COLUMNS = ("image", "class", "mask", "group", "source", "seed", "is_synthetic", "split")
+    CORNERS = ("left", "top", "right", "bottom")
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.folders = folder, dict[str, str]()
@@ -224,7 +226,7 @@ class Folder:
         self.names = Names("masks", "index.csv", MARKER)
         self.file = (self.folder / "index.csv").open("w", encoding="utf-8", newline="")
         self.index = csv.writer(self.file, lineterminator="\n")
-        self.index.writerow(self.COLUMNS)
+        self.index.writerow(self.COLUMNS + self.CORNERS)
         return self
 
     def add(self, item: Item) -> None:
@@ -240,7 +242,10 @@ class Folder:
             (self.folder / mask).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / mask).write_bytes(encode(item.mask[:, :, None].astype(np.uint8) * 255))
         facts = [item.facts.get(name) for name in self.COLUMNS[3:]]
-        self.index.writerow([image, item.level, mask, *("" if v is None else str(v) for v in facts)])
+        row = [image, item.level, mask, *("" if v is None else str(v) for v in facts)]
+        boxes = [one.bbox for one in item.instances] if item.mask is None else []
+        corners: list[list[Any]] = [[_plain(v) for v in (x, y, x + w, y + h)] for x, y, w, h in boxes]
+        self.index.writerows(row + four for four in corners or [[""] * len(self.CORNERS)])
 
     def __exit__(self, *_: object) -> None:
         self.file.close()

@@ -19,6 +19,9 @@ from data.errors import DataError
 from data.export import export, instances
 from data.images import BOXES, batch, decode, pictures, schema
 from data.samples import surfaces
+from data.sources import coco as coco_source
+from data.sources import image_folder, image_index
+from data.sources import yolo as yolo_source
 
 CLASSES = ("normal", "scratch", "pit", "stain")
 SCHEMA = schema(CLASSES)
@@ -212,6 +215,58 @@ def test_folder_round_trip(table, known, tmp_path):
         assert np.array_equal(decode((tmp_path / "out" / row["mask"]).read_bytes())[..., 0] == 255, known.masks[i])
         assert (row["group"], row["source"]) == (known.groups[i], known.sources[i])
         assert (row["seed"], row["is_synthetic"]) == ("6", "True")
+
+
+def test_folder_has_a_row_for_each_box_where_there_is_no_mask(tmp_path):
+    rows = [
+        with_boxes(one(None), [[2.0, 3.0, 5.5, 4.0], [0.0, 0.0, 3.0, 3.0]], ["scratch"] * 2),
+        one(ring(), name="b", level="pit"),
+    ]
+    export(rows, "folder", tmp_path / "out", schema=SCHEMA)
+    with (tmp_path / "out/index.csv").open(newline="") as file:
+        first, second, third = csv.DictReader(file)
+    assert [first[k] for k in ("left", "top", "right", "bottom")] == ["2", "3", "7.5", "7"]
+    assert first["image"] == second["image"] == "scratch/a.png"
+    assert (first["mask"], third["mask"], third["left"]) == ("", "masks/pit/b.png", "")
+    back = image_index.read(tmp_path / "out", size=20, near_duplicates=False)
+    assert back.num_rows == 2
+    place = back["class"].to_pylist().index("scratch")
+    assert back["objects"].to_pylist()[place]["bbox"] == [[2, 3, 5.5, 4], [0, 0, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "reader"),
+    [
+        ("coco", {}, coco_source),
+        ("yolo", {"shape": "polygon"}, yolo_source),
+        ("yolo", {"shape": "box"}, yolo_source),
+        ("folder", {}, image_index),
+        ("folder", {}, image_folder),
+    ],
+)
+def test_our_own_readers_read_it_back(table, known, tmp_path, to, more, reader):
+    export(table.to_batches(), to, tmp_path / "out", schema=SCHEMA, normal="normal", **more)
+    back = reader.read(tmp_path / "out", size=48, near_duplicates=False, strict=True)
+    seen = pictures(Dataset(back.select(SCHEMA.names), SCHEMA))
+    keys = {pixels.tobytes(): i for i, pixels in enumerate(known.pixels)}
+    order = [keys[pixels.tobytes()] for pixels in seen.pixels]
+    assert sorted(order) == list(range(len(known))), "each picture once, its pixels untouched"
+    for i, k in enumerate(order):
+        assert seen.classes[seen.labels[i]] == known.classes[known.labels[k]]
+        if more.get("shape") == "box":
+            assert np.array_equal(seen.masks[i], boxed(known.masks[k]))
+        else:
+            both, either = (seen.masks[i] & known.masks[k]).sum(), (seen.masks[i] | known.masks[k]).sum()
+            assert both >= (0.95 if to == "yolo" else 1.0) * either
+        if reader is image_index:
+            assert seen.groups[i] == known.groups[k]
+
+
+def boxed(mask):
+    out = np.zeros_like(mask)
+    for y, x in ndimage.find_objects(ndimage.label(mask, np.ones((3, 3)))[0]):
+        out[y, x] = True
+    return out
 
 
 def test_the_same_rows_give_the_same_bytes(table, tmp_path):
