@@ -14,7 +14,8 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.images import CLASS, Pictures, normal_class, pictures, schema
 from flows.init import plan_name, scalar, schema_reference, sizes_for
-from flows.stages.read import SPLIT, notices_of
+from flows.stages.read import notices_of
+from flows.stages.shared import SPLIT
 
 
 def pictures_plan(source: dict[str, Any], path: Path, *, target: str | None) -> tuple[Callable[[Path], str], str]:

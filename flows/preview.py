@@ -15,7 +15,7 @@ from flows.run import Run, all_runs
 from flows.stages import perform
 from flows.stages.choose import drawn_rows
 from flows.stages.read import fingerprint
-from flows.stages.shared import class_counts, dataset
+from flows.stages.shared import class_counts, dataset, owned
 
 
 def preview(plan: Plan, runs: Path) -> dict[str, Any]:
@@ -29,9 +29,10 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         data, holdout = dataset(run), dataset(run, "holdout")
         profile = json.loads((run.folder / "profile.json").read_text())
         counts = class_counts(data)
-        drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
+        kept = owned(run)
+        drawn = drawn_rows(plan, data.schema, class_counts(kept), kept.num_rows)
         classes = _classes(plan, counts, class_counts(holdout), drawn)
-        said = _said(plan, facts, profile, data, drawn, runs)
+        said = _said(plan, facts, profile, data, kept.num_rows, drawn, runs)
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
     least = detectable(plan.gate, judged)
     said["gate"] = _gate(plan, judged, least)
@@ -39,7 +40,13 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
 
 
 def _said(
-    plan: Plan, facts: Mapping[str, Any], profile: Mapping[str, Any], data: Dataset, drawn: Mapping[Any, int], runs: Path
+    plan: Plan,
+    facts: Mapping[str, Any],
+    profile: Mapping[str, Any],
+    data: Dataset,
+    kept: int,
+    drawn: Mapping[Any, int],
+    runs: Path,
 ) -> dict[str, str]:
     kinds: dict[str, int] = {}
     for column in data.schema:
@@ -55,7 +62,7 @@ def _said(
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
         "family": f"{facts['choose']['family']}: {facts['choose']['reason']}",
         ("pictures" if pictures else "rows"): f"{sum(drawn.values()):,} synthetic"
-        + (f", beside {data.num_rows:,} real" if plan.sample.include_real else ""),
+        + (f", beside {kept:,} real" if plan.sample.include_real else ""),
         "cost": _cost(plan, runs),
     }
 

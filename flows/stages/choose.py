@@ -12,12 +12,12 @@ from data.images import good
 from data.mix import quotas
 from data.schema import Schema
 from flows.run import Run, Stage, write_text
-from flows.stages.shared import Step, class_counts, dataset, generator_spec, key_of
+from flows.stages.shared import Step, class_counts, dataset, generator_spec, key_of, owned
 from generators.base import Generator, Progress
 
 
 def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
-    plan, data = run.plan, dataset(run)
+    plan, data = run.plan, owned(run)
     counts = class_counts(data)
     drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
     family = generator_spec(plan)["use"]
@@ -60,7 +60,7 @@ def painted_on(plan: Plan, schema: Schema) -> str | None:
 
 def judged_counts(run: Run) -> dict[Any, int]:
     """Holdout rows of each class that rows are drawn for, which are those the gate judges by; {None: n} without classes."""
-    data, holdout = dataset(run), dataset(run, "holdout")
+    data, holdout = owned(run), dataset(run, "holdout")
     drawn = drawn_rows(run.plan, data.schema, class_counts(data), data.num_rows)
     counts = class_counts(holdout) or {None: holdout.num_rows}
     return {level: n for level, n in counts.items() if drawn[level]}
@@ -68,6 +68,6 @@ def judged_counts(run: Run) -> dict[Any, int]:
 
 STEP = Step(
     Stage("choose", ("choice.json",)),
-    key_of("choose", "profile", "data/mix.py", part=lambda p: [p.generator, p.sample]),
+    key_of("choose", "profile", "data/mix.py", part=lambda p: [p.generator, p.sample, p.split.from_source]),
     _choose,
 )

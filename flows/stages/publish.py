@@ -14,7 +14,7 @@ from data.dataset import Dataset
 from data.schema import Column, Schema
 from flows.run import Run, Stage, digest, write_text
 from flows.stages.judge import lineage
-from flows.stages.shared import SYNTHETIC, Step, dataset, load_schema
+from flows.stages.shared import SYNTHETIC, Step, load_schema, owned
 from generators.base import Progress
 
 
@@ -76,10 +76,12 @@ def _publication(run: Run) -> dict[str, Any]:
 
 
 def rows_to_publish(run: Run) -> Iterator[pa.RecordBatch]:
-    """The rows of the dataset, real ones first where the plan includes them, each marked by `is_synthetic`."""
+    """The rows of the dataset, real ones first where the plan includes them, each marked by `is_synthetic`.
+
+    Rows that the source keeps for judging are not among them."""
     schema = load_schema(run)
     if run.plan.sample.include_real:
-        for batch in dataset(run).batches():
+        for batch in owned(run).batches():
             yield flagged(batch, False)
     files = sorted((run.folder / "samples").glob("*.parquet"))
     for batch in Dataset.from_parquet(files, schema).batches():

@@ -16,12 +16,11 @@ from configs.load import fill
 from configs.plan import Plan, SqlSource
 from data.errors import DataError
 from flows.run import Run, Stage, digest
-from flows.stages.shared import SYNTHETIC, Step, file_sha256, key_of, table_dataset, table_digest
+from flows.stages.shared import SPLIT, SYNTHETIC, Step, file_sha256, key_of, table_dataset, table_digest
 from generators.base import Progress
 
-#: Where a reader leaves its sentences; the column of a source's own division into train, reference and holdout.
+#: Where a reader leaves its sentences.
 NOTICES = b"counterpoise.notices"
-SPLIT = "split"
 
 
 def fingerprint(plan: Plan) -> str:

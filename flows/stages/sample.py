@@ -17,7 +17,7 @@ from data.schema import Schema
 from flows.power import check_enough
 from flows.run import Run, Stage
 from flows.stages.choose import drawn_rows, judged_counts
-from flows.stages.shared import Step, class_counts, dataset, key_of, load_schema
+from flows.stages.shared import Step, class_counts, dataset, key_of, load_schema, owned
 from generators.base import Generator, Progress
 
 
@@ -34,7 +34,7 @@ def load_model(run: Run) -> Generator:
 
 
 def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
-    plan, data, model = run.plan, dataset(run), load_model(run)
+    plan, data, model = run.plan, owned(run), load_model(run)
     drawn = drawn_rows(plan, data.schema, class_counts(data), data.num_rows)
     judged = _judged_quotas(plan, drawn, judged_counts(run))
     total = sum(drawn.values()) + sum(judged.values())

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from configs.components import find as find_family
 from configs.components import settings_model
@@ -21,6 +22,8 @@ from flows.run import Run, Stage, code_version, digest
 from generators.base import Generator, Progress
 
 SYNTHETIC = "is_synthetic"
+#: The column of a source's own division into train, reference and holdout.
+SPLIT = "split"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,15 @@ def class_counts(data: Dataset) -> dict[Any, int]:
         return {}
     labels = data.labels()
     return dict(zip(classes, np.bincount(labels[labels >= 0], minlength=len(classes)).tolist(), strict=True))
+
+
+def owned(run: Run) -> Dataset:
+    """The real rows that the published set may hold: all of them, but not those that the source keeps for judging."""
+    rows = dataset(run)
+    if not run.plan.split.from_source:
+        return rows
+    parts = pq.read_table(run.folder / "work/data.parquet", columns=[SPLIT]).column(SPLIT).to_pylist()
+    return rows.take(np.flatnonzero(np.array([part != "holdout" for part in parts])))
 
 
 def generator_spec(plan: Plan) -> dict[str, Any]:

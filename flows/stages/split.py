@@ -8,8 +8,7 @@ from typing import Any
 from data.dataset import Dataset
 from data.errors import DataError
 from flows.run import Run, Stage
-from flows.stages.read import SPLIT
-from flows.stages.shared import Step, dataset, key_of
+from flows.stages.shared import SPLIT, Step, dataset, key_of
 from generators.base import Progress
 
 

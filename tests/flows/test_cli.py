@@ -132,7 +132,7 @@ def test_init_writes_a_plan_that_runs_as_it_stands(tmp_path: Path, monkeypatch: 
 def test_init_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     refused(cli("init", tmp_path / "nothing.csv"), "no such file")
     (tmp_path / "a.png").write_bytes(b"x")
-    refused(cli("init", tmp_path), "folder of images")
+    refused(cli("init", tmp_path), "folder of its own")
 
 
 def test_doctor_finds_this_installation_well() -> None:
