@@ -52,7 +52,7 @@ def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int)
 def painted_on(plan: Plan, schema: Schema) -> str | None:
     """The class of good parts, where the family paints defects on them and so draws none; else None."""
     family = find_family(plan.generator.use, Generator, package="generators")
-    if not getattr(family, "paints", False):
+    if not getattr(family, "paints", False) or plan.generator.settings.get("task") == "whole":
         return None
     stated = plan.generator.settings.get("normal")
     return str(stated) if stated is not None else good(schema.classes())
