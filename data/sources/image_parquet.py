@@ -140,7 +140,7 @@ def _first(names: Sequence[str], wanted: Sequence[str]) -> str:
 
 def _image_column(schema: pa.Schema) -> str:
     features = _features(schema)
-    told = [name for name in schema.names if (features.get(name) or {}).get("_type") == "Image"]
+    told = [name for name in schema.names if isinstance(features.get(name), dict) and features[name].get("_type") == "Image"]
     held = told or [field.name for field in schema if _is_struct_of_bytes(field.type)]
     held = held or _bytes_of_pictures(schema)
     return _first(held, IMAGES) or next((name for name in held if name.lower() not in MASKS), "")
