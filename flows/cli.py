@@ -258,12 +258,13 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write; <name>-<to> here if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a folder that is not empty.")] = False,
     blocked: Annotated[bool, typer.Option("--blocked", help="Also pictures that did not pass the gate.")] = False,
+    polygons: Annotated[bool, typer.Option("--polygons", help="YOLO: outlines for segmentation in place of boxes.")] = False,
     runs: RunsOption = RUNS,
 ) -> None:
     """A run's pictures, masks and boxes for detectors: COCO, YOLO, or a folder for each class."""
     from flows.exporting import export_run
 
-    print(export_run(name, runs, to=to, out=out, blocked=blocked, force=force))
+    print(export_run(name, runs, to=to, out=out, blocked=blocked, force=force, polygons=polygons))
 
 
 @app.command()

@@ -13,8 +13,10 @@ from flows.stages.shared import dataset
 To = Literal["coco", "yolo", "folder"]
 
 
-def export_run(name: str, runs: Path, *, to: To, out: Path | None, blocked: bool, force: bool) -> Path:
+def export_run(name: str, runs: Path, *, to: To, out: Path | None, blocked: bool, force: bool, polygons: bool = False) -> Path:
     """Write the pictures of a run, as its plan publishes them, as COCO, YOLO or class folders; the folder written.
+
+    polygons: YOLO labels are outlines of the masks, for segmentation, in place of boxes.
 
     Raises DataError for a run of a table, one without a verdict, and one that did not pass unless `blocked`."""
     from data.export import export
@@ -28,7 +30,10 @@ def export_run(name: str, runs: Path, *, to: To, out: Path | None, blocked: bool
             f"run {run.id} is {verdict}, so its pictures must not go out; add --blocked to look at them all the same"
         )
     folder = out or Path(f"{run.plan.name}-{to}")
-    export(rows_to_publish(run), to, folder, schema=published_schema(run), normal=normal_of(run), force=force)
+    export(
+        rows_to_publish(run), to, folder, schema=published_schema(run), normal=normal_of(run), force=force,
+        shape="polygon" if polygons else "box", license=run.plan.publish.license,
+    )  # fmt: skip
     return folder
 
 
