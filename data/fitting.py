@@ -58,8 +58,8 @@ def fitted_mask(mask: Array, size: int, how: Fit) -> Array:
     if not inner.any():
         return np.zeros((size, size), dtype=bool)
     if inner.shape != place.scaled[::-1]:
-        soft = Image.fromarray(inner.astype(np.float32)).resize(place.scaled, Image.Resampling.BOX)
-        inner = _with_small_parts(inner, np.asarray(soft) >= 0.25)
+        soft = Image.fromarray(inner.astype(np.uint8) * 255).resize(place.scaled, Image.Resampling.BOX)
+        inner = _with_small_parts(inner, np.asarray(soft) >= 64)
     return _laid(inner, size, place, np.False_)
 
 
@@ -100,12 +100,15 @@ def _with_small_parts(mask: Array, small: Array) -> Array:
     from PIL import Image
     from scipy import ndimage
 
-    marked, count = ndimage.label(mask, structure=np.ones((3, 3), dtype=int))
+    # All marks lie in a box that is often small beside the picture.
+    (top, bottom), (left, right) = (np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0))
+    marked, count = ndimage.label(mask[top : bottom + 1, left : right + 1], structure=np.ones((3, 3), dtype=int))
     ys, xs = np.nonzero(marked)
-    there = small[ys * small.shape[0] // mask.shape[0], xs * small.shape[1] // mask.shape[1]]
+    there = small[(ys + top) * small.shape[0] // mask.shape[0], (xs + left) * small.shape[1] // mask.shape[1]]
     out = small.copy()
     for part in np.setdiff1d(np.arange(1, count + 1), marked[ys, xs][there]):
-        alone = Image.fromarray((marked == part).astype(np.float32)).resize(small.shape[::-1], Image.Resampling.BOX)
-        strength = np.asarray(alone)
+        alone = np.zeros(mask.shape, dtype=np.float32)
+        alone[top : bottom + 1, left : right + 1] = marked == part
+        strength = np.asarray(Image.fromarray(alone).resize(small.shape[::-1], Image.Resampling.BOX))
         out |= strength >= 0.999 * strength.max()
     return out
