@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -38,10 +39,9 @@ IMAGE, MASK, OBJECTS, CLASS, GROUP, SOURCE, SEED = "image", "mask", "objects", "
 #: A mask's pixel is marked from this value of 255 on.
 MARKED = 128
 
-#: Names that good parts go by.
-GOOD = frozenset(
-    {"normal", "good", "ok", "defect_free", "defect-free", "no_defect", "nodefect", "clean", "intact", "healthy", "pass"}
-)
+#: Names that good parts go by, and words that say so within a name.
+GOOD = frozenset("pass no_defect no_defects nodefect defectfree non_defective nondefective no_anomaly undamaged".split())
+GOOD_WORDS = frozenset("normal good ok free clean intact healthy".split())
 
 
 def schema(classes: Sequence[str]) -> Schema:
@@ -174,8 +174,14 @@ def batch(
 
 
 def good(classes: Sequence[str]) -> str | None:
-    """The class that is named as good parts are, None where there is none."""
-    return next((name for name in classes if str(name).strip().lower().replace(" ", "_") in GOOD), None)
+    """The class that is named as good parts are (good, OK, ok_front, MT_Free, no defect), None where there is none."""
+    return next((str(name) for name in classes if _is_good(str(name))), None)
+
+
+def _is_good(name: str) -> bool:
+    plain = "_".join(word for word in re.split(r"[^a-z]+", name.lower()) if word)
+    words = set(plain.split("_"))
+    return plain in GOOD or (bool(words & GOOD_WORDS) and not words & {"no", "not", "non", "un"})
 
 
 def normal_class(held: Pictures, stated: str | None = None) -> str | None:

@@ -19,7 +19,7 @@ from data.sources._marks import Damaged, Marks
 
 Array = np.ndarray
 SIZES = (32, 64, 96, 128, 192, 256)
-#: Where a plan states no size, pictures that grow by more than this are told of.
+#: Pictures that grow by more than this are told of; a strict plan that states a size takes none that grow at all.
 GROWN = 1.25
 
 
@@ -111,9 +111,10 @@ def _brought(found: Found, square: Array, marks: Marks, shape: tuple[int, int], 
     had = bool(marks.boxes) or (marks.mask is not None and bool(marks.mask.any()))
     marked = bool(objects and objects["bbox"]) or (mask is not None and bool(mask.any()))
     side = max(shape) if rules.fit == "letterbox" else min(shape)
+    grown = side * (1.0 if rules.strict and rules.size else GROWN) < size
     return Brought(
         found, images.encode(square), square.shape[2] == 1, None if mask is None else mask_png(mask), objects, marked,
-        had and not marked, side * (1.0 if rules.size else GROWN) < size, images.key(square), thumbnail(square),
+        had and not marked, grown, images.key(square), thumbnail(square),
     )  # fmt: skip
 
 

@@ -110,8 +110,8 @@ def _tell(brought: Sequence[Brought], rules: Rules, normal: str, said: list[str]
         ),
         (f"are of class {normal} and yet marked", [o for o in brought if o.marked and o.found.level == normal]),
     ]
-    if rules.size is not None:
-        odd.append((f"are smaller than {rules.size} pixels and are enlarged", [one for one in brought if one.enlarged]))
+    if rules.size is not None or not rules.strict:
+        odd.append(("are smaller than the size they are brought to and are enlarged", [one for one in brought if one.enlarged]))
     for what, which in odd:
         if which and rules.strict:
             raise DataError(

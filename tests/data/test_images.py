@@ -248,3 +248,21 @@ def test_connected_parts_touch_at_corners():
     mask = np.zeros((8, 8), bool)
     mask[0, 0] = mask[1, 1] = mask[5:7, 4:8] = True
     assert parts_of(mask, "pit") == {"bbox": [[0, 0, 2, 2], [4, 5, 4, 2]], "category": ["pit", "pit"]}
+
+
+def test_good_parts_by_their_names():
+    for name in (
+        "good",
+        "OK",
+        "ok_front",
+        "MT_Free",
+        "defect-free",
+        "No Defect",
+        "Normal",
+        "non-defective",
+        "pass",
+        "01_clean",
+    ):
+        assert images.good(["scratch", name]) == name
+    for name in ("not ok", "no good", "abnormal", "broken", "defect", "bypass", "non_normal", "goods"):
+        assert images.good([name]) is None
