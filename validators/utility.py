@@ -25,8 +25,9 @@ RATIOS: Mapping[str, str] = {
     "tstr_mae_ratio": "mae",
     "tstr_r2_ratio": "r2",
 }
-GAIN = "gain"
-FIGURES = (*RATIOS, GAIN)
+#: The gain by synthetic rows or pictures in average precision, and of pictures in a segmenter's overlap (IoU).
+GAIN, IOU_GAIN = "gain", "iou_gain"
+FIGURES = (*RATIOS, GAIN, IOU_GAIN)
 Depth = Literal["quick", "full"]
 
 
@@ -99,7 +100,7 @@ class Answer:
         """A figure of `FIGURES` with its interval; None where it does not exist."""
         if name == GAIN:
             return None if self.sweep is None else (self.sweep.lead.value, self.sweep.lead.low, self.sweep.lead.high)
-        ratio = self.ratios.get(RATIOS[name])
+        ratio = self.ratios.get(RATIOS.get(name, ""))
         if ratio is None or ratio.ratio is None or ratio.low is None or ratio.high is None:
             return None
         return ratio.ratio, ratio.low, ratio.high
