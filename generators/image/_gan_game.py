@@ -61,7 +61,7 @@ class Game:
             for name, part in self.parts.items()
         }
         self.augment = Augment(play.ways, layout.channels)
-        self.adaptive = Adaptive(play.augment_start, play.augment_goal, play.pace)
+        self.adaptive = Adaptive(layout.classes, play.augment_start, play.augment_goal, play.pace)
         self.eye = Eye(layout.planes)
         # The critic is not compiled: its slope is differentiated once more, which compiled graphs cannot be.
         self.make: Callable[[Tensor, Tensor], Tensor] = torch.compile(maker) if play.compiled else maker
@@ -82,7 +82,7 @@ class Game:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Losses, and what the critic said of the real pictures."""
         critic, n = self.parts[CRITIC].requires_grad_(True), len(labels)
-        seen = self.augment(torch.cat([real, drawn]), self.adaptive.p, hand)
+        seen = self.augment(torch.cat([real, drawn]), self.adaptive.p[labels.cpu()].repeat(2), hand)
         some = max(1, round(n * SLOPES))
         ends = torch.cat([torch.arange(some), n + torch.arange(some)]).to(labels.device)
         with hand.autocast():
@@ -94,13 +94,13 @@ class Game:
         loss = F.softplus(-lead).mean()
         hand.update(CRITIC, loss + weight / 2 * steep)
         if hand.steps % 4 == 0:
-            self.adaptive.see(said[:n], said[n:], steps=4)
+            self.adaptive.see(said[:n], said[n:], labels, steps=4)
         return {"critic": loss.detach(), "slope": steep.detach()}, said[:n].detach()
 
     def _teach_maker(self, drawn: Tensor, of_real: Tensor, labels: Tensor, hand: Hand) -> dict[str, Tensor]:
         critic = self.parts[CRITIC].requires_grad_(False)
         with hand.autocast():
-            of_drawn = critic(self.augment(drawn, self.adaptive.p, hand), labels)
+            of_drawn = critic(self.augment(drawn, self.adaptive.p[labels.cpu()], hand), labels)
         # What was said of real pictures a moment ago will do: it weighs the pairs, no gradient goes through it.
         loss = F.softplus(of_real - of_drawn).mean()
         hand.update(MAKER, loss)
@@ -133,7 +133,10 @@ class Game:
                 shown += self._rows(images[:GRID_COLUMNS])
         seen = self.watch.judge(features)
         stop = self.watch.note(step, seen, maker.state_dict())
-        numbers = figures(seen, scored(seen)) | {"augment": self.adaptive.p, "best_step": float(self.watch.best_step)}
+        numbers = figures(seen, scored(seen)) | {
+            "augment": float(self.adaptive.p.max()),
+            "best_step": float(self.watch.best_step),
+        }
         return Look(numbers, stop=stop, grid=grid(np.concatenate(shown), columns=len(shown[0])))
 
     def _rows(self, images: Tensor) -> list[np.ndarray]:

@@ -35,7 +35,7 @@ class Layout:
     classes: int
     width: int
     latent: int
-    depth: int = 1
+    depth: int = 2
 
     @property
     def planes(self) -> int:
@@ -155,8 +155,8 @@ def scaled(layer: nn.Module, gain: float) -> None:
 class Maker(nn.Module):
     """The generator: noise and class -> a picture, in [-1, 1] where it is well trained, and its mask.
 
-    It begins with a thumbnail drawn from the start, shown to the coarsest stage and laid under the picture, so that what
-    is learned is the rest. Every stage is scaled and shifted by a map of noise and class, and has noise of its own."""
+    It begins with a thumbnail drawn from the start, shown to every stage and laid under the picture, so that what is
+    learned is the rest. Every stage is scaled and shifted by a map of noise and class, and has noise of its own."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -166,7 +166,8 @@ class Maker(nn.Module):
         self.embed = nn.Embedding(layout.classes, layout.latent)
         self.map = nn.Sequential(nn.Linear(2 * layout.latent, style), nn.LeakyReLU(0.2), nn.Linear(style, style))
         self.basis = nn.Parameter(torch.randn(widths[0], layout.grid, layout.grid))
-        self.fill, self.read = nn.Linear(style, widths[0]), nn.Conv2d(layout.channels, widths[0], 1)
+        self.fill = nn.Linear(style, widths[0])
+        self.read = nn.ModuleList(nn.Conv2d(layout.channels, width, 1, bias=False) for width in widths)
         pairs = zip((widths[0], *widths[:-1]), widths, strict=True)
         self.widen = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in pairs)
         self.styles = nn.ModuleList(nn.Linear(style, 2 * width) for width in widths)
@@ -177,7 +178,7 @@ class Maker(nn.Module):
         self._begin()
 
     def _begin(self) -> None:
-        for layer in (self.map[0], self.map[2], self.fill, self.read, *self.widen):
+        for layer in (self.map[0], self.map[2], self.fill, *self.read, *self.widen):
             if not isinstance(layer, nn.Identity):
                 scaled(layer, 1.0)
         for style in self.styles:
@@ -193,13 +194,14 @@ class Maker(nn.Module):
         grains = torch.split(noise, list(layout.pieces), dim=1)
         thumb = self.start(grains[1], labels)
         style = act(self.map(torch.cat([grains[0], self.embed(labels)], dim=1)))
-        x = self.basis * self.fill(style)[:, :, None, None] + self.read(F.adaptive_avg_pool2d(thumb, layout.grid))
+        x = self.basis * self.fill(style)[:, :, None, None]
         for i, side in enumerate(layout.sides):
             x = self.widen[i](x)
             if i:
                 x = F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
             scale, shift = self.styles[i](style)[:, :, None, None].chunk(2, dim=1)
             x = x * (1 + scale) + shift + self.grain[i][:, None, None] * grains[2 + i].view(-1, 1, side, side)
+            x = x + self.read[i](_resized(thumb, side))
             x = self.blocks[i](x)
         return self._finish(F.pixel_shuffle(self.paint(act(x)), layout.patch), thumb)
 
@@ -207,12 +209,17 @@ class Maker(nn.Module):
         layout = self.layout
         edge = (layout.inner - layout.size) // 2
         painted = painted[:, :, edge : edge + layout.size, edge : edge + layout.size].float()
-        under = F.interpolate(thumb.float(), size=(layout.size, layout.size), mode="bilinear", align_corners=False)
-        picture = painted[:, : layout.channels] + under
+        picture = painted[:, : layout.channels] + _resized(thumb.float(), layout.size)
         if not layout.masked:
             return picture
         # Most pixels of most masks are not marked: begin there.
         return torch.cat([picture, torch.tanh(2 * painted[:, layout.channels :] - 1)], dim=1)
+
+
+def _resized(thumb: Tensor, side: int) -> Tensor:
+    if side < thumb.shape[-1]:
+        return F.adaptive_avg_pool2d(thumb, side)
+    return F.interpolate(thumb, size=(side, side), mode="bilinear", align_corners=False)
 
 
 class Critic(nn.Module):

@@ -67,7 +67,9 @@ class Seen:
 class Watch:
     """Remembers real features and the best weights, and says when to stop.
 
-    patience: looks without better weights that end the training; warm: looks before a collapse or patience count."""
+    patience: looks without better weights that end the training; warm: looks before a collapse or patience count; best: the
+    least score so far, whole: whether no class had collapsed there; weights: those of that look; stale: looks since; low: looks
+    in a row in which a class was collapsed; collapsed: the class that ended the training, -1 for none."""
 
     real: list[Tensor]
     centre: Tensor
@@ -75,6 +77,7 @@ class Watch:
     patience: int
     warm: int
     best: float = float("inf")
+    whole: bool = False
     best_step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     looks: int = 0
@@ -99,22 +102,22 @@ class Watch:
     def note(self, step: int, seen: list[Seen | None], weights: dict[str, Tensor]) -> bool:
         """Keep the weights when they are the best so far; whether training shall end."""
         self.looks += 1
-        score = scored(seen)
-        if score < self.best:
-            self.best, self.best_step, self.stale = score, step, 0
+        score, whole = scored(seen), not any(_low(one) for one in seen)
+        # Collapsed weights never replace others: a mean picture can be nearer to the real ones than an unfinished one.
+        if (not whole, score) < (not self.whole, self.best):
+            self.best, self.whole, self.best_step, self.stale = score, whole, step, 0
             self.weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
         elif self.looks > self.warm:
             self.stale += 1
         for k, one in enumerate(seen):
-            lost = one is not None and one.spread is not None and one.spread < COLLAPSED and self.looks > self.warm
-            self.low[k] = self.low[k] + 1 if lost else 0
+            self.low[k] = self.low[k] + 1 if _low(one) and self.looks > self.warm else 0
             if self.low[k] >= IN_A_ROW:
                 self.collapsed = k
         return self.collapsed >= 0 or self.stale >= self.patience
 
     def memory(self) -> dict[str, Any]:
         """What a checkpoint holds of the watch."""
-        names = ("best", "best_step", "weights", "looks", "stale", "low", "collapsed")
+        names = ("best", "whole", "best_step", "weights", "looks", "stale", "low", "collapsed")
         return {name: getattr(self, name) for name in names}
 
     def recall(self, memory: dict[str, Any]) -> None:
@@ -145,6 +148,10 @@ def compared(real: Tensor, drawn: Tensor) -> Seen:
     spread = min(float((among + floor) / (inside + floor)), float((own + floor) / (nearest + floor)))
     near = float((across.min(dim=1).values.mean() + floor) / (nearest + floor))
     return Seen(spread, near, float((2 * across.mean() - among - inside) / (inside + floor)))
+
+
+def _low(one: Seen | None) -> bool:
+    return one is not None and one.spread is not None and one.spread < COLLAPSED
 
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from generators.base import SILENT, Condition, GeneratorError, Progress, seal, u
 from generators.image._gan_augment import WAYS
 from generators.image._gan_game import MAKER, Game, Play, drawings, resident, watch_on
 from generators.image._gan_nets import Critic, Layout, Maker
-from generators.image._loop import Precision, Rules, train
+from generators.image._loop import Precision, Rules, device_of, train
 from generators.image._pictures import (
     Facts,
     balanced,
@@ -78,7 +78,7 @@ class GAN:
     steps: int | None = None
     batch_size: int = 16
     width: int = 32
-    depth: int = 1
+    depth: int = 2
     latent: int = 64
     learning_rate: float = 1e-3
     penalty: float = 1.0
@@ -165,6 +165,8 @@ class GAN:
         steps = self.steps or min(20_000, 800 + 2 * len(known))
         look_every = self.look_every or max(1, steps // LOOKS)
         maker, critic = self._networks(seed)
+        if device_of(self.device).type == "cuda":  # a CPU gains nothing from it
+            maker, critic = (part.to(memory_format=torch.channels_last) for part in (maker, critic))  # type: ignore[call-overload]
         data = resident(known)
         if self.start:
             maker.start.learn(to_unit(data["pixels"]), data["labels"])

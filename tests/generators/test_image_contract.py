@@ -192,8 +192,19 @@ def pictured(kind: str) -> Dataset:
     return shapes((6, 4, 4), size=20) if kind == "20 pixels" else shapes((6, 4, 4), size=8)
 
 
-AWKWARD = ("one picture a class", "one picture", "one class", "no normal class", "a class without pictures", "colour", "no masks",
-           "masks of some", "constant", "20 pixels", "8 pixels")  # fmt: skip
+AWKWARD = (
+    "one picture a class",
+    "one picture",
+    "one class",
+    "no normal class",
+    "a class without pictures",
+    "colour",
+    "no masks",
+    "masks of some",
+    "constant",
+    "20 pixels",
+    "8 pixels",
+)
 
 
 @every_family
