@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from validators.base import Finding
 from validators.report import gauges, svg
-from validators.report.text import clean, crop, figure, finite
+from validators.report.text import clean, crop, figure, finite, listed
 
 View = dict[str, Any]
 METRICS: Mapping[str, str] = {
@@ -19,10 +19,11 @@ METRICS: Mapping[str, str] = {
     "recall_at_precision": "recall at the stated precision",
     "mae": "mean absolute error",
     "r2": "R\N{SUPERSCRIPT TWO}",
+    "iou": "overlap (IoU)",
 }
-LEAD = "average_precision"
-#: What the check calls training on the real rows alone, and the way that adds synthetic rows.
-NOTHING, SYNTHETIC = "nothing", "synthetic rows"
+LEAD, OVERLAP = "average_precision", "iou"
+#: What the checks call training on the real rows alone, and the ways that add synthetic ones.
+NOTHING, SYNTHETIC = "nothing", ("synthetic rows", "synthetic pictures")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640.0, 250.0, 44.0, 12.0, 214.0
 LEARNERS = 4
 
@@ -36,18 +37,27 @@ def section(findings: Sequence[Finding]) -> View | None:
     points = _points(finding.details.get("sweep"))
     if not transfers and not points:
         return None
-    learners = list(dict.fromkeys(p["learner"] for p in points))[:LEARNERS]
+    unit = "pictures" if finding.details.get("unit") == "pictures" else "rows"
+    lead, overlap = ([p for p in points if p["metric"] == metric] for metric in (LEAD, OVERLAP))
+    learners = _learners(lead or points)
     return {
+        "unit": unit,
         "minority": clean(finding.details.get("minority") or ""),
         "advice": clean(finding.details.get("advice") or ""),
         "transfers": transfers,
         "again": any(each["again"] for each in transfers),
-        "chart": _picture([p for p in points if p["metric"] == LEAD], learners) if points else None,
+        "chart": _picture(lead, learners, unit) if points else None,
+        "overlap": _picture(overlap, _learners(overlap), unit, OVERLAP),
         "learners": learners,
         "gains": _gains(finding.details.get("gains")),
         "rows": [_written(p) for p in points],
+        "seeds": any(p["seeds"] for p in points),
         "chosen": clean(finding.details.get("chosen_on") or ""),
     }
+
+
+def _learners(points: Sequence[View]) -> list[str]:
+    return list(dict.fromkeys(p["learner"] for p in points))[:LEARNERS]
 
 
 def _transfers(tstr: Any) -> list[View]:
@@ -84,12 +94,13 @@ def _points(sweep: Any) -> list[View]:
             out.append(
                 {"way": _way(method, ratio), "ratio": ratio, "learner": learner, "metric": metric}
                 | {"value": value, "low": low, "high": high}
+                | {"seeds": [one for each in listed(arm.get("seeds")) if (one := finite(each)) is not None]}
             )
     return out
 
 
 def _way(method: str, ratio: float) -> str:
-    if method == SYNTHETIC:
+    if method in SYNTHETIC:
         return f"{ratio:.2g} : 1"
     return "real alone" if method == NOTHING else method
 
@@ -101,6 +112,7 @@ def _written(point: View) -> View:
         "metric": METRICS.get(point["metric"], clean(point["metric"])),
         "value": figure(point["value"]),
         "span": f"{figure(point['low'])} to {figure(point['high'])}",
+        "seeds": ", ".join(figure(one) for one in point["seeds"]),
     }
 
 
@@ -127,7 +139,7 @@ def _arm(arm: Any) -> str:
     return f"{way} synthetic to real ({clean(arm.get('learner'))})" if ratio else f"{way} ({clean(arm.get('learner'))})"
 
 
-def _picture(points: Sequence[View], learners: Sequence[str]) -> Markup | None:
+def _picture(points: Sequence[View], learners: Sequence[str], unit: str = "rows", metric: str = LEAD) -> Markup | None:
     """Each way on a place of its own, cheap ones first, then growing ratios joined by a line; a mark a learner."""
     if not points:
         return None
@@ -142,11 +154,11 @@ def _picture(points: Sequence[View], learners: Sequence[str]) -> Markup | None:
     if any(p["ratio"] for p in points):
         cheap = sum(1 for way in ways if any(p["way"] == way and not p["ratio"] for p in points))
         parts.append(svg.line(LEFT + cheap * step, TOP, LEFT + cheap * step, BOTTOM, "grid"))
-        parts.append(svg.words(WIDTH, BOTTOM + 32, "synthetic rows to each real row", anchor="end"))
+        parts.append(svg.words(WIDTH, BOTTOM + 32, f"synthetic {unit} to each real {unit.removesuffix('s')}", anchor="end"))
     for number, learner in enumerate(learners):
         own = [p for p in points if p["learner"] == learner]
         parts += _marks(own, ways, step, number, len(learners), (low, high))
-    return svg.chart(WIDTH, HEIGHT, _told(points, learners), parts)
+    return svg.chart(WIDTH, HEIGHT, _told(points, learners, metric), parts)
 
 
 def _name(way: str, x: float) -> list[Markup | str]:
@@ -186,11 +198,12 @@ def _marks(
     return [svg.path(line, f"loss l{number}"), *parts] if len(line) > 1 else parts
 
 
-def _told(points: Sequence[View], learners: Sequence[str]) -> str:
+def _told(points: Sequence[View], learners: Sequence[str], metric: str) -> str:
     told = []
     for learner in learners:
         own = [p for p in points if p["learner"] == learner]
         if own:
             best = max(own, key=lambda p: p["value"])
             told.append(f"{learner} is best with {best['way']}, {figure(best['value'])}")
-    return f"Average precision of the rarest class by way of training, with 95 % intervals: {'; '.join(told)}"
+    what = "Overlap (IoU) of what is marked" if metric == OVERLAP else "Average precision of the rarest class"
+    return f"{what} by way of training, with 95 % intervals: {'; '.join(told)}"

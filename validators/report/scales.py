@@ -68,6 +68,7 @@ FIGURES: Mapping[tuple[str, str], Scale] = {
     ("fidelity", "c2st_auc"): AUC,
     ("fidelity", "mmd"): Scale("distance of the distributions (MMD)"),
     ("utility", "gain"): Scale("gain in average precision", "change", low=-0.1, high=0.1, least=True),
+    ("utility", "iou_gain"): Scale("gain in overlap (IoU)", "change", low=-0.1, high=0.1, least=True),
 }
 
 
