@@ -80,7 +80,7 @@ def groups_of(
     used = np.unique(np.concatenate([identical, pairs[strength >= least]]))
     if len(used):
         count = len(np.unique(members[used]))
-        notices.insert(0, f"{len(used)} pictures show nearly or exactly the same as another one; they stand in {count} groups.")
+        notices.insert(0, f"Kept together because they show the same or nearly so: {len(used)} pictures (groups: {count}).")
     return Grouped(_named(members, known), len(used), tuple(notices))
 
 

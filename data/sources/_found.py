@@ -100,6 +100,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def told(what: str, names: Sequence[str]) -> str:
+    """A sentence that says how many of something there are, and which."""
+    return f"{what}: {len(names)} ({listed(names)})."
+
+
 def in_order(work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
     """`work` on every item, on all cores, the answers in the order of the items; few wait at a time."""
     threads = os.cpu_count() or 1

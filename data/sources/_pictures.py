@@ -18,7 +18,7 @@ from data.errors import DataError
 from data.images import CLASS, GROUP, IMAGE, MASK, OBJECTS, SEED, SOURCE
 from data.near import groups_of
 from data.sources._bring import Brought, bring, mask_png, measured
-from data.sources._found import DEFECT, NORMAL, Found, Rules, in_order, listed
+from data.sources._found import DEFECT, NORMAL, Found, Rules, in_order, told
 
 #: Where a table carries what its reader has to tell, as JSON; and the column of the source's own division.
 NOTICES = b"counterpoise.notices"
@@ -57,7 +57,7 @@ def table_of(found: Iterable[Found], rules: Rules, notices: Sequence[str] = ()) 
         first = f"; the first: {damaged[0]}" if damaged else ""
         raise DataError(f"{rules.origin} holds no picture that can be read{first}; name a folder that holds some")
     if damaged:
-        said.append(f"{len(damaged)} pictures cannot be read and are left out: {listed(damaged)}.")
+        said.append(told("Left out because they cannot be read", damaged))
     return _table(_judged(brought, rules, said), rules, size, said)
 
 
@@ -102,23 +102,21 @@ def _tell(brought: Sequence[Brought], rules: Rules, normal: str, said: list[str]
     with_marks = {one.found.level for one in brought if one.marked} - {normal}
     of_marked = [one for one in brought if one.found.level in with_marks and not one.marked]
     odd = [
-        ("have no mask where others of their class do", [o for o in of_marked if o.mask is None and o.objects is None]),
-        ("lost their marks to the crop; letterbox keeps them", [o for o in of_marked if o.lost]),
+        ("No mask where others of the class have one", [o for o in of_marked if o.mask is None and o.objects is None]),
+        ("Marks lost to the crop, which letterbox keeps", [o for o in of_marked if o.lost]),
         (
-            "have an empty mask where others of their class are marked",
+            "Empty mask where others of the class are marked",
             [o for o in of_marked if not o.lost and (o.mask is not None or o.objects is not None)],
         ),
-        (f"are of class {normal} and yet marked", [o for o in brought if o.marked and o.found.level == normal]),
+        (f"Of class {normal} and yet marked", [o for o in brought if o.marked and o.found.level == normal]),
     ]
     if rules.size is not None or not rules.strict:
-        odd.append(("are smaller than the size they are brought to and are enlarged", [one for one in brought if one.enlarged]))
+        odd.append(("Enlarged, being smaller than what all are brought to", [one for one in brought if one.enlarged]))
     for what, which in odd:
         if which and rules.strict:
-            raise DataError(
-                f"{len(which)} pictures {what}, first {which[0].found.name}; mend them, or leave strict out of the plan"
-            )
+            raise DataError(f"{what}: {len(which)}, first {which[0].found.name}; mend them, or leave strict out of the plan")
         if which:
-            said.append(f"{len(which)} pictures {what}: {listed([one.found.name for one in which])}.")
+            said.append(told(what, [one.found.name for one in which]))
 
 
 def _table(brought: list[Brought], rules: Rules, size: int, said: list[str]) -> pa.Table:
@@ -184,7 +182,7 @@ def _tell_twins(brought: Sequence[Brought], said: list[str]) -> None:
         if other.level != one.found.level:
             pairs.append(f"{other.name} ({other.level}) and {one.found.name} ({one.found.level})")
     if pairs:
-        said.append(f"{len(pairs)} pairs of identical pictures have different classes: {listed(pairs)}.")
+        said.append(told("Identical and yet of different classes", pairs))
 
 
 def _tell_split(found: Sequence[Found], groups: Sequence[str | None], said: list[str]) -> None:

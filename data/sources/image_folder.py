@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.images import Fit
-from data.sources._found import ENDINGS, Found, Rules, listed, of_one_photo, part_of, pictures_below
+from data.sources._found import ENDINGS, Found, Rules, listed, of_one_photo, part_of, pictures_below, told
 from data.sources._marks import MaskFiles
 from data.sources._pictures import table_of
 
@@ -169,9 +169,7 @@ def _with_class(root: Path, spots: list[_Spot], masked: bool, said: list[str]) -
         )
     outside = [spot for spot in spots if not spot.folders] if classes else []
     if outside:
-        said.append(
-            f"{len(outside)} pictures lie in no folder of a class and are left out: {listed([s.file.name for s in outside])}."
-        )
+        said.append(told("Left out because they lie in no folder of a class", [spot.file.name for spot in outside]))
     return [spot for spot in spots if spot.folders or not classes]
 
 
@@ -203,7 +201,7 @@ def _found(root: Path, spots: Sequence[_Spot], marks: Sequence[_Spot], said: lis
             group=of_one_photo(spot.stem), split=spot.part,
         )  # fmt: skip
     if idle := [_relative(spot.file, root) for spot in marks if spot.file not in used]:
-        said.append(f"{len(idle)} masks belong to no picture: {listed(idle)}.")
+        said.append(told("Masks that belong to no picture", idle))
 
 
 def _by_place(marks: Sequence[_Spot]) -> dict[tuple[str | None, Parts, str], list[Path]]:

@@ -16,7 +16,7 @@ from data.errors import DataError
 from data.images import Fit
 from data.sources._bring import head
 from data.sources._dialect import load, sniff_delimiter, to_utf8
-from data.sources._found import DEFECT, ENDINGS, NORMAL, Found, Rules, in_order, listed, part_of, rarest
+from data.sources._found import DEFECT, ENDINGS, NORMAL, Found, Rules, in_order, listed, part_of, rarest, told
 from data.sources._marks import Both, Box, Marks, MaskFiles, Object, Objects, fits
 from data.sources._pictures import table_of
 
@@ -260,7 +260,7 @@ def _leave_out_unnamed(file: Path, columns: _Columns, pictures: dict[str, list[_
     if unnamed and rules.strict:
         raise DataError(f"{file}, line {pictures[unnamed[0]][0].line}: {unnamed[0]} has no class; name it, or remove the row")
     if unnamed:
-        said.append(f"{len(unnamed)} pictures have no class in {file.name} and are left out: {listed(unnamed)}.")
+        said.append(told(f"Left out because {file.name} gives no class", unnamed))
     for name in unnamed:
         del pictures[name]
 

@@ -212,14 +212,14 @@ def _levels(files: Sequence[Path], columns: _Columns, rules: Rules, said: list[s
     for file, start, rows in _batches(files, [decides or columns.mask, synthetic]):
         for place, row in enumerate(rows, start=start + 1):
             known = _known(row, columns, f"{file}, row {place}") if decides else {NORMAL}
-            why = "are marked as synthetic" if synthetic and row[synthetic] else "have no class" if known is None else ""
+            why = "marked as synthetic" if synthetic and row[synthetic] else "without a class" if known is None else ""
             if why:
                 left_out[why] = left_out.get(why, 0) + 1
             sets.append({""} if why or known is None else known)
     if rules.strict and left_out:
         why, count = next(iter(left_out.items()))
-        raise DataError(f"{rules.origin}: {count} rows {why}; remove them, or leave strict out of the plan")
-    said += [f"{count} rows {why} and are left out." for why, count in left_out.items()]
+        raise DataError(f"{rules.origin}: rows {why}: {count}; remove them, or leave strict out of the plan")
+    said += [f"Rows left out, being {why}: {count}." for why, count in left_out.items()]
     levels = rarest(sets, rules.normal or good(sorted(set().union(*sets))) or NORMAL)
     return [level if decides or not level else None for level in levels]
 

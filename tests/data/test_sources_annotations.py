@@ -351,8 +351,8 @@ def test_parquet_leaves_out_what_is_drawn_unnamed_or_damaged(tmp_path):
     table = image_parquet.read(file, size=40)
     assert table["class"].to_pylist() == ["a", "b", "b"] and table["source"].to_pylist()[-1] == "beside.png"
     said = notices(table)
-    assert "1 rows are marked as synthetic" in said and "1 rows have no class" in said and "3.png (cannot be read" in said
-    refused("1 rows have no class; remove them", image_parquet.read, path=file, strict=True)
+    assert "being marked as synthetic: 1" in said and "being without a class: 1" in said and "3.png (cannot be read" in said
+    refused("rows without a class: 1; remove them", image_parquet.read, path=file, strict=True)
 
 
 def test_parquet_that_cannot_be_used_is_refused(tmp_path):

@@ -132,7 +132,7 @@ def test_an_index_that_cannot_be_used_is_refused(pictured):
 def test_a_picture_without_a_class_is_left_out(pictured):
     index(pictured, "image,class\nimg/0.png,a\nimg/1.png,\nimg/2.png,b\n")
     table = image_index.read(pictured, size=40)
-    assert table.num_rows == 2 and "1 pictures have no class in index.csv and are left out: img/1.png" in notices(table)
+    assert table.num_rows == 2 and "Left out because index.csv gives no class: 1 (img/1.png)" in notices(table)
 
 
 def test_groups_cut_by_the_source_are_told(pictured):
@@ -148,3 +148,11 @@ def test_tables_and_empty_folders_are_no_pictures(tmp_path):
     (tmp_path / "sub").mkdir()
     put(tmp_path / "sub/.hidden.png", texture(0))
     assert recognise(tmp_path) is None
+
+
+def test_names_that_start_from_a_folder_further_out(pictured):
+    (pictured / "lists").mkdir()
+    file = index(pictured / "lists", "image,label\nimg/0.png,good\nimg/1.png,pit\nimg/2.png,pit\n", "all.csv")
+    table = image_index.read(pictured / "lists", size=40)
+    assert table["source"].to_pylist() == ["img/0.png", "img/1.png", "img/2.png"]
+    assert recognise(file) == {"use": "image_index", "path": str(file)}

@@ -127,8 +127,8 @@ def test_train_and_test_pictures_of_one_name_and_masks_of_the_test(tmp_path):
     table = image_folder.read(tmp_path, size=30)
     rows = by_source(table)
     assert rows["test/pit/000.png"]["mask"] is not None and rows["train/pit/000.png"]["mask"] is None
-    assert "1 pictures have no mask where others of their class do: train/pit/000.png" in notices(table)
-    refused("1 pictures have no mask", image_folder.read, path=tmp_path, size=30, strict=True)
+    assert "No mask where others of the class have one: 1 (train/pit/000.png)" in notices(table)
+    refused("No mask where", image_folder.read, path=tmp_path, size=30, strict=True)
 
 
 def test_size_and_mode(tmp_path):
@@ -171,7 +171,7 @@ def test_a_mark_that_is_cropped_away_is_told(tmp_path):
     classes(tmp_path, {"ok": 2, "pit": 2}, size=(80, 40))
     put(tmp_path / "masks/pit/000.png", spot((80, 40), (0, 0, 10, 10)))
     put(tmp_path / "masks/pit/001.png", spot((80, 40), (35, 10, 10, 10)))
-    assert "1 pictures lost their marks to the crop" in notices(image_folder.read(tmp_path, size=40, fit="crop"))
+    assert "Marks lost to the crop, which letterbox keeps: 1" in notices(image_folder.read(tmp_path, size=40, fit="crop"))
     assert notices(image_folder.read(tmp_path, size=40)) == ""
 
 
@@ -183,7 +183,7 @@ def test_damaged_pictures_and_masks_are_listed_or_refused(mvtec):
     table = image_folder.read(mvtec, size=40)
     assert table.num_rows == 7
     said = notices(table)
-    assert "3 pictures cannot be read and are left out" in said
+    assert "Left out because they cannot be read: 3" in said
     assert "train/good/001.png (cannot be read (it is no picture))" in said
     assert "test/pit/001.png (the mask ground_truth/pit/001_mask.png cannot be read" in said
     refused(r"test/pit/001.png \(the mask .*; mend or remove it", image_folder.read, path=mvtec, size=40, strict=True)
@@ -206,15 +206,15 @@ def test_empty_masks_small_pictures_and_marked_good_ones_are_told(mvtec):
     put(mvtec / "ground_truth/pit/000_mask.png", spot((40, 40), (0, 0, 0, 0)))
     put(mvtec / "ground_truth/good/000_mask.png", spot((40, 40), (3, 3, 3, 3)))
     said = notices(image_folder.read(mvtec, size=64))
-    assert "1 pictures have an empty mask where others of their class are marked: test/pit/000.png" in said
-    assert "1 pictures are of class good and yet marked: test/good/000.png" in said
-    assert "10 pictures are smaller than the size they are brought to and are enlarged" in said
-    assert "enlarged" not in notices(image_folder.read(mvtec, size=48))
-    refused("1 pictures have an empty mask .*first test/pit/000.png", image_folder.read, path=mvtec, size=40, strict=True)
+    assert "Empty mask where others of the class are marked: 1 (test/pit/000.png)" in said
+    assert "Of class good and yet marked: 1 (test/good/000.png)" in said
+    assert "Enlarged, being smaller than what all are brought to: 10" in said
+    assert "Enlarged" not in notices(image_folder.read(mvtec, size=48))
+    refused("Empty mask .*first test/pit/000.png", image_folder.read, path=mvtec, size=40, strict=True)
     (mvtec / "ground_truth/pit/000_mask.png").unlink()
     (mvtec / "ground_truth/pit/001_mask.png").unlink()
     (mvtec / "ground_truth/good/000_mask.png").unlink()
-    refused("10 pictures are smaller than the size", image_folder.read, path=mvtec, size=48, strict=True)
+    refused("Enlarged, being smaller .*: 10, first", image_folder.read, path=mvtec, size=48, strict=True)
     image_folder.read(mvtec, size=40, strict=True)
 
 
@@ -236,8 +236,8 @@ def test_copies_are_grouped_and_twins_of_two_classes_told(tmp_path):
     assert groups["a/000.png"] == groups["a/copy.png"] == groups["b/same.png"] == "alike-00001"
     assert sum(name is not None for name in groups.values()) == 3
     said = notices(table)
-    assert "3 pictures show nearly or exactly the same" in said
-    assert "1 pairs of identical pictures have different classes: a/000.png (a) and b/same.png (b)" in said
+    assert "nearly so: 3 pictures (groups: 1)" in said
+    assert "Identical and yet of different classes: 1 (a/000.png (a) and b/same.png (b))" in said
     plain = image_folder.read(tmp_path, size=64, near_duplicates=False)
     assert sum(name is not None for name in plain["group"].to_pylist()) == 2
 
@@ -279,3 +279,17 @@ def test_what_a_set_is_made_of_does_not_matter_to_its_reader(tmp_path):
     buffer = io.BytesIO()
     texture(0).save(buffer, "PNG")
     assert (held.pixels[0] == images.decode(buffer.getvalue())).all()
+
+
+def test_stray_pictures_and_masks_are_told_and_one_photo_made_over_stays_together(tmp_path):
+    classes(tmp_path, {"ok": 2, "pit": 2})
+    put(tmp_path / "overview.png", texture(90))
+    put(tmp_path / "masks/pit/000.png", spot((40, 40), (5, 5, 9, 9)))
+    put(tmp_path / "masks/pit/777.png", spot((40, 40), (5, 5, 9, 9)))
+    for i in range(2):
+        put(tmp_path / f"pit/p1_jpg.rf.0123456789abcdef{i}.png", texture(91 + i))
+    table = image_folder.read(tmp_path, size=40)
+    said = notices(table)
+    assert "Left out because they lie in no folder of a class: 1 (overview.png)" in said
+    assert "Masks that belong to no picture: 1 (masks/pit/777.png)" in said
+    assert table["group"].to_pylist() == [None] * 4 + ["p1_jpg"] * 2
