@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def cached(checkpoint: Path | None, fingerprint: str, make: object) -> tuple[dic
     rows, chances = make()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
+        beside = path.with_suffix(f".{os.getpid()}.part")
         torch.save({"fingerprint": fingerprint, "rows": rows, "chances": chances}, beside)
         beside.replace(path)
     return rows, chances

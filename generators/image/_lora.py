@@ -72,7 +72,8 @@ def load(unet: Any, where: Path) -> None:
     state = _read(where)
     _fits(unet, state, where)
     rank = {f"{name.removesuffix('.lora_A.weight')}": len(v) for name, v in state.items() if name.endswith("lora_A.weight")}
-    _inject(unet, max(rank.values()), sorted(rank), ranks=rank)
+    with torch.random.fork_rng():  # fresh values are drawn, to be overwritten at once
+        _inject(unet, max(rank.values()), sorted(rank), ranks=rank)
     from peft import set_peft_model_state_dict
 
     set_peft_model_state_dict(unet, state)

@@ -5,6 +5,7 @@ classes at once. Without masks or good pictures it learns whole pictures instead
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,8 @@ class Own:
             told,
         )
         if kept is not None:
-            beside = kept.with_suffix(".part")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            beside = kept.with_suffix(f".{os.getpid()}.part")
             torch.save({"fingerprint": told["fingerprint"], "net": self.net.state_dict()}, beside)
             beside.replace(kept)
 

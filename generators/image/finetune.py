@@ -73,6 +73,7 @@ class FineTune:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    paints: ClassVar[bool] = True  # on good pictures, so none of those is drawn
 
     backbone: str | None = None
     method: Literal["auto", "full", "lora"] = "auto"

@@ -111,6 +111,7 @@ def control_net(folder: Path, cross: int = 8) -> Path:
         net = ControlNetModel.from_unet(conditional_unet(4, cross), conditioning_embedding_out_channels=(8, 8))
         for block in net.controlnet_down_blocks:
             torch.nn.init.normal_(block.weight, std=0.1)
+        torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight, std=0.1)
         return net
 
     seeded(build).save_pretrained(folder)
