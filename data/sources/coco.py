@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -55,16 +55,15 @@ def read(
     root = Path(path)
     rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal)
     parts = [_checked(file, root) for file in _files(root)]
-    outlined = any(thing.outline is not None for part in parts for some in part.things.values() for thing in some)
-    names = {thing.category for part in parts for some in part.things.values() for thing in some}
-    levels = iter(
-        rarest(
-            [{thing.category for thing in part.things.get(image["id"], ())} for part in parts for image in part.images],
-            normal or good(sorted(names)) or NORMAL,
-        )
-    )
     folder = root if root.is_dir() else root.parent.parent if root.parent.name == "annotations" else root.parent
-    found = []
+    return table_of(_once(_found(parts, folder, images, normal)), rules)
+
+
+def _found(parts: Sequence[_File], folder: Path, images: str | None, normal: str | None) -> Iterator[Found]:
+    marked = [part.things.get(image["id"], []) for part in parts for image in part.images]
+    outlined = any(thing.outline is not None for some in marked for thing in some)
+    categories = [{thing.category for thing in some} for some in marked]
+    levels = iter(rarest(categories, normal or good(sorted(set().union(*categories))) or NORMAL))
     for part in parts:
         files = _Pictures(part.path, folder, images)
         for image in part.images:
@@ -72,8 +71,7 @@ def read(
             things = Objects(tuple(part.things.get(image["id"], ())), part.path.name, _shape(image), outlined=outlined)
             base = next((place for place in (folder, Path(images or "")) if where.is_relative_to(place)), where.parent)
             name = where.relative_to(base).as_posix()
-            found.append(Found(where, name, next(levels), things, of_one_photo(where.stem), part.part or _part(where, folder)))
-    return table_of(_once(found), rules)
+            yield Found(where, name, next(levels), things, of_one_photo(where.stem), part.part or _part(where, folder))
 
 
 def recognises(path: Path) -> dict[str, Any] | None:
@@ -183,7 +181,7 @@ def _part(file: Path, folder: Path) -> str | None:
     return next((part for name in parts if (part := part_of(name))), None)
 
 
-def _once(found: Sequence[Found]) -> list[Found]:
+def _once(found: Iterable[Found]) -> list[Found]:
     """The pictures with a name of their own each: one that several files describe keeps all that they say."""
     out: dict[str, Found] = {}
     for one in found:

@@ -51,22 +51,25 @@ def read(
     files = _files(plan, folder, said)
     if strict and said:
         raise DataError(f"{root}: {said[0].rstrip('.')}; correct it, or leave strict out of the plan")
+    return table_of(_found(files, folder, called, normal), rules, said)
+
+
+def _found(files: Sequence[tuple[Path, str | None]], folder: Path, called: list[str] | None, normal: str | None) -> list[Found]:
     labels = [_label(file) for file, _ in files]
     if not any(labels):
         raise DataError(
-            f"{root}: no picture has a text file of labels (images/a.png and labels/a.txt); name the folder of the set"
+            f"{folder}: no picture has a text file of labels (images/a.png, labels/a.txt); name the folder of the set"
         )
     lines = [_things(label, called) if label else () for label in labels]
     outlined = any(thing.outline is not None for some in lines for thing in some)
     levels = rarest([{thing.category for thing in some} for some in lines], normal or good(called or ()) or NORMAL)
-    found = [
+    return [
         Found(
             file, _name(file, folder), level, Objects(some, _name(label or file, folder), relative=True, outlined=outlined),
             of_one_photo(file.stem), part,
         )
         for (file, part), label, some, level in zip(files, labels, lines, levels, strict=True)
     ]  # fmt: skip
-    return table_of(found, rules, said)
 
 
 def recognises(path: Path) -> dict[str, Any] | None:
