@@ -45,7 +45,7 @@ def _levels(table: pa.Table) -> list[str]:
 def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: Pictures) -> str:
     counts = {c: int((held.labels == k).sum()) for k, c in enumerate(held.classes)}
     balanced = len(set(counts.values())) > 1
-    stated = SPLIT in table.column_names and {"train", "holdout"} <= set(table.column(SPLIT).to_pylist())
+    stated = _usable(table)
     judged = _judged(table, held, stated, balanced)
     sizes = sizes_for(counts, len(held), balanced, judged=judged)
     family, why = family_for(held)
@@ -115,6 +115,14 @@ def _judged(table: pa.Table, held: Pictures, stated: bool, balanced: bool) -> in
     side = np.array([part == "holdout" for part in table.column(SPLIT).to_pylist()])
     counts = np.bincount(held.labels)
     return int((side & (counts[held.labels] < counts.max())).sum()) if balanced else int(side.sum())
+
+
+def _usable(table: pa.Table) -> bool:
+    """Whether the source's own division can be taken: every class has pictures to learn from and others to judge by."""
+    if SPLIT not in table.column_names:
+        return False
+    pairs = set(zip(table.column(CLASS).to_pylist(), table.column(SPLIT).to_pylist(), strict=True))
+    return all((level, part) in pairs for level in _levels(table) for part in ("train", "holdout"))
 
 
 def _stated_split() -> list[str]:

@@ -43,7 +43,8 @@ def check_rows(table: pa.Table, origin: str) -> None:
 def thin(table: pa.Table, column: str, keep: Mapping[Any, int], *, seed: int = 0, spare: np.ndarray | None = None) -> pa.Table:
     """At most `keep[level]` rows of each level of `column`, drawn at random by seed; order and other rows stay.
 
-    spare: (n,) bool, rows that stay in any case and are not counted. A level is named by its value, or by its text. Raises DataError when the column or the level is not there."""
+    spare: (n,) bool, rows that stay in any case and are not counted. A level is named by its value, or by its text.
+    Raises DataError when the column or the level is not there."""
     if column not in table.column_names:
         raise DataError(f"keep: there is no column {column!r}; the columns are {', '.join(table.column_names)}")
     values = table.column(column).to_pylist()

@@ -33,11 +33,15 @@ def fingerprint(plan: Plan) -> str:
     path = Path(getattr(source, "path", ""))
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; correct data.path (it is relative to {Path.cwd()})")
-    # The pictures that an index or annotations name lie beside them.
+    # The pictures that an index or annotations name lie beside them, or in folders of their own.
     beside = path.parent if path.is_file() and source.use in ("image_index", "coco", "yolo") else path
-    files = sorted(p for p in beside.rglob("*") if p.is_file()) if beside.is_dir() else [path]
-    path = beside
-    return digest([[str(p.relative_to(path)), file_sha256(p)] for p in files])
+    named = [Path(name) for part in ("masks", "root", "images") if (name := getattr(source, part, None))]
+    folders = [beside, *(place for name in named for place in (name, beside / name) if place.is_dir())]
+    return digest([[str(p.relative_to(folder)), file_sha256(p)] for folder in folders for p in _files(folder)])
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 
 
 def _read(run: Run, progress: Progress) -> Mapping[str, Any]:
