@@ -1,7 +1,8 @@
 """Which pretrained model does a plan name, is it one that can be fine-tuned, and what are its parts?
 
 A backbone is a folder in the diffusers format or the id of one on the hub. Three kinds are known: a pixel UNet (a
-DDPMPipeline, or the UNet alone), Stable Diffusion from text, and Stable Diffusion that paints into a mask."""
+DDPMPipeline, or the UNet alone), Stable Diffusion from text, and Stable Diffusion that paints into a mask. A saved model
+of this family without a backbone can be one as well, so that surfaces are learned once for several sets of defects."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from typing import Any, Literal
 
 import torch
 
-from generators.base import GeneratorError
+from generators.base import ENVELOPE, GeneratorError
 
-Kind = Literal["pixel", "text", "inpaint"]
+Kind = Literal["own", "pixel", "text", "inpaint"]
 #: What of a hub's repository is fetched: no single-file checkpoints, no other frameworks' weights.
 WANTED = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*.safetensors", "*/*.safetensors"]
 UNWANTED = ["*fp16*", "*non_ema*", "*ema_only*", "*pruned*", "safety_checker/*", "*onnx*", "*flax*"]
@@ -79,6 +80,8 @@ def kind_of(folder: Path, name: str) -> Kind:
     """What kind of backbone a folder holds.
 
     Raises GeneratorError when it is no diffusers checkpoint, or one of a kind that is not known."""
+    if (folder / ENVELOPE).is_file():
+        return "own"
     index = _json(folder / "model_index.json")
     config = _json(folder / "config.json")
     if index is None and config is None:
@@ -152,8 +155,8 @@ def digest(unet: Any) -> str:
 
 
 @contextlib.contextmanager
-def opening(name: str) -> Iterator[None]:
-    """Load parts without progress bars and without a trace in global randomness; one sentence when they are damaged."""
+def quiet() -> Iterator[None]:
+    """Let diffusers and transformers show no progress bars and no advice, and leave no trace in global randomness."""
     from diffusers.utils import logging as ours
     from transformers.utils import logging as theirs
 
@@ -164,13 +167,21 @@ def opening(name: str) -> Iterator[None]:
     try:
         with torch.random.fork_rng():
             yield
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
-        raise GeneratorError(f"{name!r} is damaged or incomplete ({_short(error)}); fetch or convert it again") from None
     finally:
         for lib, bar, level in shown:
             lib.set_verbosity(level)
             if bar:
                 lib.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def opening(name: str) -> Iterator[None]:
+    """Load parts of a checkpoint quietly. Raises GeneratorError when they are damaged."""
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+        raise GeneratorError(f"{name!r} is damaged or incomplete ({_short(error)}); fetch or convert it again") from None
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import GeneratorError
+from generators.image._backbone import made, quiet
 
 #: Where adapters go: attention in Stable Diffusion; also the convolutions of a pixel UNet, which has little attention.
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -58,11 +59,11 @@ def trained(unet: Any) -> dict[str, nn.Parameter]:
 
 def save(unet: Any, folder: Path) -> None:
     """Write the adapters as `pytorch_lora_weights.safetensors`."""
-    from diffusers import StableDiffusionPipeline
     from peft import get_peft_model_state_dict
 
     layers = {k: v.detach().float().cpu().contiguous() for k, v in get_peft_model_state_dict(unet).items()}
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers)
+    with quiet():
+        made("StableDiffusionPipeline").save_lora_weights(folder, unet_lora_layers=layers)
 
 
 def load(unet: Any, where: Path) -> None:
@@ -101,16 +102,15 @@ def _inject(unet: Any, rank: int, targets: Sequence[str], ranks: Mapping[str, in
 
 def _read(where: Path) -> dict[str, Tensor]:
     """The adapters of a UNet by peft's names, scale 1; other spellings (Kohya's, older diffusers') are converted."""
-    from diffusers import StableDiffusionPipeline
     from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 
     found = where / FILE if where.is_dir() else where
     if not found.is_file():
         raise GeneratorError(f"lora: {where} holds no {FILE}; give the folder or file of a LoRA in the diffusers format")
     try:
-        state, alphas = StableDiffusionPipeline.lora_state_dict(
-            str(found.parent), weight_name=found.name, local_files_only=True
-        )
+        with quiet():
+            reads = made("StableDiffusionPipeline").lora_state_dict
+            state, alphas = reads(str(found.parent), weight_name=found.name, local_files_only=True)
     except Exception as error:  # a foreign file fails in as many ways as there are formats
         said = " ".join(str(error).split())[:100]
         raise GeneratorError(f"lora: {found} cannot be read as a LoRA ({said}); give one in the diffusers format") from None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data.images import Pictures, fitted, fitted_mask
-from generators.base import Progress
+from generators.base import GeneratorError, Progress, unseal
 from generators.image import _loop
 from generators.image._inpaint import LOOKS, Denoiser, Paint, Weights, paint, rows
 from generators.image._pictures import Facts, balanced, to_bytes, to_unit
@@ -54,6 +54,8 @@ class Own:
         if whole:
             pixels, masks = _whole(train, max(STEP, side))
         made = cls._blank(family.width, max(STEP, side), pixels.shape[3], classes, whole=whole, seed=seed)
+        if family.backbone is not None:
+            made._begin(Path(family.backbone).expanduser())
         # Whole pictures are not shifted: the border that a shift brings in would be drawn too.
         data = rows(pixels, masks, train.labels, made.side, pad=0 if whole else made.side // 8)
         windows = _windows(holes, made.side) if not whole else torch.zeros(1, 1, made.side, made.side, dtype=torch.bool)
@@ -98,6 +100,20 @@ class Own:
             net = Denoiser(channels, width, 2 * classes + 1)
         return cls(net.eval(), side, channels, classes, whole=whole)
 
+    def _begin(self, folder: Path) -> None:
+        """Take over what a saved denoiser knows; what it was told of other classes is not taken.
+
+        Raises GeneratorError when the folder holds another family's model, or a denoiser of another shape."""
+        if unseal(folder)["family"] != "generators.image.finetune:FineTune" or not (folder / WEIGHTS).is_file():
+            raise GeneratorError(f"backbone: {folder} holds no denoiser of image.finetune; give one, or a diffusers checkpoint")
+        known = torch.load(folder / WEIGHTS, weights_only=True)
+        own = self.net.state_dict()
+        if known["net.class_embedding.weight"].shape != own["net.class_embedding.weight"].shape:
+            known["net.class_embedding.weight"] = own["net.class_embedding.weight"]
+        if any(value.shape != own[name].shape for name, value in known.items() if name in own) or set(known) != set(own):
+            raise GeneratorError(f"backbone: the denoiser in {folder} has another width or other colours; set the same width")
+        self.net.load_state_dict(known)
+
     def _run(self, shown: Tensor, holes: Tensor, labels: Array, seed: int, family: FineTune) -> Tensor:
         device = _loop.device_of(family.device)
         self.net.to(device).eval()
@@ -111,7 +127,7 @@ class Own:
         told: dict[str, Any],
     ) -> None:  # fmt: skip
         """Learn the surfaces, unless a killed training had already done so."""
-        usual = PRETRAIN_STEPS if family.steps is None else family.steps
+        usual = 0 if family.backbone is not None else PRETRAIN_STEPS if family.steps is None else family.steps
         steps = usual if family.pretrain_steps is None else family.pretrain_steps
         if self.whole or not steps:
             return

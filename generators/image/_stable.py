@@ -158,7 +158,8 @@ class Latent:
         else:
             torch.save(self.unet.state_dict(), folder / WEIGHTS)
         if self.control is not None:
-            self.control.save_pretrained(folder / CONTROL)
+            with _backbone.quiet():
+                self.control.save_pretrained(folder / CONTROL)
         return {"names": list(self.names), "base": self.base}
 
     @classmethod

@@ -51,7 +51,8 @@ class FineTune:
     (ControlNet).
 
     Fields:
-        backbone: a folder in the diffusers format or a hub id; None for the small denoiser.
+        backbone: a folder in the diffusers format, a hub id, or a saved small denoiser to go on from (its surfaces are then
+            not learned again); None for a fresh small denoiser.
         method: all weights ("full") or adapters ("lora"); auto: adapters for Stable Diffusion, else all.
         task: "inpaint" paints defects on good pictures, "whole" draws pictures; auto: paints where it can.
         window: most pixels a side that the small denoiser works at; a larger mask is painted smaller. width: its finest
@@ -65,8 +66,8 @@ class FineTune:
         refine_mask: give as mask only the part of it that visibly changed.
         guidance: of the class against any, 1 is none. evaluations: of the network for each picture, guided ones twice.
         normal: the class of good pictures, where its name or its masks do not say.
-        pretrain_steps, steps: on surfaces and on defects; None: enough for 64 px. batch_size: None: what fits.
-        lr: None: usual for the method. checkpointing: of gradients, saves memory; None: on a GPU.
+        pretrain_steps, steps: on surfaces and on defects; None: enough for 64 px. 0 steps learn surfaces alone.
+        batch_size, lr: None: what fits, and what is usual. checkpointing: of gradients, saves memory; None: on a GPU.
         ema, precision, device, look_every, checkpoint_seconds: see `_loop.Rules`.
 
     Learned: `facts_`, `way_` (the denoiser), `surfaces_` (what is painted on, None for whole pictures)."""
@@ -121,7 +122,7 @@ class FineTune:
         }  # fmt: skip
         self.surfaces_ = Surfaces.of(pictures, facts) if paints else None
         self.shapes_: dict[str, Any] = {}
-        if kind is None:
+        if kind in (None, "own"):
             holes = (
                 self.surfaces_.holes(HOLES, np.random.default_rng([seed % 2**63, 7])) if self.surfaces_ else pictures.masks[:0]
             )
@@ -190,7 +191,7 @@ class FineTune:
 
     def _paints(self, kind: str | None, train: Pictures, facts: Facts) -> bool:
         """Whether defects are painted on good pictures, rather than whole pictures drawn."""
-        able = kind in (None, "inpaint")
+        able = kind in (None, "own", "inpaint")
         if self.task == "inpaint" and not able:
             what = "a pixel UNet" if kind == "pixel" else "a Stable Diffusion from text alone"
             raise GeneratorError(
@@ -200,13 +201,13 @@ class FineTune:
             raise GeneratorError(
                 f"backbone: {self.backbone!r} paints into masks; set task: inpaint, or give one that draws from text"
             )
-        if self.control is not None and kind == "pixel":
+        if self.control is not None and kind in ("pixel", "own"):
             raise GeneratorError(
-                f"control: {self.backbone!r} is a pixel UNet, and a ControlNet steers a Stable Diffusion; leave it out"
+                f"control: {self.backbone!r} is no Stable Diffusion, which alone a ControlNet steers; leave it out"
             )
         if self.control is not None and self.control_on == "edges" and kind == "inpaint":
             raise GeneratorError("control_on: edges steer whole pictures; a painted mask is steered by control_on: mask")
-        if self.task != "auto" or kind is not None:
+        if self.task != "auto" or kind not in (None, "own"):
             return able and self.task != "whole"
         return facts.normal is not None and missing(train, facts) is None
 

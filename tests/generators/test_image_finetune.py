@@ -138,6 +138,24 @@ def test_a_killed_fit_of_either_training_ends_as_an_uninterrupted_one(tiny: Data
             assert torch.equal(mine, its)
 
 
+def test_a_saved_denoiser_is_gone_on_from_and_its_surfaces_are_not_learned_again(tiny: Dataset, tmp_path: Path) -> None:
+    FineTune(**{**QUICK, "steps": 0}).fit(tiny, seed=0).save(tmp_path / "surfaces")
+    start = FineTune.load(tmp_path / "surfaces").way_.net.state_dict()
+    seen: list[int] = []
+
+    class Counts:
+        def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+            seen.append(total)
+
+    how = {**QUICK, "pretrain_steps": None, "backbone": str(tmp_path / "surfaces")}
+    same = FineTune(**{**how, "steps": 0}).fit(tiny, seed=5)
+    assert all(torch.equal(value, start[name]) for name, value in same.way_.net.state_dict().items())
+    FineTune(**how).fit(shapes((6, 4, 0), size=32), seed=0, progress=Counts())
+    assert seen and set(seen) == {QUICK["steps"]}
+    with pytest.raises(GeneratorError, match="width"):
+        FineTune(**{**how, "width": 16}).fit(tiny, seed=0)
+
+
 def test_grids_are_kept_while_it_learns(tiny: Dataset, tmp_path: Path) -> None:
     FineTune(**{**QUICK, "look_every": 2}).fit(tiny, seed=0, checkpoint=tmp_path)
     assert sorted(path.name for path in (tmp_path / "grids").iterdir()) == ["000002.png", "000004.png"]

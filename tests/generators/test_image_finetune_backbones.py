@@ -257,7 +257,7 @@ def wrong(folders: dict[str, str], root: Path) -> dict[str, tuple[dict[str, Any]
         "a pixel UNet cannot paint": ({"backbone": folders["pixel"], "task": "inpaint"}, "pixel UNet"),
         "text cannot paint": ({"backbone": folders["text"], "task": "inpaint"}, "text alone"),
         "painting cannot draw": ({"backbone": folders["inpaint"], "task": "whole"}, "paints into masks"),
-        "control of a pixel UNet": ({"backbone": folders["pixel"], "control": "train"}, "pixel UNet"),
+        "control of a pixel UNet": ({"backbone": folders["pixel"], "control": "train"}, "no Stable Diffusion"),
         "control of another base": ({"backbone": folders["text"], "control": folders["other control"]}, "another backbone"),
         "control that is none": ({"backbone": folders["text"], "control": str(root / "empty")}, "ControlNet"),
         "edges for painting": ({"backbone": folders["inpaint"], "control": "train", "control_on": "edges"}, "edges"),
