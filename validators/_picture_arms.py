@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -153,9 +153,10 @@ def scores(
     k = len(arm.train.classes)
     chances = classify(lesson, scale, [at.pictures.pixels], classes=k, changes=changes, seed=seed, course=course)[0]
     found = figures(chances, arm.train.classes, at, filled, precision)
-    if segmenter:
-        found = _with_iou(found, arm, at, filled, changes, seed, course)
-    return found
+    if not segmenter:
+        return found
+    iou = overlap(arm, at, seed=seed, filled=filled, course=course)
+    return replace(found, iou=float(iou[0]), draws={**found.draws, IOU: iou})
 
 
 def figures(chances: Array, classes: tuple[str, ...], test: Test, filled: Sequence[str], precision: float = 0.9) -> Scores:
@@ -175,22 +176,23 @@ def figures(chances: Array, classes: tuple[str, ...], test: Test, filled: Sequen
     )
 
 
-def _with_iou(
-    found: Scores, arm: Arm, test: Test, filled: Sequence[str], changes: Changes | None, seed: int, course: Course
-) -> Scores:
-    iou = overlap(arm, test, filled=filled, changes=changes, seed=seed, course=course)
-    return Scores(found.ap, found.recall, found.balanced_accuracy, float(iou[0]), {**found.draws, IOU: iou})
+def overlap(arm: Arm, test: Test, *, seed: int, filled: Sequence[str] | None = None, course: Course | None = None) -> Array:
+    """Train a small U-Net in the way of `arm`, and count marked pixels found over marked or found, of all test pictures with
+    a known mask together: (1 + draws,).
 
-
-def overlap(arm: Arm, test: Test, *, filled: Sequence[str], changes: Changes | None, seed: int, course: Course) -> Array:
-    """Marked pixels found over marked or found, of all test pictures with a known mask: (1 + draws,)."""
-    known = arm.train.take(np.flatnonzero(arm.train.masked))
-    made = None if arm.synthetic is None else arm.synthetic.take(np.flatnonzero(arm.synthetic.masked))
-    lesson = Arm(arm.name, known, made, arm.ratio, arm.balanced).lesson(filled, seed)
+    Raises ValueError when no mask is known in train or test."""
+    filled = rare(arm.train, arm.synthetic) if filled is None else tuple(filled)
     held = np.flatnonzero(test.pictures.masked)
-    truth = test.pictures.masks[held]
-    marked = segment(lesson, Scale.of(known.pixels), [test.pictures.pixels[held]], changes=changes, seed=seed, course=course)
-    said = marked[0] >= 0.5
-    both, either = ((a).sum(axis=(1, 2)).astype(float) for a in (said & truth, said | truth))
-    weights = test.weights[held]
+    if not len(held) or not arm.train.masked.any():
+        raise ValueError("no mask is known in train or test, so no segmenter can be compared")
+    known = replace(
+        arm,
+        train=arm.train.take(np.flatnonzero(arm.train.masked)),
+        synthetic=None if arm.synthetic is None else arm.synthetic.take(np.flatnonzero(arm.synthetic.masked)),
+    )
+    changes = arm.changes if arm.classical else None
+    lesson, scale = known.lesson(filled, seed), Scale.of(known.train.pixels)
+    chance = segment(lesson, scale, [test.pictures.pixels[held]], changes=changes, seed=seed, course=course or Course())[0]
+    said, truth, weights = chance >= 0.5, test.pictures.masks[held], test.weights[held]
+    both, either = (a.sum(axis=(1, 2)).astype(float) for a in (said & truth, said | truth))
     return np.asarray((both @ weights) / np.maximum(either @ weights, 1.0))

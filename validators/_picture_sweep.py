@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.images import Pictures
-from validators._picture_arms import AP, IOU, METRICS, Arm, Test, of, rare, scores
+from validators._picture_arms import AP, IOU, METRICS, Arm, Test, of, overlap, rare, scores
 from validators._picture_nets import Course
 from validators._utility_scores import interval, over_seeds
 from validators.stats import Array
@@ -16,6 +16,8 @@ from validators.stats import Array
 #: Synthetic pictures to a real one of the class that is filled up; and bootstrap draws of the test.
 RATIOS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 DRAWS, FOLDS = 400, 3
+#: Reference pictures of a class by which a ratio is chosen; of fewer, folds of train tell more.
+LEAST_HELD = 5
 #: Told before each training: how many are done.
 Told = Callable[[int], None]
 
@@ -47,8 +49,8 @@ class Comparison:
 class Choice:
     """The arm that would be chosen without the test.
 
-    figures: each arm's average precision on the pictures set aside, (folds,) each; on: which those are, empty where there
-    were none to choose on and the cheapest is taken."""
+    figures: each arm's average precision, or overlap, on the pictures set aside, (folds,) each; on: which those are, empty
+    where there were none to choose on and the cheapest is taken."""
 
     name: str
     figures: Mapping[str, Array]
@@ -104,23 +106,24 @@ def choose(
     seeds: Sequence[int] = (0,),
     course: Course | None = None,
     folds: int = FOLDS,
+    segmenter: bool = False,
     told: Told | None = None,
 ) -> Choice:
     """Choose among arms, given from the cheapest on, without a look at the test.
 
-    reference: real pictures that no generator has seen; without them train is divided into folds of whole groups. The
-    generator has seen those, so that the choice leans towards copies: the best arm is therefore taken only where it beats
-    the cheapest of those that come within one standard error of it (Breiman et al. 1984). Without two groups of any class
-    to divide, the cheapest arm is taken."""
+    reference: real pictures that no generator has seen; without them (or LEAST_HELD of a class) train is divided into folds
+    of whole groups. The generator has seen those, so that the choice leans towards copies: the best arm is therefore taken
+    only where it beats the cheapest of those that come within one standard error of it (Breiman et al. 1984). Without two
+    groups of any class to divide, the cheapest arm is taken. segmenter: choose by the overlap of a segmenter's marks."""
     filled = _filled(arms) if filled is None else tuple(filled)
     parts = _parts(arms[0].train, reference, filled, folds)
     scored: dict[str, list[float]] = {arm.name: [] for arm in arms}
     for part in parts:
-        for seed in seeds:
+        # A single measurement has no error to be within: as many seeds as there would be folds.
+        for seed in seeds if part.fit is not None or len(seeds) > 1 else range(seeds[0], seeds[0] + folds):
             for arm in arms:
                 cut = arm if part.fit is None else replace(arm, train=arm.train.take(part.fit))
-                one = scores(cut, part.held, seed=seed, filled=part.filled, course=course)
-                scored[arm.name].append(one.macro_ap)
+                scored[arm.name].append(_figure(cut, part, seed, course, segmenter))
                 if told is not None:
                     told(sum(map(len, scored.values())))
     if not parts:
@@ -128,6 +131,12 @@ def choose(
     figures = {name: np.array(values) for name, values in scored.items()}
     on = "the reference pictures" if parts[0].fit is None else f"{len(parts)} folds of train"
     return Choice(_cheapest(figures), figures, on)
+
+
+def _figure(arm: Arm, part: _Part, seed: int, course: Course | None, segmenter: bool) -> float:
+    if segmenter:
+        return float(overlap(arm, Test.of(part.held), seed=seed, filled=part.filled, course=course)[0])
+    return scores(arm, part.held, seed=seed, filled=part.filled, course=course).macro_ap
 
 
 def best(choice: Choice, names: Sequence[str]) -> str:
@@ -159,7 +168,7 @@ class _Part:
 
 
 def _parts(train: Pictures, reference: Pictures | None, filled: Sequence[str], folds: int) -> list[_Part]:
-    if reference is not None and (known := tuple(name for name in filled if of(reference, name).any())):
+    if reference is not None and (known := tuple(n for n in filled if of(reference, n).sum() >= LEAST_HELD)):
         return [_Part(reference, None, known)]
     fold = folds_of(train, filled, folds)
     out = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.images import Pictures, is_pictures, pictures
 from validators._picture_answer import Answer, finding_of
-from validators._picture_arms import Arm, Scores, Test, figures, of, rare, scores
+from validators._picture_arms import Arm, Scores, Test, figures, of, overlap, rare, scores
 from validators._picture_changes import Changes, harmless
 from validators._picture_nets import Course
 from validators._picture_sweep import DRAWS, FOLDS, RATIOS, Choice, Comparison, choose, compare
@@ -20,7 +20,7 @@ from validators.utility import CHECK, check_limits
 
 __all__ = [
     "RATIOS", "Arm", "Changes", "Choice", "Comparison", "Course", "PictureUtilityCheck", "Scores", "Test", "cheap_arms",
-    "choose", "compare", "figures", "harmless", "ratio_arms", "rare", "scores",
+    "choose", "compare", "figures", "harmless", "overlap", "ratio_arms", "rare", "scores",
 ]  # fmt: skip
 
 NOTHING, BALANCED, CLASSICAL = "nothing", "balanced sampling", "balanced + classical"
