@@ -45,12 +45,12 @@ def laid(base: Array, inside: Array, mask: Array) -> Array:
     out = np.array(base)
     values = np.asarray(inside)[mask]
     out[mask] = np.clip(np.rint(values), 0, 255).astype(np.uint8) if base.dtype == np.uint8 else values
-    return out
+    return np.asarray(out)
 
 
 def residual(patch: Array, mask: Array) -> Array:
     """The defect alone: (h, w, c) patch less the surface expected under it, 0 outside `mask`; float64."""
-    return np.asarray(patch, dtype=np.float64) - filled(patch, mask)
+    return np.asarray(np.asarray(patch, dtype=np.float64) - filled(patch, mask))
 
 
 def filled(picture: Array, mask: Array) -> Array:

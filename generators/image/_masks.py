@@ -83,6 +83,13 @@ class MaskBank:
         """The symmetries of a square, 0 to 7, under which the shapes of a class look the same (`turned` applies one)."""
         return self._kind(label).turns
 
+    def places(self, label: int, rng: np.random.Generator, n: int) -> Array:
+        """Middles of more masks of a class, kernel-smoothed: (n, 2) y, x in shares of the picture."""
+        kind = self._kind(label)
+        low, high = kind.middles.min(axis=0) - FURTHER, kind.middles.max(axis=0) + FURTHER
+        drawn = kind.middles[rng.integers(len(kind.middles), size=n)] + kind.place * rng.standard_normal((n, 2))
+        return np.asarray(np.clip(drawn, np.maximum(low, 0), np.minimum(high, 1)))
+
     def draw(
         self,
         label: int,
@@ -106,7 +113,7 @@ class MaskBank:
         shape = turned(self.masks[i], turn)
         side = self._side(kind, i, rng) * size / self.size
         part = _boxes_scaled(shape, side, rng, size) if kind.boxes else _bent(shape, side, rng, size)
-        top, left = self._corner(kind, shape, part, rng, near, places, size)
+        top, left = self._corner(label, shape, part, rng, near, places, size)
         out = np.zeros((size, size), dtype=bool)
         out[top : top + part.shape[0], left : left + part.shape[1]] = part
         if near is None or not (out & near).any():
@@ -136,14 +143,12 @@ class MaskBank:
         return float(np.clip(own, kind.sides[0] / BROADER, kind.sides[1] * BROADER))
 
     def _corner(
-        self, kind: _Kind, shape: Array, part: Array, rng: np.random.Generator, near: Array | None, places: Places, size: int
+        self, label: int, shape: Array, part: Array, rng: np.random.Generator, near: Array | None, places: Places, size: int
     ) -> tuple[int, int]:  # fmt: skip
         """Top and left of a part. A shape that its picture's border cut stays at that border."""
         extent = np.array(part.shape)
         room = size - extent
-        low, high = kind.middles.min(axis=0) - FURTHER, kind.middles.max(axis=0) + FURTHER
-        j = int(rng.integers(len(kind.middles)))
-        middle = np.clip(kind.middles[j] + kind.place * rng.standard_normal(2), low, high)
+        middle = self.places(label, rng, 1)[0]
         corner = np.rint(middle * size - extent / 2)
         if places == "uniform":
             corner = rng.integers(0, room + 1).astype(np.float64)

@@ -1,0 +1,151 @@
+"""What would a defect look like elsewhere on a good part? Its patch is laid where the surroundings fit, and blended in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import numpy as np
+import pyarrow as pa
+
+from data.dataset import Dataset
+from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.image._masks import Places
+from generators.image._paste_learn import more
+from generators.image._paste_scene import Blend, Scene, Style, checked
+from generators.image._pictures import Facts, fingerprint, learned, read_json, write_json
+
+__all__ = ["Paste"]
+
+Patches = Literal["auto", "real", "gan", "diffusion"]
+SCENE, STATE = "scene.npz", "state.json"
+#: Patches of each class from which on a GAN can learn to draw more.
+ENOUGH = 64
+
+
+@dataclass
+class Paste:
+    """Defects cut out of few pictures, or drawn like them, and pasted on good ones; from one picture of a defect on.
+
+    What lies around a mask decides where its patch fits: of many good pictures, at all places where the class's defects
+    lie, one is taken whose surroundings look alike (a bite out of a trace then lies on the edge of a trace). Every pixel
+    outside the mask stays as it was. Black and white pictures stay black and white. Where the marks of a class are boxes,
+    the defect in each is found first, and drawn pictures are marked by boxes too. The source of a drawn picture is that of
+    the good one. Asked for good pictures, it mends a piece of one with a piece of another.
+
+    Sources: Perez et al. 2003 (Poisson blending); Ghiasi et al. 2021 (simple copy-paste); Dvornik et al. 2018 (context
+    matters); the choice of a place is exemplar matching as in Criminisi et al. 2004.
+
+    A saved model holds the good pictures and the defects of train.
+
+    Fields:
+        normal: the class of good pictures; found by its name, or by its empty masks, if left out.
+        patches: "real" pastes what was cut out, "gan" and "diffusion" what they learned to draw at the mask's crop; auto:
+            "gan" where each class has 64 patches or more, else "real".
+        blend: "residual" adds the defect to the good picture's own texture, "poisson" replaces the texture, "mixed" keeps
+            the stronger gradient of both, "copy" lays it over; auto: "copy" for black and white pictures, else "residual".
+        places: "real" where the class's defects lie, "uniform" anywhere.
+        candidates: good pictures that are compared for one paste; choices: how many of the best are drawn from.
+        vary: how much patches are turned, scaled, bent and strengthened, against the class's own spread; 0 not at all.
+        mix: how often a defect is mixed with another one of its class.
+        drawn: patches drawn of each class. steps, batch_size, width, latent, look_every: of the network that learns patches;
+            None leaves them to it. checkpoint_seconds: how often its state is written. device: "auto", "cpu", "cuda".
+    """
+
+    modality: ClassVar[str] = "image"
+    exact_conditions: ClassVar[bool] = True
+    paints: ClassVar[bool] = True
+
+    normal: str | None = None
+    patches: Patches = "auto"
+    blend: Blend = "auto"
+    places: Places = "real"
+    candidates: int = 64
+    choices: int = 4
+    vary: float = 1.0
+    mix: float = 0.25
+    drawn: int = 96
+    steps: int | None = None
+    batch_size: int | None = None
+    width: int | None = None
+    latent: int | None = None
+    look_every: int | None = None
+    checkpoint_seconds: float = 30.0
+    device: str = "auto"
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
+        """Cut out the defects and, where patches are drawn, learn them; a killed training goes on from `checkpoint`.
+
+        Raises GeneratorError for rows of a table, without good pictures, or for a defect without a mask or box."""
+        self._check()
+        known = learned(train)
+        self.facts_ = Facts.of(known, self.normal)
+        good = checked(known, self.facts_)
+        self.scene_ = Scene.of(known, good, np.random.default_rng([seed % 2**63, 11]))
+        self.kind_ = self._kind()
+        progress.advance(1, 1, "patches", patches=float(len(self.scene_.patches)))
+        if self.kind_ in ("gan", "diffusion"):
+            mark = fingerprint(train, self, seed)[:16] if checkpoint else ""
+            self.scene_.stock(
+                more(
+                    self.scene_.patches, self.facts_.classes, "gan" if self.kind_ == "gan" else "diffusion", self.drawn,
+                    self.facts_.size, seed=seed, progress=progress, checkpoint=checkpoint / mark if checkpoint else None,
+                    steps=self.steps, batch_size=self.batch_size, width=self.width, latent=self.latent,
+                    look_every=self.look_every, checkpoint_seconds=self.checkpoint_seconds, device=self.device,
+                )
+            )  # fmt: skip
+        return self
+
+    def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
+        """Exactly `n` pictures in batches of at most 256, with masks.
+
+        Raises GeneratorError for a condition on anything but the class, or a class that was not learned."""
+        yield from self.facts_.sample(n, where=where, seed=seed, draw=self._draw)
+
+    def save(self, folder: Path) -> None:
+        """Write the good pictures, the patches and the masks, and the envelope."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = self.scene_.to_state()
+        np.savez_compressed(folder / SCENE, **arrays)
+        write_json(folder / STATE, {"facts": self.facts_.to_json(), "kind": self.kind_, "sources": list(self.scene_.sources)})
+        seal(folder, self)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read back what `save` wrote; no pickled code is run."""
+        family = cls(**unseal(folder)["settings"])
+        state = read_json(folder / STATE)
+        family.facts_, family.kind_ = Facts.from_json(state["facts"]), state["kind"]
+        with np.load(folder / SCENE, allow_pickle=False) as arrays:
+            family.scene_ = Scene.from_state({name: arrays[name] for name in arrays.files}, tuple(state["sources"]))
+        return family
+
+    def _check(self) -> None:
+        for name, allowed in (("patches", Patches), ("blend", Blend), ("places", Places)):
+            if getattr(self, name) not in get_args(allowed):
+                raise GeneratorError(f"generator.{name}: {getattr(self, name)!r} is none of {', '.join(get_args(allowed))}")
+        for name in ("candidates", "choices", "drawn"):
+            if getattr(self, name) < 1:
+                raise GeneratorError(f"generator.{name}: {getattr(self, name)} is less than 1; leave it out for the default")
+        if self.vary < 0 or not 0 <= self.mix <= 1:
+            raise GeneratorError("generator: vary must not be below 0 and mix lie in 0 to 1; leave them out for the defaults")
+
+    def _kind(self) -> str:
+        if self.patches != "auto":
+            return self.patches
+        counts = np.unique([p.label for p in self.scene_.patches], return_counts=True)[1]
+        return "gan" if counts.min() >= ENOUGH else "real"
+
+    def _draw(
+        self, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Sequence[np.ndarray | None], Sequence[str | None]]:
+        style = Style(self.blend, self.places, self.candidates, self.choices, self.vary, self.mix)
+        good = self.facts_.normal
+        made = [
+            self.scene_.mended(rng, style) if self.facts_.classes[k] == good else self.scene_.pasted(int(k), rng, style)
+            for k in labels
+        ]
+        pixels = np.stack([one[0] for one in made]) if made else np.zeros((0, *self.scene_.goods.shape[1:]), dtype=np.uint8)
+        return pixels, [one[1] for one in made], [one[2] for one in made]
