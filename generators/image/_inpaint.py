@@ -1,10 +1,11 @@
 """How does a small network learn, from good pictures alone, to fill a hole, and then to fill it with a defect?
 
-The network sees a noisy window, the window with its hole blanked, and the hole; it is told the class to paint. It learns in
-two trainings of one loop: first to mend holes of the masks' shapes in the surfaces at hand, which needs no label, then what
-each class of defect looks like, all classes at once. Noise runs on a quarter of a circle: at angle a a picture is
-cos(a) picture + sin(a) noise, and the network tells v = cos(a) noise - sin(a) picture, so that a step of the sampler is a
-turn by a smaller angle (Salimans and Ho 2022, appendix D)."""
+The network sees a hole full of noise, the window with that hole filled smoothly from what lies around it, and the hole; it
+is told the class to paint, and says what differs from the smooth filling. It learns in two trainings of one loop: first to
+mend holes of the masks' shapes in the surfaces at hand, which needs no label, then what each class of defect looks like, all
+classes at once. Noise runs on a quarter of a circle: at angle a a difference is cos(a) difference + sin(a) noise, and the
+network tells v = cos(a) noise - sin(a) difference, so that a step of the sampler is a turn by a smaller angle (Salimans and
+Ho 2022, appendix D)."""
 
 from __future__ import annotations
 
@@ -34,17 +35,23 @@ FLOOR = 24.0
 #: How far brightness and contrast are varied while defects are learned.
 LIGHT = 0.15
 LOOKS = 8
+#: Rounds of smoothing of what is filled.
+SMOOTH = 6
 
 
 class Denoiser(nn.Module):
-    """The network: noisy window, blanked window and hole in, v of the window out.
+    """The network: noisy hole, filled window and hole in, v of the hole out.
 
-    width: channels of the finest level, a multiple of 8; labels: how many classes it can be told, one of them "any"."""
+    width: channels of the finest level, a multiple of 8; labels: how many classes it can be told, one of them "any";
+    scale: the spread of what defects differ by, in which they are learned: small ones would drown in the last noise."""
+
+    scale: Tensor
 
     def __init__(self, channels: int, width: int, labels: int) -> None:
         super().__init__()
         if width % 8 or width < 8:
             raise GeneratorError(f"width: {width} is no multiple of 8; take 16, 32 or 48")
+        self.register_buffer("scale", torch.tensor(1.0))
         seen = 2 * channels + 1
         # Most of the work is done on cells of 2 x 2 pixels; a few layers at full size before and after keep edges sharp.
         self.stem = nn.Conv2d(seen, FINE, 3, padding=1)
@@ -59,9 +66,9 @@ class Denoiser(nn.Module):
             nn.Conv2d(2 * FINE, channels, 3, padding=1),
         )  # fmt: skip
 
-    def forward(self, noisy: Tensor, blanked: Tensor, hole: Tensor, angle: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, base: Tensor, hole: Tensor, angle: Tensor, labels: Tensor) -> Tensor:
         """(n, c, s, s), (n, c, s, s), (n, 1, s, s), (n,) in 0 to pi/2, (n,) int64 -> (n, c, s, s)."""
-        seen = torch.cat([noisy, blanked, hole], dim=1)
+        seen = torch.cat([noisy, base, hole], dim=1)
         cells = nn.functional.pixel_unshuffle(self.stem(seen), CELL)
         told = self.net(cells, angle * (1000 / (math.pi / 2)), class_labels=labels).sample
         out: Tensor = self.head(torch.cat([nn.functional.pixel_shuffle(told, CELL), seen], dim=1))
@@ -113,11 +120,13 @@ class Paint:
         self._set_rate(hand.steps)
         shown, mark = self._windows(batch, hand)
         hole, weight, label = self._task(mark, batch["label"], hand)
+        base = filled(shown, ~hole)
+        rest = (shown - base) / self.parts["net"].scale
         noise, angle = hand.randn(*shown.shape), hand.rand(len(shown)) * (math.pi / 2)
         c, s = angle.cos()[:, None, None, None], angle.sin()[:, None, None, None]
         with hand.autocast():
-            told = self.parts["net"](c * shown + s * noise, shown * ~hole, hole.float(), angle, label)
-        off = (told.float() - (c * noise - s * shown)).square().mean(dim=1, keepdim=True)
+            told = self.parts["net"]((c * rest + s * noise) * hole, base, hole.float(), angle, label)
+        off = (told.float() - (c * noise - s * rest)).square().mean(dim=1, keepdim=True)
         each = (off * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=FLOOR)
         loss = each.mean()
         hand.update("net", loss, clip=1.0)
@@ -129,6 +138,7 @@ class Paint:
             return Look()
         shown, hole = to_unit(self.show["pixels"]), self.show["holes"]
         net = hand.average["net"]
+        assert isinstance(net, Denoiser)
         filled = paint(net, shown, hole, self.show["labels"], any_label=self.any_label, device=hand.device, seed=0)
         pairs = torch.stack([shown * ~hole, filled.cpu()], dim=1).flatten(0, 1)
         return Look(grid=grid(to_bytes(pairs)))
@@ -173,12 +183,12 @@ class Paint:
         flat = (n, 1, 1, 1)
         if not self.defects:
             # Whatever its class, what lies around a defect is surface too; the defect itself is not.
-            return hole, (hole & ~mark).float() + 0.02, torch.full_like(label, self.good)
+            return hole, (hole & ~mark).float(), torch.full_like(label, self.good)
         w = self.weights
         bad = label != self.good
         object_term = bad & (hand.rand(n) < w.object / (w.object + w.defect))
         hole = torch.where((bad & ~object_term).view(flat), mark, torch.where(object_term.view(flat), mark | hole, hole))
-        soft = torch.where(object_term, w.soft, 0.02).view(flat)
+        soft = (hole & object_term.view(flat)) * w.soft
         inside = torch.where(bad.view(flat), mark, hole)
         # The object's own label: a hole wider than its defect must not be filled with defect when the class is asked for.
         told = torch.where(object_term, label + self.any_label + 1, label)
@@ -220,9 +230,35 @@ def rows(pixels: Array, masks: Array, labels: Array, side: int, *, pad: int) -> 
     }  # fmt: skip
 
 
+def filled(shown: Tensor, known: Tensor) -> Tensor:
+    """Windows with what is not known filled smoothly from around it: (n, c, s, s), (n, 1, s, s) bool -> (n, c, s, s).
+
+    Averages of ever larger cells, the finest known one taken for each pixel (push and pull, Gortler et al. 1996), then
+    smoothed inside the hole. Middle gray where nothing is known."""
+    pool = nn.functional.avg_pool2d
+    values, weights = [shown * known], [known.to(shown.dtype)]
+    while values[-1].shape[-1] > 1:
+        values.append(pool(values[-1], 2, ceil_mode=True))
+        weights.append(pool(weights[-1], 2, ceil_mode=True))
+    out = values[-1] / weights[-1].clamp(min=1e-6)
+    for value, weight in zip(values[-2::-1], weights[-2::-1], strict=True):
+        wide = nn.functional.interpolate(out, size=value.shape[-2:], mode="bilinear", align_corners=False)
+        out = value + (1 - weight) * wide  # values are weighted already
+    for _ in range(SMOOTH):
+        mean = pool(nn.functional.pad(out, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        out = torch.where(known, shown, mean)
+    return out
+
+
+def spread(shown: Tensor, hole: Tensor) -> float:
+    """How much windows differ from their smooth filling inside the holes: the standard deviation, .05 to 1."""
+    off = (shown - filled(shown, ~hole))[hole.expand_as(shown)]
+    return float(off.square().mean().sqrt().clamp(0.05, 1.0)) if off.numel() else 1.0
+
+
 @torch.no_grad()
 def paint(
-    net: nn.Module, shown: Tensor, hole: Tensor, labels: Tensor, *, any_label: int, seed: int,
+    net: Denoiser, shown: Tensor, hole: Tensor, labels: Tensor, *, any_label: int, seed: int,
     evaluations: int = 12, guidance: float = 1.0, device: torch.device | str = "cpu", rows: int = 64,
 ) -> Tensor:  # fmt: skip
     """Fill the holes of windows: (n, c, s, s) in [-1, 1], (n, 1, s, s) bool, (n,) -> (n, c, s, s), the rest as given.
@@ -238,22 +274,23 @@ def paint(
 
 
 def _paint(
-    net: nn.Module, shown: Tensor, hole: Tensor, labels: Tensor, noise: Tensor, any_label: int, evaluations: int,
+    net: Denoiser, shown: Tensor, hole: Tensor, labels: Tensor, noise: Tensor, any_label: int, evaluations: int,
     guidance: float,
 ) -> Tensor:  # fmt: skip
-    blanked, holes = shown * ~hole, hole.float()
+    base, holes, scale = filled(shown, ~hole), hole.float(), net.scale
     guided = guidance != 1.0
     steps = max(1, evaluations // 2 if guided else evaluations)
     turns = torch.linspace(math.pi / 2, 0, steps + 1).tolist()
     now, before = noise, None
     for a, b in zip(turns[:-1], turns[1:], strict=True):
         angle = torch.full((len(shown),), a, device=shown.device)
-        v = net(now, blanked, holes, angle, labels)
+        v = net(now * holes, base, holes, angle, labels)
         if guided:
-            plain = net(now, blanked, holes, angle, torch.full_like(labels, any_label))
+            plain = net(now * holes, base, holes, angle, torch.full_like(labels, any_label))
             v = plain + guidance * (v - plain)
-        picture = (math.cos(a) * now - math.sin(a) * v).clamp(-1, 1)
-        v = (math.cos(a) * now - picture) / math.sin(a)
+        rest = math.cos(a) * now - math.sin(a) * v
+        rest = ((base + scale * rest).clamp(-1, 1) - base) / scale  # no pixel is darker than black
+        v = (math.cos(a) * now - rest) / math.sin(a)
         lead = v if before is None or b == 0 else 1.5 * v - 0.5 * before  # the last step lands on the picture itself
         now, before = math.cos(a - b) * now - math.sin(a - b) * lead, v
-    return torch.where(hole, now.clamp(-1, 1), shown)
+    return torch.where(hole, (base + scale * now).clamp(-1, 1), shown)

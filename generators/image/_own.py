@@ -16,7 +16,7 @@ from torch import Tensor
 from data.images import Pictures, fitted, fitted_mask
 from generators.base import GeneratorError, Progress, unseal
 from generators.image import _loop
-from generators.image._inpaint import LOOKS, Denoiser, Paint, Weights, paint, rows
+from generators.image._inpaint import LOOKS, Denoiser, Paint, Weights, paint, rows, spread
 from generators.image._pictures import Facts, balanced, to_bytes, to_unit
 from generators.image._symmetry import symmetries
 from generators.image._windows import STEP, around, cut, working_side
@@ -28,6 +28,8 @@ Array = np.ndarray
 WEIGHTS = "denoiser.pt"
 #: Holes drawn once for a training.
 HOLES = 512
+#: Most pictures that the spread of defects is taken from.
+SPREADS = 256
 STEPS, PRETRAIN_STEPS = 1200, 1200
 BATCH = 16
 RATE = 1e-3
@@ -54,6 +56,7 @@ class Own:
         if whole:
             pixels, masks = _whole(train, max(STEP, side))
         made = cls._blank(family.width, max(STEP, side), pixels.shape[3], classes, whole=whole, seed=seed)
+        made.net.scale.fill_(_spread(pixels, masks, made.side, whole=whole))
         if family.backbone is not None:
             made._begin(Path(family.backbone).expanduser())
         # Whole pictures are not shifted: the border that a shift brings in would be drawn too.
@@ -191,6 +194,17 @@ def _whole(train: Pictures, side: int) -> tuple[Array, Array]:
     if train.masked.any():
         pixels = np.concatenate([pixels, masks[..., None].astype(np.uint8) * 255], axis=3)
     return pixels, np.zeros_like(masks)
+
+
+def _spread(pixels: Array, masks: Array, side: int, *, whole: bool) -> float:
+    """How much the defects differ from what lies around them; whole pictures, from middle gray."""
+    which = np.arange(len(pixels)) if whole else np.flatnonzero(masks.any(axis=(1, 2)))
+    which = which[:: -(-len(which) // SPREADS)]
+    if whole:
+        return spread(to_unit(torch.from_numpy(pixels[which])), torch.ones(len(which), 1, side, side, dtype=torch.bool))
+    cuts = [cut(pixels[i], masks[i], around(masks[i], side), side) for i in which]
+    shown, marks = (torch.from_numpy(np.stack(part)) for part in zip(*cuts, strict=True))
+    return spread(to_unit(shown), marks[:, None])
 
 
 def _windows(holes: Array, side: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from data.dataset import Dataset
 from data.images import Pictures, box, pictures, schema
 from generators.base import GeneratorError, table
-from generators.image._inpaint import Denoiser, paint, rows
+from generators.image._inpaint import Denoiser, filled, paint, rows, spread
 from generators.image._masks import MaskBank
 from generators.image._symmetry import symmetries, turned, turned_by
 from generators.image._windows import Window, around, changed, cut, pasted, working_side
@@ -178,7 +178,9 @@ def test_sampling_is_exact_for_a_denoiser_that_knows_the_picture() -> None:
     picture = torch.rand(1, 1, 16, 16) * 1.6 - 0.8
 
     class Knows(torch.nn.Module):
-        """Tells v = (cos a x - picture) / sin a, as a perfect network would."""
+        """Tells v = (cos a x - picture) / sin a, as a perfect network would; middle gray lies around it."""
+
+        scale = torch.tensor(1.0)
 
         def forward(self, noisy: Any, blanked: Any, hole: Any, angle: Any, labels: Any) -> Any:
             a = angle[:, None, None, None]
@@ -189,6 +191,20 @@ def test_sampling_is_exact_for_a_denoiser_that_knows_the_picture() -> None:
         Knows(), torch.zeros(1, 1, 16, 16), hole, torch.zeros(1, dtype=torch.int64), any_label=0, seed=0, evaluations=6
     )
     torch.testing.assert_close(made, picture, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("side", [32, 56])
+def test_a_hole_is_filled_smoothly_from_around_it(side: int) -> None:
+    slope = torch.linspace(-0.8, 0.8, side).repeat(2, 1, side, 1)
+    hole = torch.zeros(2, 1, side, side, dtype=torch.bool)
+    hole[0, :, 5:20, 8:22] = True
+    hole[1, :, :, 20:] = True
+    broken = torch.where(hole, 7.0, slope)
+    made = filled(broken, ~hole)
+    assert torch.equal(made[~hole], slope[~hole])
+    assert float((made - slope)[0].abs().max()) < 0.1 and float(made.abs().max()) < 0.801
+    assert float(filled(broken, torch.zeros_like(hole)).abs().max()) == 0
+    assert abs(spread(torch.where(hole, slope + 0.3, slope)[:1], hole[:1]) - 0.3) < 0.06
 
 
 def test_no_good_pictures_no_masks_and_no_defects_are_told_apart() -> None:
