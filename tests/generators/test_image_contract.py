@@ -22,6 +22,7 @@ from tests.generators.pictures import CLASSES, as_dataset, shapes
 #: Settings that make any family quick; a family takes those it has.
 QUICK: dict[str, Any] = {
     "steps": 6, "batch_size": 8, "width": 8, "latent": 8, "checkpoint_seconds": 0.0, "device": "cpu", "look_every": 3,
+    "pretrain_steps": 6,
 }  # fmt: skip
 FAMILIES = {name: cls for name, cls in families("generators", Generator).items() if cls.modality == "image"}
 #: Families that learn whole pictures: nothing that has pictures and classes may be refused.
@@ -70,9 +71,16 @@ def test_the_same_seed_gives_the_same_pictures_and_another_seed_others(
 
 
 @every_family
-def test_fitting_twice_with_one_seed_gives_one_model(name: str, tiny: Dataset, fitted: dict[str, Any]) -> None:
-    again = make(name).fit(tiny, seed=0)
-    assert rows(again, 8, seed=3).equals(rows(trained(fitted, name, tiny), 8, seed=3))
+def test_fitting_twice_gives_one_model_and_leaves_global_randomness_alone(
+    name: str, tiny: Dataset, fitted: dict[str, Any]
+) -> None:
+    first = rows(trained(fitted, name, tiny), 8, seed=3)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    assert rows(make(name).fit(tiny, seed=0), 8, seed=3).equals(first)
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
 
 
 @every_family
@@ -91,7 +99,11 @@ def test_loading_what_was_saved_draws_the_same(name: str, tiny: Dataset, fitted:
 @every_family
 @pytest.mark.parametrize("wanted", CLASSES)
 def test_every_picture_is_of_the_class_that_is_asked_for(name: str, wanted: str, tiny: Dataset, fitted: dict[str, Any]) -> None:
-    drawn = rows(trained(fitted, name, tiny), 7, where={"class": wanted}, seed=2)
+    try:
+        drawn = rows(trained(fitted, name, tiny), 7, where={"class": wanted}, seed=2)
+    except UserError as error:  # what is painted on good pictures is never one of those
+        assert wanted == "normal" and FAMILIES[name].paints and "\n" not in str(error)
+        return
     assert drawn.column("class").to_pylist() == [wanted] * 7
 
 
@@ -119,14 +131,6 @@ def test_exactly_n_pictures_in_batches(name: str, tiny: Dataset, fitted: dict[st
     sizes = [part.num_rows for part in model.sample(260, where={"class": "line"}, seed=0)]
     assert sum(sizes) == 260 and len(sizes) > 1
     assert rows(model, 0, seed=0).num_rows == 0
-
-
-@every_family
-def test_global_randomness_is_left_alone(name: str, tiny: Dataset) -> None:
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
-    rows(make(name).fit(tiny, seed=0), 3, seed=0)
-    assert torch.equal(before[0], torch.random.get_rng_state())
-    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
 
 
 class Killed(Exception):
@@ -159,11 +163,12 @@ def test_a_killed_fit_goes_on_and_ends_as_an_uninterrupted_one(
 
 
 @every_family
-def test_a_checkpoint_of_other_pictures_or_another_seed_is_not_taken_up(name: str, tiny: Dataset, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_pictures_is_not_taken_up(
+    name: str, tiny: Dataset, fitted: dict[str, Any], tmp_path: Path
+) -> None:
     make(name).fit(shapes(seed=1), seed=0, checkpoint=tmp_path)
-    make(name).fit(tiny, seed=1, checkpoint=tmp_path)
     again = make(name).fit(tiny, seed=0, checkpoint=tmp_path)
-    assert rows(again, 6, seed=1).equals(rows(make(name).fit(tiny, seed=0), 6, seed=1))
+    assert rows(again, 6, seed=1).equals(rows(trained(fitted, name, tiny), 6, seed=1))
 
 
 def pictured(kind: str) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from torch.nn import functional as F
 
 from generators.base import SILENT, GeneratorError
 from generators.image._loop import STATE, Hand, Look, Rules, Trained, device_of, grid, train
+from generators.image._pictures import fingerprint
+from generators.image.gan import GAN
 from tests.conftest import ROOT
+from tests.generators.pictures import shapes
 
 DATA = {"pixels": torch.arange(24 * 6, dtype=torch.uint8).reshape(24, 6), "label": torch.arange(24)}
 
@@ -175,6 +179,14 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> Non
     run(same, rules(steps=6), tmp_path)
     run(other, rules(steps=6), tmp_path, fingerprint="b")
     assert len(same.batches) == 0 and len(other.batches) == 6
+
+
+def test_the_fingerprint_is_of_pictures_settings_and_seed_alone() -> None:
+    family = GAN(steps=5)
+    own = fingerprint(shapes(), family, 0)
+    assert own == fingerprint(shapes(), replace(family, device="cpu", checkpoint_seconds=1.0), 0)
+    others = [fingerprint(shapes(seed=1), family, 0), fingerprint(shapes(), replace(family, steps=6), 0)]
+    assert len({own, *others, fingerprint(shapes(), family, 1)}) == 4
 
 
 def test_global_randomness_is_left_alone_and_does_not_matter() -> None:
