@@ -65,6 +65,18 @@ def test_samples_are_as_different_as_real_pictures(toy: tuple[Dataset, GAN]) -> 
     assert model.kept_["collapsed"] is None and 0 < model.kept_["step"] <= 180
 
 
+def test_the_number_of_cores_does_not_change_samples(toy: tuple[Dataset, GAN]) -> None:
+    train, model = toy
+    one = drawn(model, 80, "dot", train)
+    torch.set_num_threads(2)
+    try:
+        two = drawn(model, 80, "dot", train)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(one.pixels, two.pixels)
+
+
 def bars(n: int = 64) -> Dataset:
     """Gray pictures with a bright bar, always along the top."""
     rng = np.random.default_rng(0)
