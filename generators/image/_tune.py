@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from generators.image._backbone import made
 from generators.image._loop import Hand, Look
+from generators.image._noise import min_snr
 
 #: (noisy (n, c, h, w), times (n,), labels (n,), the rows) -> what the network tells, (n, c, h, w).
 Ask = Callable[[Tensor, Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 DROP = 0.1
+#: Cap of the signal-to-noise ratio in the weight of a time.
+GAMMA = 5.0
 
 
 class Tune:
@@ -51,7 +54,7 @@ class Tune:
             told = self.ask(self.schedule.add_noise(x, noise, times), times, label, batch)
         off = (told.float() - self._wanted(x, noise, times)).square().mean(dim=1, keepdim=True)
         weight = batch["weight"].float() / 255.0
-        each = (off * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1e-6)
+        each = (off * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1e-6) * self._trust(times)
         loss = (each * batch["worth"]).sum() / batch["worth"].sum().clamp(min=1e-6)
         hand.update("all", loss, clip=1.0)
         return {"loss": loss.detach()}
@@ -64,6 +67,11 @@ class Tune:
 
     def recall(self, memory: dict[str, Any]) -> None:
         return None
+
+    def _trust(self, times: Tensor) -> Tensor:
+        """How much each time counts: times at which the picture is all but clear, less (Hang et al. 2023)."""
+        kept = self.schedule.alphas_cumprod.to(times.device)[times]
+        return min_snr(kept / (1 - kept), self.schedule.config.prediction_type, GAMMA)
 
     def _wanted(self, x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         kind = self.schedule.config.prediction_type
