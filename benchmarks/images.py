@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -88,25 +88,42 @@ def after(job: Job, limits: Limits) -> list[Job]:
 
 
 def run(jobs: Sequence[Job], store: Store, limits: Limits, workers: int, does: Does = work) -> None:
-    """Every job that is not done, and those that follow a fit, in `workers` processes.
+    """Every job that is not done, and those that follow a fit; here if `workers` is 1, else in so many processes.
 
     Raises UserError when a process was ended from outside, as a machine short of memory does."""
-    left, running = deque(jobs), dict[Future[dict[str, Any]], Job]()
+    left = deque(jobs)
+    if workers == 1:
+        while (job := _next(left, store, limits)) is not None:
+            _finish(job, does(job, limits, store.cache), left, store, limits)
+        return
+    running: dict[Future[dict[str, Any]], Job] = {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        while left or running:
-            while left and len(running) < workers:
-                job = left.popleft()
-                if store.done(job):
-                    left.extendleft(reversed(after(job, limits) if job.kind == "fit" else []))
-                else:
-                    running[pool.submit(does, job, limits, store.cache)] = job
-            for one in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                job = running.pop(one)
-                found = _result(one)
-                store.keep(job, found)
-                _tell(job, found, len(left) + len(running))
-                if job.kind == "fit" and "error" not in found:
-                    left.extendleft(reversed(after(job, limits)))
+        while True:
+            while len(running) < workers and (job := _next(left, store, limits)) is not None:
+                running[pool.submit(does, job, limits, store.cache)] = job
+            if not running:
+                return
+            for one in wait(running, return_when=FIRST_COMPLETED).done:
+                _finish(running.pop(one), _result(one), left, store, limits)
+
+
+def _next(left: deque[Job], store: Store, limits: Limits) -> Job | None:
+    """The next job that is not done; what follows a fit that is done comes before the others."""
+    while left:
+        job = left.popleft()
+        if not store.done(job):
+            return job
+        if job.kind == "fit":
+            left.extendleft(reversed(after(job, limits)))
+    return None
+
+
+def _finish(job: Job, found: dict[str, Any], left: deque[Job], store: Store, limits: Limits) -> None:
+    store.keep(job, found)
+    said = found.get("error") or next((f"{k} {found[k]:.4g}" for k in ("value", "ratio", "fit_seconds") if k in found), "")
+    print(f"{time.strftime('%H:%M:%S')} {job.key}: {said} ({len(left)} left)", file=sys.stderr, flush=True)
+    if job.kind == "fit" and "error" not in found:
+        left.extendleft(reversed(after(job, limits)))
 
 
 def _result(one: Future[dict[str, Any]]) -> dict[str, Any]:
@@ -114,11 +131,6 @@ def _result(one: Future[dict[str, Any]]) -> dict[str, Any]:
         return one.result()
     except BrokenProcessPool:
         raise UserError("a worker process was ended, for want of memory perhaps; run again with --jobs 1 to go on") from None
-
-
-def _tell(job: Job, found: Mapping[str, Any], left: int) -> None:
-    said = found.get("error") or next((f"{k} {found[k]:.4g}" for k in ("value", "ratio", "fit_seconds") if k in found), "")
-    print(f"{time.strftime('%H:%M:%S')} {job.key}: {said} ({found['seconds']:.0f} s; {left} left)", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

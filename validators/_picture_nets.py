@@ -28,7 +28,7 @@ class Course:
     steps: int = 600
     batch_size: int = 16
     rate: float = 4e-3
-    width: int = 24
+    width: int = 20
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,12 @@ def shrunk(x: Tensor) -> Tensor:
 
 
 def classifier(channels: int, classes: int, width: int) -> nn.Module:
-    """Four convolutions, then the mean and the strongest answer of each channel: a defect may fill a few pixels only."""
+    """Four convolutions. Between them, and at the end beside the mean, the strongest answer is kept: a defect may fill a few
+    pixels only, and strides in the place of it cost a tenth of the average precision on small pits."""
     w = width
     return nn.Sequential(
-        *_block(channels, w, 5, 2), *_block(w, 2 * w, 3, 2), *_block(2 * w, 3 * w, 3, 2), *_block(3 * w, 4 * w, 3, 1),
-        _MeanAndMost(), nn.Linear(8 * w, classes),
+        *_block(channels, w, 5, 2), nn.MaxPool2d(2), *_block(w, 3 * w, 3, 1), nn.MaxPool2d(2), *_block(3 * w, 4 * w, 3, 1),
+        *_block(4 * w, 4 * w, 3, 1), _MeanAndMost(), nn.Linear(8 * w, classes),
     )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ class Segmenter(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        w = max(width // 3, 4)
+        w = max(2 * width // 5, 4)
         self.top = nn.Sequential(*_block(channels, w, 3, 1))
         self.middle = nn.Sequential(*_block(w, 2 * w, 3, 2), *_block(2 * w, 2 * w, 3, 1))
         self.bottom = nn.Sequential(*_block(2 * w, 4 * w, 3, 2), *_block(4 * w, 4 * w, 3, 1), *_block(4 * w, 4 * w, 3, 1))
