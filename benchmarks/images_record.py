@@ -93,7 +93,7 @@ def _facts(seeds: Sequence[int], limits: Limits) -> list[str]:
         f"Machine: {os.cpu_count()} cores ({platform.machine()}), one thread a process, Python {platform.python_version()}, "
         f"{versions}.",
         f"Seeds {', '.join(map(str, seeds))}; each picks which few pictures are real, the first weights and the batches. "
-        "Intervals (95 %) are Student's over the seeds, paired where two ways are compared; a share is a gain over the mean headroom.",
+        "Intervals (95 %) are Student's over the seeds, paired where two ways are compared; a share is of the mean headroom.",
         f"A family has {limits.minutes:g} minutes to learn on one core, where it would take longer by itself. The detector "
         f"learns for {limits.steps} updates of 16 pictures. *Chosen*: the ratio is taken by {limits.folds} folds of the few "
         "real pictures, nought included, and never by the test; a family has seen those pictures, so the choice leans "

@@ -37,7 +37,7 @@ from validators.utility import check_limits
 Array = np.ndarray
 SIZE = 16
 CLASSES = ("normal", "spot", "line")
-SHORT = Course(steps=60, batch_size=16, width=8)
+SHORT = Course(steps=70, batch_size=16, width=8)
 
 
 def made(counts: dict[str, int], seed: int = 0, *, masked: bool = True, like: str | None = None) -> Pictures:
@@ -51,7 +51,7 @@ def made(counts: dict[str, int], seed: int = 0, *, masked: bool = True, like: st
         shown = like or name
         if shown == "spot":
             masks[i, y : y + 3, x : x + 3] = True
-            pixels[i][masks[i]] += 55
+            pixels[i][masks[i]] += 40
         if shown == "line":
             masks[i, y, x : x + 5] = True
             pixels[i][masks[i]] -= 70
@@ -202,7 +202,7 @@ def test_more_real_pictures_help_and_wrong_ones_do_not() -> None:
     arms = [cheap_arms(train)[2], Arm("good", train, good, 10.0), Arm("bad", train, bad, 10.0)]
     found = compare(arms, Held.of(held(), draws=60), seeds=(0, 1), filled=("spot",), course=SHORT)
     assert found.gain("good", arms[0].name)[0] > 0.02
-    assert found.gain("bad", arms[0].name)[2] < 0.0
+    assert found.gain("bad", arms[0].name)[0] < -0.1
     low, high = found.figure("good")[1:]
     assert low <= np.mean(found.seeds("good")) <= high
 
@@ -237,10 +237,10 @@ def test_folds_keep_groups_together_and_spread_the_rare_class() -> None:
 
 def test_no_gain_is_said_where_there_is_none() -> None:
     wrong = made({"spot": 30}, 8, like="normal")
-    finding = check().evaluate(evidence(few(), held(), wrong, limits={"utility": {"gain": 0.05}}))
+    finding = check().evaluate(evidence(few(), held(), wrong, limits={"utility": {"gain": 0.5}}))
     assert finding.verdict == "BLOCK"
     assert "adding synthetic pictures brings no gain" in finding.summary
-    assert "below the plan's limit of 0.05" in finding.summary
+    assert "below the plan's limit of 0.5" in finding.summary
     assert finding.value is not None
     assert finding.value < 0
     assert finding.details["advice"].startswith("prefer the cheaper way")
