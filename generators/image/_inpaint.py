@@ -22,6 +22,7 @@ from data.images import box
 from generators.base import GeneratorError
 from generators.image._backbone import made
 from generators.image._loop import Hand, Look, grid
+from generators.image._noise import noised, spread_levels, target
 from generators.image._pictures import to_bytes, to_unit
 from generators.image._symmetry import turned_by
 
@@ -106,27 +107,21 @@ class Paint:
         }
         self.averaged: tuple[str, ...] = ("net",)
         self.holes, self.side, self.steps, self.lr, self.defects = holes, side, steps, lr, defects
-        self.good, self.any_label, self.weights, self.turns, self.whole, self.show = (
-            good,
-            any_label,
-            weights,
-            turns,
-            whole,
-            show,
-        )
+        self.good, self.any_label, self.weights = good, any_label, weights
+        self.turns, self.whole, self.show = turns, whole, show
 
     def step(self, batch: dict[str, Tensor], hand: Hand) -> dict[str, Tensor]:
         """One update on random windows, turned and blanked."""
         self._set_rate(hand.steps)
         shown, mark = self._windows(batch, hand)
         hole, weight, label = self._task(mark, batch["label"], hand)
-        base = filled(shown, ~hole)
-        rest = (shown - base) / self.parts["net"].scale
-        noise, angle = hand.randn(*shown.shape), hand.rand(len(shown)) * (math.pi / 2)
-        c, s = angle.cos()[:, None, None, None], angle.sin()[:, None, None, None]
+        base, net = filled(shown, ~hole), self.parts["net"]
+        assert isinstance(net, Denoiser)
+        rest, noise = (shown - base) / net.scale, hand.randn(*shown.shape)
+        level = spread_levels(hand.rand(len(shown)), "v", 0.0, 1.0)
         with hand.autocast():
-            told = self.parts["net"]((c * rest + s * noise) * hole, base, hole.float(), angle, label)
-        off = (told.float() - (c * noise - s * rest)).square().mean(dim=1, keepdim=True)
+            told = net(noised(rest, noise, level) * hole, base, hole.float(), level * (math.pi / 2), label)
+        off = (told.float() - target("v", rest, noise, level)).square().mean(dim=1, keepdim=True)
         each = (off * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=FLOOR)
         loss = each.mean()
         hand.update("net", loss, clip=1.0)
@@ -179,7 +174,8 @@ class Paint:
             hole = torch.ones_like(mark)
             told = torch.where(hand.rand(n) < 0.1, self.any_label, label)
             return hole, torch.ones_like(mark).float(), told
-        hole = self.holes.to(mark.device)[hand.randint(len(self.holes), n)]
+        self.holes = self.holes.to(mark.device)
+        hole = self.holes[hand.randint(len(self.holes), n)]
         flat = (n, 1, 1, 1)
         if not self.defects:
             # Whatever its class, what lies around a defect is surface too; the defect itself is not.

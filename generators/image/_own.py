@@ -30,8 +30,10 @@ WEIGHTS = "denoiser.pt"
 HOLES = 512
 #: Most pictures that the spread of defects is taken from.
 SPREADS = 256
-STEPS, PRETRAIN_STEPS = 1200, 1200
-BATCH = 16
+#: Updates on surfaces; on defects at least, for each picture of a defect more, and at most.
+PRETRAIN_STEPS = 800
+STEPS, EACH, MOST = 1500, 25, 4000
+BATCH = 8
 RATE = 1e-3
 
 
@@ -158,11 +160,10 @@ class Own:
         self, data: dict[str, Tensor], holes: Tensor, family: FineTune, how: dict[str, Any], checkpoint: Path | None,
         told: dict[str, Any], chances: Tensor,
     ) -> None:  # fmt: skip
-        steps = STEPS if family.steps is None else family.steps
-        more = PRETRAIN_STEPS if self.whole and family.steps is None else 0
-        self._train(
-            data, holes, family, {**how, "steps": steps + more, "defects": True}, checkpoint, {**told, "weights": chances}
-        )
+        bad = int((data["label"] != how["good"]).sum())
+        usual = min(MOST, STEPS + EACH * bad) + (PRETRAIN_STEPS if self.whole else 0)
+        how = {**how, "steps": usual if family.steps is None else family.steps, "defects": True}
+        self._train(data, holes, family, how, checkpoint, {**told, "weights": chances})
 
     def _train(
         self, data: dict[str, Tensor], holes: Tensor, family: FineTune, how: dict[str, Any], checkpoint: Path | None,
