@@ -33,7 +33,8 @@ SPREADS = 256
 #: Updates on surfaces; on defects at least, for each picture of a defect more, and at most.
 PRETRAIN_STEPS = 800
 STEPS, EACH, MOST = 1500, 25, 4000
-BATCH = 8
+#: Windows a step on a CPU, and on a GPU, where the loop halves it until it fits.
+BATCH, BATCH_GPU = 8, 64
 RATE = 1e-3
 
 
@@ -170,8 +171,9 @@ class Own:
         told: dict[str, Any],
     ) -> None:  # fmt: skip
         rate = (RATE if family.lr is None else family.lr) * (0.6 if how["defects"] else 1.0)
+        usual = BATCH_GPU if _loop.device_of(family.device).type == "cuda" else BATCH
         rules = _loop.Rules(
-            steps=how["steps"], batch_size=family.batch_size or BATCH, ema=family.ema, precision=family.precision,
+            steps=how["steps"], batch_size=family.batch_size or usual, ema=family.ema, precision=family.precision,
             device=family.device, look_every=family.look_every, checkpoint_seconds=family.checkpoint_seconds,
         )  # fmt: skip
         done = _loop.train(Paint(self.net, holes, lr=rate, **how), data, rules, checkpoint=checkpoint, **told)
