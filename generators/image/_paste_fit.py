@@ -138,7 +138,7 @@ class _Seen:
     @classmethod
     def of(cls, piece: Piece, by: int) -> _Seen:
         weight = (~piece.mask & piece.known).astype(np.float32)
-        pixels = piece.pixels.astype(np.float32) / 255
+        pixels = piece.surface.astype(np.float32) / 255
         small = _smaller(weight[None, :, :, None], by)[0, :, :, 0]
         weighted = _smaller((pixels * weight[:, :, None])[None], by)[0]
         squared = _smaller(((pixels**2).sum(axis=2) * weight)[None, :, :, None], by)[0, :, :, 0]

@@ -19,8 +19,10 @@ from generators.image._patches import Patch, ring_of
 Array = np.ndarray
 #: Pixels a side of what is learned; how much wider than the mask a crop is.
 SIDE, ROOM = 32, 1.6
-#: Most patches drawn at once, and rounds of drawing before a class keeps its real patches.
-ROUNDS = 4
+#: Rounds of drawing before a class keeps its real patches.
+ROUNDS = 3
+#: Steps and width of the network unless they are set, and looks at its samples while it learns.
+STEPS, WIDTH, LOOKS = {"gan": 1200, "diffusion": 600}, 16, 6
 #: Of a drawn mask's area, against the class's own: below and above these factors it is no defect of the class.
 SMALLEST, LARGEST = 0.5, 1.5
 
@@ -33,7 +35,9 @@ def more(
     family that learns. A class of which nothing usable is drawn keeps its real patches."""
     labels = sorted({p.label for p in patches})
     crops = [_crop(p, size) for p in patches]
-    family = _family(kind, settings)
+    steps = settings.get("steps") or STEPS[kind]
+    given = {name: value for name, value in settings.items() if value is not None}
+    family = _family(kind, {"width": WIDTH, "look_every": max(1, steps // LOOKS)} | given | {"steps": steps})
     train = _dataset([c[0] for c in crops], [c[1] for c in crops], [names[p.label] for p in patches], names)
     model = family.fit(train, seed=seed, progress=progress, checkpoint=checkpoint)
     out: list[Patch] = []
@@ -57,7 +61,7 @@ def _family(kind: str, settings: dict[str, Any]) -> Any:
     else:
         from generators.image.diffusion import Diffusion as Family  # type: ignore[assignment]
     known = {f.name for f in fields(Family)}
-    return Family(**{k: v for k, v in settings.items() if k in known and v is not None})
+    return Family(**{name: value for name, value in settings.items() if name in known})
 
 
 def _dataset(pixels: list[Array], masks: list[Array], names: list[str], classes: tuple[str, ...]) -> Dataset:

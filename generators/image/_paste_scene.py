@@ -14,7 +14,7 @@ import numpy as np
 from data.images import Pictures, box
 from generators.base import GeneratorError
 from generators.image import _patches
-from generators.image._blend import added, laid, poisson, residual, ring
+from generators.image._blend import added, laid, poisson, ring
 from generators.image._masks import MaskBank, Places
 from generators.image._paste_fit import LIGHT, Grounds, Spot, kept
 from generators.image._paste_refine import cut_all
@@ -32,8 +32,9 @@ TRIES, MOST_TRIES = 3, 8
 TURN, LEAST_SPREAD, MOST_SPREAD = 8.0, 0.1, 0.3
 #: A class's own spread is taken as that of this many patches more, which all lie in the middle.
 DOUBT = 1.0
-#: Spots that cost this much more than the best one are as good; what a perfect fit costs, in squared shares of white.
-AS_GOOD, PERFECT = 1.25, 2e-4
+#: What costs this much more than the best is as good; what a perfect fit may cost, in squared shares of white: of black
+#: and white pictures, where a pixel in a hundred may differ, and of others.
+AS_GOOD, PERFECT_SHARP, PERFECT = 1.25, 0.01, 2e-4
 #: From these costs on a fit is poor: of black and white pictures, and of others.
 POOR_SHARP, POOR = 0.03, 0.003
 #: The share of pasted pixels of black and white pictures that must differ from what was there.
@@ -109,37 +110,41 @@ class Scene:
         mask = self.bank.draw(label, rng)
         if self.bank.boxes(label):  # so large a piece fits hardly anywhere
             mask = _shrunk(mask)
-        patch = cut(self.goods[rng.integers(len(self.goods))], mask, -1)
-        one, spot = self._laid_out(patch, rng, replace(style, vary=0.0, places="uniform"), changes=False)
-        made, _ = self._blended(one, spot, [], rng, replace(style, blend="poisson" if self.levels is None else "copy", mix=0.0))
+        other = int(rng.integers(len(self.goods)))
+        plain = replace(style, vary=0.0, places="uniform", blend="copy" if self.levels else "poisson")
+        one, spot = self._laid_out(cut(self.goods[other], mask, -1), rng, plain, but=other)
+        made, _ = self._blended(one, spot, [], rng, plain)
         return made, np.zeros((self.size, self.size), dtype=bool), self.sources[spot.ground]
 
-    def _laid_out(self, patch: Patch, rng: np.random.Generator, style: Style, *, changes: bool = True) -> tuple[Piece, Spot]:
-        """The patch as it fits best, and where."""
-        poor = POOR_SHARP if self.levels else POOR
-        best: tuple[Piece, Spot] | None = None
+    def _laid_out(self, patch: Patch, rng: np.random.Generator, style: Style, *, but: int = -1) -> tuple[Piece, Spot]:
+        """The patch as it fits, and where: one of the tries that fit about as well as the best. but: a good picture that it
+        must not be laid on, as it comes from there."""
+        poor, perfect = (POOR_SHARP, PERFECT_SHARP) if self.levels else (POOR, PERFECT)
+        found: list[tuple[Piece, Spot]] = []
         for k in range(MOST_TRIES):
-            if best is not None and (not style.context or (k >= TRIES and best[1].cost <= poor)):
+            if found and (not style.context or (k >= TRIES and min(s.cost for _, s in found) <= poor)):
                 break
             one = self._varied(patch, rng, style, plain=k % TRIES == 0 and style.context)
-            found = self._spot(one, rng, style, changes)
-            if found is not None and (best is None or found.cost < best[1].cost):
-                best = one, found
-        if best is not None:
-            return best
+            found += [(one, spot) for spot in [self._spot(one, rng, style, but)] if spot is not None]
+        if found:
+            least = min(spot.cost for _, spot in found)
+            found = [pair for pair in found if pair[1].cost <= AS_GOOD * least + perfect]
+            return found[int(rng.integers(len(found)))]
         one = piece(patch, 0, self.ring, levels=self.levels)
         return one, Spot(int(rng.integers(len(self.goods))), *kept(0, 0, one, self.size), 0.0)
 
-    def _spot(self, one: Piece, rng: np.random.Generator, style: Style, changes: bool) -> Spot | None:
+    def _spot(self, one: Piece, rng: np.random.Generator, style: Style, but: int) -> Spot | None:
         allowed = None if style.places == "uniform" or one.label < 0 else self._allowed(one.label, rng, style)
         if not style.context:
             return self._any_spot(one, rng, allowed)
-        which = rng.choice(len(self.goods), min(len(self.goods), max(1, style.candidates // TRIES)), replace=False)
+        others = np.setdiff1d(np.arange(len(self.goods)), [but]) if len(self.goods) > 1 else np.zeros(1, dtype=np.int64)
+        which = rng.choice(others, min(len(others), max(1, style.candidates // TRIES)), replace=False)
         spots = self.grounds.spots(one, which, allowed)
-        if changes and self.levels:
+        if one.label >= 0 and self.levels:
             spots = [spot for spot in spots[: 2 * style.choices] if self._changes(one, spot)]
-        good = [s for s in spots[: style.choices] if s.cost <= AS_GOOD * spots[0].cost + PERFECT]
-        return good[rng.integers(len(good))] if good else None
+        perfect = PERFECT_SHARP if self.levels else PERFECT
+        good = [s for s in spots[: style.choices] if s.cost <= AS_GOOD * spots[0].cost + perfect]
+        return good[int(rng.integers(len(good)))] if good else None
 
     def _any_spot(self, one: Piece, rng: np.random.Generator, allowed: Array | None) -> Spot:
         free = np.argwhere(allowed) if allowed is not None else np.array([rng.integers(self.size, size=2)])
@@ -202,7 +207,7 @@ class Scene:
 
     def _rest(self, one: Piece, few: list[Patch], rng: np.random.Generator, style: Style) -> Array:
         """The residual of a piece, sometimes mixed with another one's, in a strength that the class shows."""
-        rest = residual(one.pixels, one.mask)
+        rest = one.rest
         if len(few) > 1 and rng.random() < style.mix:
             other = self._varied(few[rng.integers(len(few))], rng, style)
             (x, y, w, h), (x2, y2, w2, h2) = one.box, other.box
@@ -210,7 +215,7 @@ class Scene:
             share = np.ones((*one.mask.shape, 1))
             share[here][other.mask[there]] = rng.uniform(OWN, 1.0)
             second = np.zeros_like(rest)
-            second[here] = residual(other.pixels, other.mask)[there]
+            second[here] = other.rest[there]
             rest = share * rest + (1 - share) * second
         strength = self._spread[one.label][1] * style.vary if one.label in self._spread else 0.0
         return np.asarray(np.where(one.mask[:, :, None], rest * np.exp(strength * rng.standard_normal()), 0.0))
@@ -268,7 +273,7 @@ def levels_of(pixels: Array) -> tuple[int, int] | None:
 
 def _light(around: Array, one: Piece) -> float:
     """How much stronger a residual is at its new place, the brighter it is there."""
-    own = one.pixels[~one.mask & one.known]
+    own = one.surface[~one.mask & one.known]
     if not len(own) or not len(around):
         return 1.0
     return float(np.clip(((around.mean() + DARK) / (own.mean() + DARK)) ** FOLLOWS, DIMMEST, BRIGHTEST))
@@ -277,7 +282,7 @@ def _light(around: Array, one: Piece) -> float:
 def _spreads(patches: list[Patch]) -> tuple[float, float]:
     """By how much sides and strengths may vary: the spread of their logarithms within the class."""
     sides = np.log([np.sqrt(p.mask.sum()) for p in patches])
-    strengths = np.log([1.0 + np.abs(residual(p.pixels, p.mask)[p.mask]).mean() for p in patches])
+    strengths = np.log([1.0 + np.abs(p.pixels - p.surface)[p.mask].mean() for p in patches])
     share = np.sqrt(len(patches) / (len(patches) + DOUBT))
     side, strength = (float(np.clip(share * v.std() / 2, LEAST_SPREAD, MOST_SPREAD)) for v in (sides, strengths))
     return side, strength

@@ -5,6 +5,7 @@ first: what differs from the good surface that the rest of the picture asks for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.images import box
+from generators.image._blend import filled
 from generators.image._masks import bending, turned
 
 Array = np.ndarray
@@ -38,6 +40,11 @@ class Patch:
     margin: Array
     trust: float = 1.0
 
+    @functools.cached_property
+    def surface(self) -> Array:
+        """The pixels with the surface that is expected under the defect: (h, w, c) float64."""
+        return filled(self.pixels, self.mask)
+
     @property
     def cut_off(self) -> tuple[bool, bool, bool, bool]:
         """Whether the picture's border cut the defect: top, left, bottom, right."""
@@ -52,15 +59,22 @@ class Patch:
 class Piece:
     """A patch as it is to be pasted: turned, scaled, bent, cut to its mask and the ring around it.
 
-    pixels: (h, w, c) float64; mask, known, label, margin: as of a patch; cut_off: whether its picture's border cut the
-    defect, top, left, bottom, right."""
+    surface: (h, w, c) float64, the pixels around and what is expected under the defect; rest: (h, w, c) float64, what the
+    defect adds to it, 0 outside the mask; mask, known, label, margin: as of a patch; cut_off: whether its picture's border
+    cut the defect, top, left, bottom, right."""
 
-    pixels: Array
+    surface: Array
+    rest: Array
     mask: Array
     known: Array
     label: int
     cut_off: tuple[bool, bool, bool, bool]
     margin: Array
+
+    @property
+    def pixels(self) -> Array:
+        """The defect in its surroundings: (h, w, c) float64."""
+        return np.asarray(self.surface + self.rest)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -105,18 +119,22 @@ def cut(pixels: Array, mask: Array, label: int, *, mark: Array | None = None, tr
 
 def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, levels: tuple[int, int] | None = None) -> Piece:
     """The patch under a symmetry of a square and, if given, a warp; levels: the two values of black and white pictures."""
-    pixels, mask, known = turned(patch.pixels, turn).astype(np.float64), turned(patch.mask, turn), turned(patch.known, turn)
+    mask, known, surface = turned(patch.mask, turn), turned(patch.known, turn), turned(patch.surface, turn)
+    rest = turned(patch.pixels, turn) - surface
     margin, cut_off = _turned_sides(patch.margin, turn), _turned_sides(np.array(patch.cut_off), turn)
     if warp is not None:
-        pixels, mask, known = warp(pixels, mask, known)
+        # Apart, so that a blurred edge of the defect does not pass for its surroundings.
+        both, mask, known = warp(np.concatenate([surface, rest], axis=2), mask, known)
+        surface, rest = np.split(both, 2, axis=2)
         margin = np.rint(margin * np.array(warp.scale * 2)).astype(np.int64)
     if levels is not None:
-        low, high = levels
-        pixels = np.where(pixels >= (low + high) / 2, float(high), float(low))
+        sharp = [np.where(v >= sum(levels) / 2, float(levels[1]), float(levels[0])) for v in (surface, surface + rest)]
+        surface, rest = sharp[0], sharp[1] - sharp[0]
+    rest = np.where(mask[:, :, None], rest, 0.0)
     x, y, w, h = box(mask) or (0, 0, 1, 1)
     window = slice(max(0, y - ring), y + h + ring), slice(max(0, x - ring), x + w + ring)
     sides = (bool(cut_off[0]), bool(cut_off[1]), bool(cut_off[2]), bool(cut_off[3]))
-    return Piece(pixels[window], mask[window], known[window], patch.label, sides, margin)
+    return Piece(surface[window], rest[window], mask[window], known[window], patch.label, sides, margin)
 
 
 @dataclass(frozen=True)
@@ -141,7 +159,8 @@ class Warp:
         turned_y, turned_x = cos * grid[0] - sin * grid[1], sin * grid[0] + cos * grid[1]
         where = np.stack([turned_y / down + (h - 1) / 2, turned_x / across + (w - 1) / 2])
         made = [ndimage.map_coordinates(pixels[:, :, k], where, order=1, mode="nearest") for k in range(pixels.shape[2])]
-        soft = ndimage.map_coordinates(ndimage.gaussian_filter(mask.astype(np.float64), 0.4), where, order=1, mode="constant")
+        soft = ndimage.map_coordinates(ndimage.gaussian_filter(mask.astype(np.float64), 0.5), where, order=1, mode="constant")
+        soft = ndimage.gaussian_filter(soft, 0.5)
         wanted = int(np.clip(round(float(mask.sum()) * down * across), 1, soft.size))
         level = float(np.partition(soft, -wanted, axis=None)[-wanted])
         inside = ndimage.map_coordinates(known.astype(np.float64), where, order=1, mode="constant") > 0.99

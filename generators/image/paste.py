@@ -21,7 +21,7 @@ __all__ = ["Paste"]
 
 Patches = Literal["auto", "real", "gan", "diffusion"]
 SCENE, STATE = "scene.npz", "state.json"
-#: Patches of each class from which on a GAN can learn to draw more.
+#: Patches of each class from which on a denoiser can learn to draw more.
 ENOUGH = 64
 
 
@@ -43,7 +43,7 @@ class Paste:
     Fields:
         normal: the class of good pictures; found by its name, or by its empty masks, if left out.
         patches: "real" pastes what was cut out, "gan" and "diffusion" what they learned to draw at the mask's crop; auto:
-            "gan" where each class has 64 patches or more, else "real".
+            "diffusion" where each class has 64 patches or more, else "real".
         blend: "residual" adds the defect to the good picture's own texture, "poisson" replaces the texture, "mixed" keeps
             the stronger gradient of both, "copy" lays it over; auto: "copy" for black and white pictures, else "residual".
         places: "real" where the class's defects lie, "uniform" anywhere.
@@ -136,7 +136,7 @@ class Paste:
         if self.patches != "auto":
             return self.patches
         counts = np.unique([p.label for p in self.scene_.patches], return_counts=True)[1]
-        return "gan" if counts.min() >= ENOUGH else "real"
+        return "diffusion" if counts.min() >= ENOUGH else "real"
 
     def _draw(
         self, labels: np.ndarray, rng: np.random.Generator
