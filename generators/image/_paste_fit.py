@@ -46,8 +46,8 @@ class Grounds:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def spots(self, piece: Piece, which: Array, allowed: Array | None = None) -> list[Spot]:
-        """The best place of each of the good pictures `which`, best first.
+    def spots(self, piece: Piece, which: Array, allowed: Array | None = None, most: int = 8) -> list[Spot]:
+        """The best places of the good pictures `which`, one on each of at most `most` pictures, best first.
 
         allowed: (size, size) bool, where the middle of the mask's box may lie. Empty when the piece has no place at all."""
         seen = _Seen.of(piece, self.by)
@@ -59,7 +59,7 @@ class Grounds:
         flat = costs.reshape(len(costs), -1)
         best = flat.argmin(axis=1)
         found = []
-        for i in np.argsort(flat[np.arange(len(flat)), best], kind="stable"):
+        for i in np.argsort(flat[np.arange(len(flat)), best], kind="stable")[:most]:
             if np.isfinite(flat[i, best[i]]):
                 y, x = divmod(int(best[i]), costs.shape[2])
                 top, left = kept((y - offset[0]) * self.by, (x - offset[1]) * self.by, piece, self.size)

@@ -139,9 +139,9 @@ class Scene:
             return self._any_spot(one, rng, allowed)
         others = np.setdiff1d(np.arange(len(self.goods)), [but]) if len(self.goods) > 1 else np.zeros(1, dtype=np.int64)
         which = rng.choice(others, min(len(others), max(1, style.candidates // TRIES)), replace=False)
-        spots = self.grounds.spots(one, which, allowed)
+        spots = self.grounds.spots(one, which, allowed, 2 * style.choices)
         if one.label >= 0 and self.levels:
-            spots = [spot for spot in spots[: 2 * style.choices] if self._changes(one, spot)]
+            spots = [spot for spot in spots if self._changes(one, spot)]
         perfect = PERFECT_SHARP if self.levels else PERFECT
         good = [s for s in spots[: style.choices] if s.cost <= AS_GOOD * spots[0].cost + perfect]
         return good[int(rng.integers(len(good)))] if good else None
