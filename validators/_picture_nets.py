@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -132,8 +132,7 @@ def segment(lesson: Lesson, scale: Scale, tests: list[Array], *, changes: Change
     """Chance of each pixel to be marked, (n, h, w) float32 for each test, by a U-Net trained on `lesson`."""
     with _quiet(seed):
         net = Segmenter(lesson.pixels.shape[3], course.width)
-        # A mask says much more of a picture than its class does: half of the steps are enough.
-        _learn(net, lesson, scale, changes, seed, replace(course, steps=-(-course.steps // 2)), with_marks=True)
+        _learn(net, lesson, scale, changes, seed, course, with_marks=True)
         return [np.concatenate(list(_drawn_masks(net, scale, test))) for test in tests]
 
 

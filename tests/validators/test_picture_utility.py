@@ -186,7 +186,7 @@ def test_a_class_that_is_not_tested_cannot_be_scored() -> None:
 
 def test_a_segmenter_finds_what_is_marked() -> None:
     arm = cheap_arms(made({"normal": 20, "spot": 20}))[2]
-    found = overlap(arm, Held.of(held(), draws=20), seed=0, course=Course(steps=160, width=18))
+    found = overlap(arm, Held.of(held(), draws=20), seed=0, course=Course(steps=90, width=18))
     assert found[0] > 0.5
     assert found.shape == (21,)
     with pytest.raises(ValueError, match="no mask is known"):
