@@ -43,7 +43,7 @@ class Layout:
         """Pixels a side that make one cell: 1 to 32 pixels a side, 2 to 96, 4 to 192, 8 above."""
         if self.patch is not None:
             return self.patch
-        return 1 if self.size <= 32 else 1 << max(1, math.ceil(math.log2(self.size / CELLS)))
+        return 1 if self.size <= 32 else int(2 ** max(1, math.ceil(math.log2(self.size / CELLS))))
 
     @property
     def levels(self) -> int:
@@ -53,7 +53,7 @@ class Layout:
     @property
     def side(self) -> int:
         """The size up to which pictures are padded, so that every level divides it."""
-        whole = self.cell * 2 ** (self.levels - 1)
+        whole = self.cell << (self.levels - 1)
         return -(-self.size // whole) * whole
 
     def padded(self, pictures: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from generators.image._normals import class_normals, draws
+
 #: Cells a side of a thumbnail, at most.
 CELLS = 8
-#: Pictures of all classes that weigh as much as those of one class, in the spread of that class.
-SHRINK = 6.0
 #: Spread of a channel below which it is not stretched any further, of the range -1 to 1.
 LEAST = 0.02
 
@@ -47,15 +47,10 @@ class Start(nn.Module):
         shown = pictures[:, :channels].transpose(0, 1).flatten(1)
         self.centre[:channels] = shown.mean(dim=1)
         self.scale[:channels] = shown.std(dim=1, unbiased=False).clamp(min=LEAST)
-        small = F.adaptive_avg_pool2d(self.scaled(pictures), self.cells).flatten(1).double()
-        owns = [small[labels == k] for k in range(len(self.means))]
-        means = torch.stack([own.mean(dim=0) if len(own) else small.mean(dim=0) for own in owns])
-        off = small - means[labels]
-        pooled = off.T @ off / len(small)
-        for k, own in enumerate(owns):
-            lone = (own - means[k]).T @ (own - means[k])
-            self.factors[k] = _root((lone + SHRINK * pooled) / (len(own) + SHRINK)).float()
-        self.means.copy_(means.float())
+        small = F.adaptive_avg_pool2d(self.scaled(pictures), self.cells).flatten(1)
+        means, factors = class_normals(small, labels, len(self.means))
+        self.means.copy_(means)
+        self.factors.copy_(factors)
 
     def scaled(self, pictures: Tensor) -> Tensor:
         """From [-1, 1] to the scale that the network works in."""
@@ -74,12 +69,6 @@ class Start(nn.Module):
         """Thumbnails at full size in the network's scale: labels (n,) -> (n, planes, side, side)."""
         d = self.means.shape[1]
         noise = torch.stack([torch.randn(d, generator=generator) for generator in generators]).to(self.means.device)
-        small = self.means[labels] + torch.einsum("nde,ne->nd", self.factors[labels], noise)
+        small = draws(self.means, self.factors, labels, noise)
         cells = small.view(len(labels), -1, self.cells, self.cells)
         return F.interpolate(cells, size=(self.side, self.side), mode="bilinear", align_corners=False)
-
-
-def _root(covariance: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(covariance)
-    root: Tensor = vectors * values.clamp(min=0).sqrt()
-    return root
