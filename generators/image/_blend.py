@@ -53,6 +53,28 @@ def residual(patch: Array, mask: Array) -> Array:
     return np.asarray(np.asarray(patch, dtype=np.float64) - filled(patch, mask))
 
 
+def bare(rest: Array, mask: Array, surface: Array, around: Array, width: float = 2.0) -> Array:
+    """A residual without the texture of its own surface, which the place it goes to has already: (h, w, c) -> (h, w, c).
+
+    What is coarser than `width` pixels is kept; what is finer shrinks by the share that texture has of it, as a Wiener
+    filter does. surface: (h, w, c), whose pixels `around` (h, w) bool tell how strong texture is."""
+    from scipy import ndimage
+
+    def smooth(values: Array, where: Array) -> Array:
+        blurred = ndimage.gaussian_filter(np.where(where[:, :, None], values, 0.0), (width, width, 0))
+        share = ndimage.gaussian_filter(where.astype(np.float64), width)[:, :, None]
+        return np.asarray(np.where(where[:, :, None], blurred / np.maximum(share, 1e-6), 0.0))
+
+    if not mask.any() or not around.any():
+        return rest
+    grain = np.where(around[:, :, None], surface - smooth(surface, around), 0.0)
+    texture = (grain**2).sum(axis=(0, 1)) / around.sum()
+    coarse = smooth(rest, mask)
+    fine = np.where(mask[:, :, None], rest - coarse, 0.0)
+    kept = np.clip(1 - texture / np.maximum(smooth(fine**2, mask), 1e-6), 0, 1)
+    return np.asarray(coarse + kept * fine)
+
+
 def filled(picture: Array, mask: Array) -> Array:
     """(h, w, c) with the membrane over `mask`: harmonic inside, continuous with what lies around it; float64.
 

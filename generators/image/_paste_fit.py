@@ -17,6 +17,8 @@ Array = np.ndarray
 SIDE = 64
 #: How much a uniform difference of light counts, against one of structure.
 LIGHT = 0.15
+#: Most good pictures whose spectra are kept in memory.
+KEPT = 512
 #: A place must show this share of the ring.
 SHOWN = 0.5
 
@@ -115,9 +117,12 @@ class Grounds:
         return ok
 
     def _of(self, spread: int, which: Array) -> tuple[Array, Array]:
+        """Spectra of good pictures and of their squares; kept where there are few enough."""
+        planes = np.moveaxis(self._small, 3, 1)
+        if len(planes) > KEPT:
+            return _two(planes[which], spread)
         if spread not in self._spectra:
-            planes = np.moveaxis(self._small, 3, 1)
-            self._spectra[spread] = spectrum(planes, spread), spectrum((planes**2).sum(axis=1), spread)
+            self._spectra[spread] = _two(planes, spread)
         once, twice = self._spectra[spread]
         return once[which], twice[which]
 
@@ -155,6 +160,10 @@ def _smaller(pixels: Array, by: int) -> Array:
     n, h, w, c = pixels.shape
     full = np.pad(pixels, ((0, 0), (0, -h % by), (0, -w % by), (0, 0)), mode="edge")
     return np.asarray(full.reshape(n, full.shape[1] // by, by, full.shape[2] // by, by, c).mean(axis=(2, 4)))
+
+
+def _two(planes: Array, spread: int) -> tuple[Array, Array]:
+    return spectrum(planes, spread), spectrum((planes**2).sum(axis=1), spread)
 
 
 def spectrum(values: Array, spread: int) -> Any:

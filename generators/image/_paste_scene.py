@@ -14,7 +14,7 @@ import numpy as np
 from data.images import Pictures, box
 from generators.base import GeneratorError
 from generators.image import _patches
-from generators.image._blend import added, laid, poisson, ring
+from generators.image._blend import added, bare, laid, poisson, ring
 from generators.image._masks import MaskBank, Places
 from generators.image._paste_fit import LIGHT, Grounds, Spot, kept
 from generators.image._paste_refine import cut_all
@@ -207,7 +207,7 @@ class Scene:
 
     def _rest(self, one: Piece, few: list[Patch], rng: np.random.Generator, style: Style) -> Array:
         """The residual of a piece, sometimes mixed with another one's, in a strength that the class shows."""
-        rest = one.rest
+        rest = _own(one)
         if len(few) > 1 and rng.random() < style.mix:
             other = self._varied(few[rng.integers(len(few))], rng, style)
             (x, y, w, h), (x2, y2, w2, h2) = one.box, other.box
@@ -215,7 +215,7 @@ class Scene:
             share = np.ones((*one.mask.shape, 1))
             share[here][other.mask[there]] = rng.uniform(OWN, 1.0)
             second = np.zeros_like(rest)
-            second[here] = other.rest[there]
+            second[here] = _own(other)[there]
             rest = share * rest + (1 - share) * second
         strength = self._spread[one.label][1] * style.vary if one.label in self._spread else 0.0
         return np.asarray(np.where(one.mask[:, :, None], rest * np.exp(strength * rng.standard_normal()), 0.0))
@@ -269,6 +269,10 @@ def levels_of(pixels: Array) -> tuple[int, int] | None:
     """The two values of pictures that have no others; None for any other pictures."""
     found = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
     return (int(found[0]), int(found[1])) if len(found) == 2 else None
+
+
+def _own(one: Piece) -> Array:
+    return bare(one.rest, one.mask, one.surface, one.known & ~one.mask)
 
 
 def _light(around: Array, one: Piece) -> float:

@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 
 from data.images import Pictures, box
 from generators.base import GeneratorError
-from generators.image._blend import added, feathered, filled, laid, matched, poisson, residual, ring
+from generators.image._blend import added, bare, feathered, filled, laid, matched, poisson, residual, ring
 from generators.image._masks import MaskBank, turned
 
 SIZE = 40
@@ -221,6 +221,20 @@ def test_a_lighter_patch_blends_in_without_its_lightness() -> None:
     for made in (poisson(base, patch, mask), added(base, residual(patch, mask), mask)):
         assert abs(int(made[8, 8, 0]) - 90) <= 1
         assert abs(int(made[12, 12, 0]) - 40) <= 1
+
+
+def test_a_residual_loses_the_texture_of_its_surface_and_keeps_the_defect() -> None:
+    stripes = 120 + 12 * np.sin(np.arange(40) * 2.0)[None, :, None] * np.ones((40, 1, 1))
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[10:30, 10:30] = True
+    stained, pitted = stripes - 40 * mask[:, :, None], stripes.copy()
+    pitted[19:21, 19:21] -= 80
+    for picture, depth in ((stained, -40), (pitted, 0)):
+        rest, surface = residual(picture, mask), filled(picture, mask)
+        clean = bare(rest, mask, surface, ring(mask, 4))
+        assert clean[14:17, 14:26].std() < 0.5 * rest[14:17, 14:26].std()
+        assert abs(clean[13:17, 13:27].mean() - depth) < 4
+    assert clean[19:21, 19:21].mean() < -55
 
 
 def test_mixed_gradients_keep_a_line_of_the_base() -> None:
