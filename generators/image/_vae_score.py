@@ -105,8 +105,9 @@ class Patches(nn.Module):
     def learn(self, views: Tensor, seed: int) -> None:
         """From views (n, c, s, s)."""
         stream = torch.Generator().manual_seed(seed % 2**63)
-        each = -(-4 * BANK // len(views))
-        rows = torch.cat([_some(part, each * len(part), stream) for part in _by_parts(cut, views)])
+        # More than are kept, for the covariance; never all of them, which many pictures would not leave the memory for.
+        parts = [(cut(views[a:b]), b - a) for a, b in chunks(len(views), AT_ONCE)]
+        rows = torch.cat([_some(part, min(len(part), 4 * BANK * n // len(views) + 1), stream) for part, n in parts])
         self.centre.copy_(rows.mean(dim=0))
         off = (rows - self.centre).double()
         values, vectors = torch.linalg.eigh(off.T @ off / len(off))

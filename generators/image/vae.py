@@ -234,7 +234,7 @@ class VAE:
         self.latents_.learn(means + noise * torch.exp(spreads / 2), labels)
         back = self._read(means, self._weights(known.labels))[:, : known.channels]
         layout = self.pair_.layout
-        self.texture_.learn(layout.padded(to_unit(torch.from_numpy(known.pixels)) - back))
+        self.texture_.learn(layout.padded(to_unit(torch.from_numpy(known.pixels))), layout.padded(back))
         normal = np.arange(len(known))
         if self.facts_.normal is not None:
             normal = np.flatnonzero(known.labels == self.facts_.classes.index(self.facts_.normal))
