@@ -9,8 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from data.export import export
+from data.images import schema
+from data.samples.surfaces import draw
+from data.schema import Column, Schema
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -30,7 +35,17 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("desk")
     (folder / "data").mkdir()
     (folder / "data/samples").symlink_to(ROOT / "data/samples")
+    draw_surfaces(folder / "surfaces")
     return folder
+
+
+def draw_surfaces(folder: Path) -> None:
+    """A folder of pictures such as a user has."""
+    table = draw({"normal": 40, "pit": 24, "stain": 16}, size=32)
+    classes = schema(["normal", "pit", "stain"])
+    flag = Column(name="is_synthetic", kind="boolean", dtype="bool", categories=(True, False))
+    marked = table.append_column("is_synthetic", pa.array([False] * table.num_rows))
+    export(marked.to_batches(), "folder", folder, schema=Schema((*classes.columns, flag), target="class"), normal="normal")
 
 
 def call(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -42,10 +57,13 @@ def test_every_counterpoise_command_runs(desk: Path) -> None:
     shown = [words for words in commands() if words[0] == "counterpoise"]
     assert {words[1] for words in shown} >= {"init", "plan", "run", "runs", "report", "sample", "judge"}
     for words in shown:
-        quick = [*words[1:], *QUICK] if words[1] == "run" else words[1:]
+        own = "-o" in words and "generator.steps=40" in words
+        quick = [*words[1:], *QUICK] if words[1] == "run" and not own else words[1:]
         done = call([sys.executable, "-m", "flows", *quick], desk)
+        if words[1] == "export" and "must not go out" in done.stderr:
+            continue  # the gate blocked what a training of seconds drew
         # A quickly trained model may be blocked; anything else than a verdict is a fault of the README.
-        assert done.returncode in ((0, 3) if words[1] == "run" else (0,)), (words, done.stdout, done.stderr)
+        assert done.returncode in ((0, 3, 4) if words[1] == "run" else (0,)), (words, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
 
 
