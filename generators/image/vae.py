@@ -80,7 +80,7 @@ class VAE:
     exact_conditions: ClassVar[bool] = True
 
     steps: int | None = None
-    batch_size: int = 32
+    batch_size: int = 16
     width: int = 32
     latent: int = 64
     beta: float = 1.0
