@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from validators._pictures_words import spoken as say
 from validators.base import Evidence
-from validators.report import benefit, classes, confusion, sets, training, verdict
+from validators.report import benefit, classes, confusion, gallery, sets, training, verdict
 from validators.report import gauges as draw
 from validators.report.text import clean, crop, figure, listed, sentence, share
 
@@ -39,8 +40,9 @@ def build(
 ) -> View:
     """Everything the template needs, drawn and worded."""
     flagged = verdict.worst(decision.findings)
+    unit = "picture" if gallery.pictorial(evidence) else "row"
     pictures = sets.pictures(evidence, flagged, bins_only=bins_only)
-    return {
+    view = {
         **head(decision, title),
         "sizes": _sizes(evidence),
         "facts": _facts(decision),
@@ -58,6 +60,18 @@ def build(
         "training": _training(training),
         **pictures.views,
     }
+    # Checks and charts speak of rows; images and names of classes are left as they are.
+    spoken = _in_pictures(view) if unit == "picture" else view
+    return {**spoken, "unit": unit, **gallery.sections(evidence, decision.findings, bins_only=bins_only)}
+
+
+def _in_pictures(view: Any) -> Any:
+    """The view with its rows called pictures."""
+    if isinstance(view, dict):
+        return {key: value if key == "shots" else _in_pictures(value) for key, value in view.items()}
+    if isinstance(view, (list, tuple)):
+        return type(view)(_in_pictures(value) for value in view)
+    return type(view)(say(view)) if isinstance(view, str) else view
 
 
 def head(decision: Decision, title: str | None = None) -> View:

@@ -66,6 +66,7 @@ FIGURES: Mapping[tuple[str, str], Scale] = {
     ("fidelity", "column_shapes"): Scale("likeness of columns", "score", high=1.0, least=True),
     ("fidelity", "pair_trends"): Scale("likeness of pairs", "score", high=1.0, least=True),
     ("fidelity", "c2st_auc"): AUC,
+    ("fidelity", "kid"): Scale("distance of the looks (KID)"),
     ("fidelity", "mmd"): Scale("distance of the distributions (MMD)"),
     ("utility", "gain"): Scale("gain in average precision", "change", low=-0.1, high=0.1, least=True),
     ("utility", "iou_gain"): Scale("gain in overlap (IoU)", "change", low=-0.1, high=0.1, least=True),

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.schema import Column
 from validators.base import Culprit, Evidence, Finding
-from validators.report import atlas, cloud, columns, near, pairs
+from validators.report import atlas, cloud, columns, gallery, near, pairs
 from validators.report import gauges as draw
 from validators.report.lowest import lowest
 from validators.report.members import CELLS
@@ -40,16 +40,18 @@ def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit
     if evidence is None or rows is None:
         return Pictures()
     real, again, fake = rows.reference, rows.holdout, rows.synthetic
-    shown = [c for c in real.rows.schema.learned if c.name in fake.rows.schema]
+    looked_at = gallery.pictorial(evidence)
+    shown = [c for c in real.rows.schema.learned if c.name in fake.rows.schema and (not looked_at or gallery.readable(c.name))]
     bars = [columns.compare(c, real, again, fake, bins_only=bins_only) for c in shown[:LAST]]
     bars.sort(key=lambda b: b.noise - b.difference)
     # Other checks name whole classes and rows, which would ring half of the map.
     regions = [culprit for finding, culprit in flagged if finding.check == MODES]
     views = {
         "columns": _columns(evidence, bars, shown[LAST:], rows),
-        "trends": _trends([b.column for b in bars], real, fake, target=real.rows.schema.target),
+        "trends": None if looked_at else _trends([b.column for b in bars], real, fake, target=real.rows.schema.target),
         "scatter": _scatter(evidence, real, fake, regions, bins_only),
-        "nearness": _nearness(rows, bins_only),
+        # Copies of pictures are looked for in a space of their own.
+        "nearness": _nearness(gather(evidence.memo[gallery.TRACES]) if looked_at else rows, bins_only),
     }
     few, known = WORST - len(flagged), {culprit.cell for _, culprit in flagged}
     return Pictures(views, lowest(bars, again, fake, count=few, known=known) if few > 0 else ())
@@ -114,8 +116,10 @@ def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Cu
     found = cloud.scatter(real, fake, culprits, evidence.intent, limit=limit, known=evidence.memo.get(CELLS))
     if found is None:
         return None
+    shots = gallery.of_cells(evidence, real, fake, found, bins_only=bins_only)
     cells = [
         {
+            "shots": shots[i] if shots else None,
             "number": i + 1,
             # What sets a cell of few rows apart may be one row's own level.
             "name": "" if bins_only else clean(cell.name),
@@ -139,7 +143,9 @@ def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Cu
     }
 
 
-def _nearness(rows: Rows, bins_only: bool) -> View | None:
+def _nearness(rows: Rows | None, bins_only: bool) -> View | None:
+    if rows is None:
+        return None
     found = near.nearness(rows.at.train, rows.holdout, rows.synthetic, seed=rows.at.intent.seed + 3)
     if found is None:
         return None

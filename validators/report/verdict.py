@@ -111,7 +111,7 @@ def _further(finding: Finding) -> list[tuple[str, str]]:
     lines = [line for line in _LINES.get(finding.check, ()) if finite(details.get(line[0])) is not None]
     rows = [(words, share(details[key]) if how == "share" else figure(details[key])) for key, words, how in lines]
     if finding.check == "fidelity":
-        rows += _likeness(details)
+        rows += _likeness(details) + _distances(details)
     if finding.check == "copies":
         rows += [_test(each) for each in _mappings(details.get("tests"))]
     if finding.check == "schema":
@@ -133,6 +133,24 @@ def _likeness(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (f"{words} | real", f"{figure(made[key])} | {figure(real.get(key))}") for key, words in names.items() if key in made
     ]
+
+
+def _distances(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Kernel and Frechet distances of pictures, and what they are measured by."""
+    rows = []
+    for scope in _mappings(details.get("scopes"))[:_SHOWN]:
+        if "kid" not in scope:
+            continue
+        low, high = (figure(bound, 2) for bound in scope.get("kid_ci") or (None, None))
+        rows.append((f"KID, {clean(scope.get('name'))} | real", f"{figure(scope['kid'], 2)} ({low} to {high}) | "
+                     f"{figure(scope.get('kid_real'), 2)}"))  # fmt: skip
+    if "fid" in details:
+        many = f"{figure(details.get('fid_pictures'))} pictures, {figure(details.get('fid_directions'))} directions"
+        rows.append((f"FID, {many} | real", f"{figure(details['fid'], 2)} | {figure(details.get('fid_real'), 2)}"))
+        rows.append(("on FID", clean(details.get("fid_remark"))))
+    if details.get("extractor"):
+        rows.append(("compared by", f"{crop(details['extractor'], 60)}, sha256 {clean(details.get('extractor_sha256'))[:16]}"))
+    return rows
 
 
 def _test(each: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,0 +1,213 @@
+"""How do pictures become rows of numbers that the gate's checks can judge?
+
+In one table a picture has its looks (principal components of what the extractor sees), its brightness and contrast, and
+how its marks lie: by this spread, labels, repeats and coverage are judged, and modes by a narrower one with the first few
+looks, as cells in many directions hold too few pictures each. In another it has its traces alone, which stay when it is
+mirrored, shifted a little or lit otherwise: by this copies are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from data.dataset import Dataset
+from data.images import CLASS, Pictures, key
+from data.schema import Column, Schema
+from validators._pictures_crops import GEOMETRY, Seen, geometry, marks, squares
+from validators.base import Evidence
+from validators.mix import intended
+
+if TYPE_CHECKING:
+    from validators.extractor import Extractor
+
+Array = np.ndarray[Any, Any]
+
+#: Looks at most, and training pictures for each: in more directions than that all pictures are equally far apart.
+LOOKS, PICTURES_A_LOOK = 16, 8
+#: Looks in which modes are searched for: measured, five find what sixteen dilute.
+MODE_LOOKS = 5
+#: Traces at most, and training pictures for each: a copy is near in all of them, so many do no harm.
+TRACES, PICTURES_A_TRACE = 32, 2
+#: Grays, and share of neighbouring pixels that differ, from which a picture is too detailed to come twice by chance.
+GRAYS, CHANGES = 16, 0.2
+#: What is measured of every picture, of all of it or of the square around its marks.
+LIGHT = ("brightness", "contrast")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of the pictures of one side. looks: (n, d); traces: (n, e); light: (n, 2), in levels of 0..255;
+    geometry: (n, 5), see `GEOMETRY`; labels: (n,) positions in `classes`; keys: a digest of each one's pixels; detailed:
+    (n,) bool, whether two pictures of equal pixels would be no chance; groups: a number for each, the same for pictures
+    of one group."""
+
+    looks: Array
+    traces: Array
+    light: Array
+    geometry: Array
+    labels: Array
+    classes: tuple[str, ...]
+    keys: Array
+    detailed: Array
+    groups: Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, places: Array) -> Measured:
+        """The pictures at these positions, in this order."""
+        return Measured(
+            self.looks[places], self.traces[places], self.light[places], self.geometry[places], self.labels[places],
+            self.classes, self.keys[places], self.detailed[places], self.groups[places],
+        )  # fmt: skip
+
+
+def measure(sides: Mapping[str, Pictures], seen: Seen, extractor: Extractor) -> dict[str, Measured]:
+    """What is known of each side's pictures; a picture that is there several times is looked at once.
+
+    So pictures of equal pixels have equal features, to the last digit, whatever their masks: those of the first side that
+    has them. All sides have one size and number of channels."""
+    # Whoever only looks at what was measured, as the report does, need not load torch.
+    from validators.extractor import features, traces
+
+    distinct = {name: held for name, held in sides.items() if name == "train" or held is not sides["train"]}
+    masks = {name: marks(held, seen) for name, held in distinct.items()}
+    keys = {name: np.array([key(one) for one in held.pixels], dtype=str) for name, held in distinct.items()}
+    _, first, back = np.unique(np.concatenate(list(keys.values())), return_index=True, return_inverse=True)
+    pixels = np.concatenate([held.pixels for held in distinct.values()])[first]
+    marked = np.concatenate(list(masks.values()))[first]
+    looks, kept, light = features(extractor, pixels, marked), traces(pixels, marked), _light(pixels, marked)
+    lie, detail = geometry(marked), _detailed(pixels)
+    out: dict[str, Measured] = {}
+    done = 0
+    for name, held in distinct.items():
+        rows = back[done : done + len(held)]
+        out[name] = Measured(
+            looks[rows], kept[rows], light[rows], lie[rows], held.labels, held.classes, keys[name], detail[rows],
+            _groups(held),
+        )  # fmt: skip
+        done += len(held)
+    return {name: out[name if name in distinct else "train"] for name in sides}
+
+
+def _groups(held: Pictures) -> Array:
+    """A number for each picture, the same for those of one group; a picture without a group has one of its own."""
+    first: dict[str, int] = {}
+    names = held.groups or (None,) * len(held)
+    return np.array([i if name is None else first.setdefault(name, i) for i, name in enumerate(names)], dtype=np.int64)
+
+
+def _detailed(pixels: Array) -> Array:
+    """Whether a picture has many grays and changes from pixel to pixel, as what a camera takes does: (n,) bool."""
+    out = np.zeros(len(pixels), dtype=bool)
+    for i, one in enumerate(pixels):
+        changes = (np.diff(one.astype(np.int16), axis=1) != 0).any(axis=2).mean()
+        out[i] = changes >= CHANGES and len(np.unique(one)) >= GRAYS
+    return out
+
+
+def _light(pixels: Array, masks: Array) -> Array:
+    """Mean and deviation of the gray values, of what is looked at: (n, 2)."""
+    out = np.zeros((len(pixels), 2))
+    for i, (top, left, side) in enumerate(squares(masks)):
+        crop = pixels[i, top : top + side, left : left + side].astype(np.float32)
+        out[i] = crop.mean(), crop.std()
+    return out
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The directions in which the pictures that it was fitted on differ most, each in units of their spread in it.
+
+    middle, width: (d,) of the features; axes: (d, k); scale: (k,)."""
+
+    middle: Array
+    width: Array
+    axes: Array
+    scale: Array
+
+    @classmethod
+    def fit(cls, rows: Array, weights: Array, most: int) -> Directions:
+        """Principal components of features brought to one spread: (n, d), (n,) weights that sum to 1. Pearson 1901."""
+        middle = weights @ rows
+        width = np.sqrt(weights @ (rows - middle) ** 2)
+        width = np.maximum(width, 1e-4 * max(float(width.max(initial=0.0)), 1e-12))
+        spread = (rows - middle) / width * np.sqrt(weights)[:, None]
+        _, sizes, axes = np.linalg.svd(spread, full_matrices=False)
+        kept = max(1, min(most, int((sizes > 1e-4 * max(float(sizes[0]), 1e-12)).sum())))
+        return cls(middle, width, axes[:kept].T, np.maximum(sizes[:kept], 1e-12))
+
+    def __call__(self, rows: Array) -> Array:
+        """(n, d) -> (n, k)."""
+        return np.asarray((rows - self.middle) / self.width @ self.axes / self.scale)
+
+
+def look_tables(sides: Mapping[str, Measured], judged: Array) -> dict[str, Dataset]:
+    """The table of looks of each side, with the class as target; directions come from the training pictures alone.
+
+    judged: positions of the classes under judgement, whose training pictures set the directions, each class alike."""
+    fit, weights = _fitted_on(sides["train"], judged)
+    most = int(np.clip(len(fit) // PICTURES_A_LOOK, 2, LOOKS))
+    directions = Directions.fit(fit.looks.astype(np.float64), weights, most)
+    shown = bool(np.isfinite(fit.geometry[:, 0]).any())
+    out = {}
+    for name, side in sides.items():
+        columns = {f"look {i + 1}": values for i, values in enumerate(directions(side.looks).T)}
+        columns |= dict(zip(LIGHT, side.light.T, strict=True))
+        columns |= dict(zip(GEOMETRY, side.geometry.T, strict=True)) if shown else {}
+        out[name] = _table(columns, side)
+    return out
+
+
+def mode_tables(tables: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """The tables of looks with the first MODE_LOOKS of them."""
+    names = next(iter(tables.values())).schema.names
+    looks = [name for name in names if name.startswith("look ")]
+    kept = [name for name in names if name not in looks[MODE_LOOKS:]]
+    return {side: Dataset(rows.table.select(kept), rows.schema.select(kept)) for side, rows in tables.items()}
+
+
+def trace_tables(sides: Mapping[str, Measured], judged: Array) -> dict[str, Dataset]:
+    """The table of traces of each side; see `look_tables`."""
+    fit, weights = _fitted_on(sides["train"], judged)
+    most = int(np.clip(len(fit) // PICTURES_A_TRACE, 2, TRACES))
+    directions = Directions.fit(fit.traces.astype(np.float64), weights, most)
+    return {
+        name: _table({f"trace {i + 1}": values for i, values in enumerate(directions(side.traces).T)}, side)
+        for name, side in sides.items()
+    }
+
+
+def judged_rows(evidence: Evidence, rows: Dataset) -> Array:
+    """Positions of the real rows whose classes the intended mix does not leave out, as `validators.mix.restrict` keeps."""
+    mix = intended(evidence.intent, rows.schema)
+    if mix is None:
+        return np.arange(rows.num_rows)
+    wanted = np.array([level in mix for level in rows.schema.classes()] + [False])
+    return np.flatnonzero(wanted[rows.labels()])
+
+
+def _fitted_on(train: Measured, judged: Array) -> tuple[Measured, Array]:
+    some = train.take(np.flatnonzero(np.isin(train.labels, judged)))
+    some = some if len(some) else train
+    counts = np.bincount(some.labels)
+    weights = 1.0 / counts[some.labels]
+    return some, weights / weights.sum()
+
+
+def _table(columns: Mapping[str, Array], side: Measured) -> Dataset:
+    # float32 keeps seven digits: what differs only by the order of a sum is one value.
+    arrays = {name: pa.array(np.round(values, 4), pa.float64(), from_pandas=True) for name, values in columns.items()}
+    labels = pa.array([side.classes[k] for k in side.labels], pa.string())
+    schema = Schema(
+        (
+            *(Column(name=name, kind="numeric", dtype="double", nullable=name in GEOMETRY) for name in columns),
+            Column(name=CLASS, kind="categorical", dtype="string", categories=side.classes),
+        ),
+        target=CLASS,
+    )
+    return Dataset(pa.table({**arrays, CLASS: labels}), schema)

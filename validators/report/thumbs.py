@@ -1,0 +1,63 @@
+"""How does a picture stand on the page: small, inside the file, its mask outlined?"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from validators.report import svg
+
+Array = np.ndarray[Any, Any]
+
+#: Larger pictures are brought to this side: sharp enough at twice the size they are shown in.
+SIDE = 128
+#: Colours of a thumbnail in colour; gray ones keep their grays.
+COLOURS = 64
+#: Pictures up to this side are shown by their pixels: smoothing them would show what is not there.
+BLOCKY = 40
+
+
+def shot(pixels: Array, mask: Array | None, label: str) -> Markup:
+    """A picture (h, w, c) uint8 as an image of its own, the mask (h, w) bool outlined; label: what it shows, in words."""
+    side = int(pixels.shape[0])
+    inside = [svg.tag("title", label), svg.tag("image", href=_uri(pixels), width=side, height=side)]
+    if mask is not None and mask.any():
+        edge = outline(mask)
+        inside += [svg.tag("path", d=edge, class_="halo"), svg.tag("path", d=edge, class_="mark-edge")]
+    css = "shot blocky" if side <= BLOCKY else "shot"
+    return svg.tag("svg", *inside, viewBox=f"0 0 {side} {side}", role="img", aria_label=label, class_=css)
+
+
+def outline(mask: Array) -> str:
+    """The edges between marked and unmarked pixels as an SVG path, straight stretches joined: (h, w) bool."""
+    padded = np.pad(mask, 1)
+    steps = [f"M{x} {y}h{length}" for y, x, length in _stretches(padded[1:, 1:-1] != padded[:-1, 1:-1])]
+    steps += [f"M{x} {y}v{length}" for x, y, length in _stretches((padded[1:-1, 1:] != padded[1:-1, :-1]).T)]
+    return "".join(steps)
+
+
+def _stretches(edges: Array) -> list[tuple[int, int, int]]:
+    """Row, first column and length of each unbroken run of True: (a, b) bool."""
+    wide = np.pad(edges, ((0, 0), (1, 1))).astype(np.int8)
+    change = np.diff(wide, axis=1)
+    rows, starts = np.nonzero(change == 1)
+    ends = np.nonzero(change == -1)[1]
+    return [(int(r), int(a), int(b - a)) for r, a, b in zip(rows, starts, ends, strict=True)]
+
+
+def _uri(pixels: Array) -> str:
+    """A data URI of a small PNG; the same pixels give the same text."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    if max(image.size) > SIDE:
+        image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    if image.mode == "RGB":
+        image = image.quantize(COLOURS, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    image.save(out, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
