@@ -203,10 +203,10 @@ def _arm(job: Job, cache: Path) -> Any:
 
 def _changes(setting: Setting, seed: int) -> Any:
     """Of the few real pictures, for all ways alike."""
-    from validators.picture_utility import Changes, harmless
+    from validators.picture_utility import changes_of
 
     few = pictures(setting.few_of(seed))
-    return Changes(turns=harmless(few.pixels, few.labels))
+    return changes_of(few.pixels, few.labels)
 
 
 def _choose(job: Job, limits: Limits, cache: Path) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def overlap(arm: Arm, test: Test, *, seed: int, filled: Sequence[str] | None = N
         train=arm.train.take(np.flatnonzero(arm.train.masked)),
         synthetic=None if arm.synthetic is None else arm.synthetic.take(np.flatnonzero(arm.synthetic.masked)),
     )
-    changes = arm.changes if arm.classical else None
+    changes = replace(arm.changes, turns=arm.changes.mask_turns) if arm.classical else None
     lesson, scale = known.lesson(filled, seed), Scale.of(known.train.pixels)
     chance = segment(lesson, scale, [test.pictures.pixels[held]], changes=changes, seed=seed, course=course or Course())[0]
     said, truth, weights = chance >= 0.5, test.pictures.masks[held], test.weights[held]

@@ -11,7 +11,7 @@ import numpy as np
 from data.images import Pictures, is_pictures, pictures
 from validators._picture_answer import Answer, finding_of
 from validators._picture_arms import Arm, Scores, Test, figures, of, overlap, rare, scores
-from validators._picture_changes import Changes, harmless
+from validators._picture_changes import Changes, changes_of
 from validators._picture_nets import Course
 from validators._picture_sweep import DRAWS, FOLDS, RATIOS, Choice, Comparison, choose, compare
 from validators._utility_rows import CannotJudgeError, share_out
@@ -19,8 +19,8 @@ from validators.base import Evidence, Finding
 from validators.utility import CHECK, check_limits
 
 __all__ = [
-    "RATIOS", "Arm", "Changes", "Choice", "Comparison", "Course", "PictureUtilityCheck", "Scores", "Test", "cheap_arms",
-    "choose", "compare", "figures", "harmless", "overlap", "ratio_arms", "rare", "scores",
+    "RATIOS", "Arm", "Changes", "Choice", "Comparison", "Course", "PictureUtilityCheck", "Scores", "Test", "changes_of",
+    "cheap_arms", "choose", "compare", "figures", "overlap", "ratio_arms", "rare", "scores",
 ]  # fmt: skip
 
 NOTHING, BALANCED, CLASSICAL = "nothing", "balanced sampling", "balanced + classical"
@@ -66,7 +66,7 @@ class PictureUtilityCheck:
     def _answer(self, held: Mapping[str, Pictures], depth: Depth, seed: int) -> Answer:
         train, made = held["train"], held["synthetic"]
         filled = _filled(train, made, held["holdout"])
-        changes = Changes(turns=harmless(train.pixels, train.labels, seed))
+        changes = changes_of(train.pixels, train.labels, seed)
         quick = depth == "quick"
         cheap, mixed = cheap_arms(train, changes), ratio_arms(train, made, filled, changes, QUICK_RATIOS if quick else RATIOS)
         cheap = [cheap[0], cheap[-1]] if quick else cheap

@@ -13,7 +13,7 @@ import torch
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import Pictures, batch, schema
-from validators._picture_changes import Changes, changed, harmless
+from validators._picture_changes import Changes, changed, changes_of, harmless, usual
 from validators._picture_nets import Scale
 from validators._picture_sweep import folds_of
 from validators.base import Evidence, Intent
@@ -139,6 +139,16 @@ def test_no_turn_is_made_that_makes_another_class() -> None:
     assert harmless(up_and_down, labels) == "mirror"
     assert harmless(up_and_down.transpose(0, 2, 1, 3).copy(), labels) == "none"
     assert harmless(made({"normal": 100, "line": 100}).pixels, np.repeat([0, 1], 100)) == "all"
+
+
+def test_a_segmenter_is_shown_only_what_is_usual() -> None:
+    lit = made({"normal": 60, "spot": 60})
+    lit.pixels[:, :8] += 40  # every picture is brighter above, whatever it shows
+    assert usual(lit.pixels) == "mirror"
+    assert usual(lit.pixels.transpose(0, 2, 1, 3).copy()) == "none"
+    assert usual(made({"normal": 60, "spot": 60}).pixels) == "all"
+    found = changes_of(lit.pixels, lit.labels)
+    assert (found.turns, found.mask_turns) == ("all", "mirror")
 
 
 def test_light_is_no_feature() -> None:
