@@ -70,7 +70,7 @@ class PictureUtilityCheck:
         quick = depth == "quick"
         cheap, mixed = cheap_arms(train, changes), ratio_arms(train, made, filled, changes, QUICK_RATIOS if quick else RATIOS)
         cheap = [cheap[0], cheap[-1]] if quick else cheap
-        course = self.course or Course(steps=300 if quick else 600)
+        course = self.course or Course(steps=250 if quick else 600)
         segmenter = not quick and _has_masks(held, filled)
         test = Test.of(_cut(held["holdout"], seed), draws=DRAWS, seed=seed)
         options: dict[str, Any] = {"filled": filled, "course": course}
