@@ -6,18 +6,50 @@ with "not at all", so the changes do not leak into them.  Source: Karras et al. 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from generators.image._loop import Hand
 
 WAYS = ("flip", "turn", "move", "scale")
 #: Numbers that tell how a picture was changed: two flips, cosine and sine of the turn, two moves, the scale.
 TOLD = 7
 #: Largest move as a share of the side, and the spread of the scale's logarithm to base 2.
 MOVE, SCALE = 0.125, 0.2
+
+
+class Hand(Protocol):
+    """Where random numbers come from, as the training loop has them."""
+
+    device: torch.device
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1)."""
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal."""
+
+    def randint(self, high: int, *shape: int) -> Tensor:
+        """Whole numbers in [0, high)."""
+
+
+class Dice:
+    """Random numbers outside of a training, from a stream of their own."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, stream: torch.Generator) -> None:
+        self.stream = stream
+
+    def rand(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.stream)
+
+    def randn(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.stream)
+
+    def randint(self, high: int, *shape: int) -> Tensor:
+        return torch.randint(high, shape, generator=self.stream)
 
 
 def changed(pictures: Tensor, ways: tuple[str, ...], chance: float, hand: Hand) -> tuple[Tensor, Tensor]:

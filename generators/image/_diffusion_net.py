@@ -1,4 +1,7 @@
-"""What network tells noise from picture, given the class, how much noise there is, and how the picture was changed?"""
+"""What network tells noise from picture, given the class, how much noise there is, and how the picture was changed?
+
+It corrects a guess that needs no network (see _diffusion_prior), by as much as the guess can be wrong: the guess knows the
+light and the layout of each class from the first step on, and few steps of training are left for what makes a picture."""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from generators.image._diffusion_prior import Prior
 
 #: Channels at full size, before the pixels are gathered into cells.
 FINE = 8
@@ -71,7 +76,7 @@ class Denoiser(nn.Module):
 
     Attention at the coarsest level alone. The class is an embedding that is added to that of the noise level; the last
     label, `layout.classes`, stands for no class (Ho and Salimans 2022). How a picture was changed is told in the same way
-    (Karras et al. 2022, appendix F.2)."""
+    (Karras et al. 2022, appendix F.2). The prior learns apart, before the training."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -79,33 +84,36 @@ class Denoiser(nn.Module):
 
         diffusers: Any = library  # its classes are untyped
         width, levels, cell = layout.width, layout.levels, layout.cell
-        widths = (width, 2 * width, 2 * width)[-levels:] if levels == 3 else (width, 2 * width)
-        gathered = FINE * cell**2 if cell > 1 else layout.planes
+        widths = (width, 2 * width, 2 * width) if levels == 3 else (width, 2 * width)
+        seen = 2 * layout.planes
         self.layout, self.cell = layout, cell
+        self.prior = Prior(layout.planes, layout.classes, layout.side)
         self.unet: Any = diffusers.UNet2DModel(
-            sample_size=layout.side // cell, in_channels=gathered, out_channels=gathered if cell > 1 else layout.planes,
+            sample_size=layout.side // cell, in_channels=FINE * cell**2, out_channels=FINE * cell**2,
             block_out_channels=widths, layers_per_block=1, norm_num_groups=math.gcd(8, width),
             attention_head_dim=math.gcd(32, 2 * width), dropout=layout.dropout, class_embed_type="identity",
+            resnet_time_scale_shift="scale_shift",
             down_block_types=(*["DownBlock2D"] * (levels - 1), "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", *["UpBlock2D"] * (levels - 1)),
         )  # fmt: skip
-        self.label = nn.Embedding(layout.classes + 1, 4 * widths[0])
-        self.change = nn.Linear(max(1, layout.changes), 4 * widths[0], bias=False)
-        if cell > 1:
-            self.stem = nn.Conv2d(layout.planes, FINE, 3, padding=1)
-            self.head = nn.Sequential(
-                nn.Conv2d(FINE + layout.planes, 2 * FINE, 3, padding=1), nn.SiLU(),
-                nn.Conv2d(2 * FINE, layout.planes, 3, padding=1),
-            )  # fmt: skip
+        self.label = nn.Embedding(layout.classes + 1, 4 * width)
+        self.change = nn.Linear(max(1, layout.changes), 4 * width, bias=False)
+        self.stem = nn.Conv2d(seen, FINE, 3, padding=1)
+        self.head = nn.Sequential(
+            nn.Conv2d(FINE + seen, 2 * FINE, 3, padding=1), nn.SiLU(), nn.Conv2d(2 * FINE, layout.planes, 3, padding=1)
+        )  # fmt: skip
 
     def forward(self, noisy: Tensor, level: Tensor, labels: Tensor, changes: Tensor | None = None) -> Tensor:
-        """(n, planes, side, side), levels (n,) in (0, 1), labels (n,) int64, changes (n, k) or None for none
-        -> (n, planes, side, side), in terms of the objective."""
-        told = self.label(labels)
+        """The clean pictures (n, planes, side, side) of noisy ones, in the prior's scale, float32.
+
+        level: (n,) in (0, 1); labels: (n,) int64; changes: (n, k), None for none."""
+        which, told = labels, self.label(labels)
         if changes is not None and self.layout.changes:
             told = told + self.change(changes)
-        if self.cell == 1:
-            return torch.as_tensor(self.unet(noisy, level * 1000, class_labels=told).sample)
-        cells = F.pixel_unshuffle(self.stem(noisy), self.cell)
+            which = torch.where(changes.any(dim=1), self.layout.classes + 1, labels)
+        guess, unsure = self.prior.guess(noisy, level, which)
+        seen = torch.cat([noisy, guess], dim=1)
+        cells = F.pixel_unshuffle(self.stem(seen), self.cell)
         said = F.pixel_shuffle(self.unet(cells, level * 1000, class_labels=told).sample, self.cell)
-        return torch.as_tensor(self.head(torch.cat([said, noisy], dim=1)))
+        out: Tensor = guess + unsure * self.head(torch.cat([said, seen], dim=1)).float()
+        return out

@@ -12,21 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from data.images import Pictures
-from generators.image._diffusion_change import changed
+from generators.image._diffusion_change import Dice, changed
 from generators.image._diffusion_net import Denoiser, Layout
-from generators.image._diffusion_start import Start
 from generators.image._loop import Hand, Look, grid
 from generators.image._noise import (
     Objective,
     Sampler,
-    cleaned,
     level_of,
     min_snr,
     noised,
     sampled,
     snr,
     spread_levels,
-    target,
+    terms,
     walk,
 )
 from generators.image._pictures import to_bytes, to_unit
@@ -79,15 +77,20 @@ def planes(batch: dict[str, Tensor], layout: Layout) -> Tensor:
     return layout.padded(shown)
 
 
+def prepare(net: Denoiser, data: dict[str, Tensor], ways: tuple[str, ...], seed: int) -> None:
+    """Teach the prior of the network what `resident` holds."""
+    whole = planes(data, net.layout)
+    stream = torch.Generator().manual_seed(seed % 2**63)
+    net.prior.learn(whole, changed(whole, ways, 1.0, Dice(stream))[0], data["labels"], net.layout.channels)
+
+
 class Lessons:
     """The trainee of the loop."""
 
     averaged: tuple[str, ...] = (NET,)
 
-    def __init__(
-        self, net: Denoiser, start: Start, lesson: Lesson, show: Callable[[nn.Module, torch.device], Array] | None
-    ) -> None:
-        self.start, self.lesson, self.show = start, lesson, show
+    def __init__(self, net: Denoiser, lesson: Lesson, show: Callable[[nn.Module, torch.device], Array] | None) -> None:
+        self.lesson, self.show, self.prior = lesson, show, net.prior
         self.layout = net.layout
         self.parts: dict[str, nn.Module] = {NET: net}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
@@ -99,14 +102,13 @@ class Lessons:
         """One update on noisy pictures."""
         self._schedule(hand.steps)
         clean, told = changed(planes(batch, self.layout), self.lesson.ways, self.lesson.chance, hand)
-        start = self.start.to(hand.device)
-        clean = start.scaled(clean)
+        clean = self.prior.scaled(clean)
         labels = torch.where(hand.rand(len(clean)) < DROPPED, self.layout.classes, batch["labels"])
         level = spread_levels(hand.rand(len(clean)), self.lesson.objective, level_of(LEAST), level_of(MOST))
         noise = hand.randn(*clean.shape)
         with hand.autocast():
-            said = self.ask(noised(clean, noise, level), level, labels, told)
-        off = (said.float() - target(self.lesson.objective, clean, noise, level)).square().mean(dim=(2, 3))
+            guess = self.ask(noised(clean, noise, level), level, labels, told)
+        off = ((guess - clean) * terms(self.lesson.objective, level)).square().mean(dim=(2, 3))
         if self.layout.masked:
             off = torch.cat([off[:, :-1], off[:, -1:] * batch["known"][:, None]], dim=1)
         loss = (off.mean(dim=1) * self._weight(level)).mean()
@@ -140,7 +142,6 @@ class Way:
     """How pictures are drawn; as in `Diffusion`."""
 
     sampler: Sampler
-    objective: Objective
     guidance: float
     evaluations: int
 
@@ -158,43 +159,44 @@ class Way:
 
 
 @torch.no_grad()
-def drawings(net: Any, start: Start, way: Way, labels: Array, seeds: Sequence[int], device: torch.device) -> Tensor:
+def drawings(net: Any, way: Way, labels: Array, seeds: Sequence[int], device: torch.device) -> Tensor:
     """Pictures in [-1, 1] on the CPU, each from the stream of its own seed alone: (n, planes, size, size)."""
     layout: Layout = net.layout
     at_once = max(1, AT_ONCE // (layout.planes * layout.side**2))
     parts = [
-        _some(net, start, way, torch.from_numpy(labels[i : i + at_once]).to(device), seeds[i : i + at_once], device)
+        _some(net, way, torch.from_numpy(labels[i : i + at_once]).to(device), seeds[i : i + at_once], device)
         for i in range(0, len(labels), at_once)
     ]
     return torch.cat(parts) if parts else torch.zeros(0, layout.planes, layout.size, layout.size)
 
 
-def _some(net: Any, start: Start, way: Way, labels: Tensor, seeds: Sequence[int], device: torch.device) -> Tensor:
+def _some(net: Any, way: Way, labels: Tensor, seeds: Sequence[int], device: torch.device) -> Tensor:
     layout: Layout = net.layout
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     levels = way.levels()
-    coarse = start.drawn(labels, generators)
+    coarse = net.prior.drawn(labels, generators)
     noise = torch.stack([torch.randn(coarse.shape[1:], generator=generator) for generator in generators]).to(device)
     nothing = torch.full_like(labels, layout.classes)
 
     def denoise(noisy: Tensor, level: float) -> Tensor:
         at = torch.full((len(labels),), level, device=device)
-        said = net(noisy, at, labels)
+        clean = net(noisy, at, labels)
         if way.guided(level):
             without = net(noisy, at, nothing)
-            said = without + way.guidance * (said - without)
-        return start.clipped(cleaned(way.objective, said.float(), noisy, at))
+            clean = without + way.guidance * (clean - without)
+        clipped: Tensor = net.prior.clipped(clean)
+        return clipped
 
     first = torch.full((len(labels),), levels[0], device=device)
     made = sampled(denoise, noised(coarse, noise, first), levels, way.sampler, generators)
-    return layout.cropped(start.unscaled(made)).cpu()
+    return layout.cropped(net.prior.unscaled(made)).cpu()
 
 
-def shown(net: Any, start: Start, way: Way, present: Sequence[int], device: torch.device) -> Array:
+def shown(net: Any, way: Way, present: Sequence[int], device: torch.device) -> Array:
     """A grid of samples, a row for each class, masks under them."""
     channels, rows = net.layout.channels, []
     for k in list(present)[:GRID_CLASSES]:
-        images = drawings(net, start, way, np.full(GRID_COLUMNS, k), range(GRID_COLUMNS), device)
+        images = drawings(net, way, np.full(GRID_COLUMNS, k), range(GRID_COLUMNS), device)
         rows.append(to_bytes(images[:, :channels]))
         if net.layout.masked:
             rows.append(np.repeat(to_bytes(images[:, -1:]), channels, axis=3))

@@ -1,9 +1,9 @@
 """How is a picture turned to noise, what does a denoiser learn from that, and how is the way back walked in few steps?
 
 One process for all objectives and samplers: z = cos(a) x + sin(a) noise, where the level l in (0, 1) gives the angle
-a = l pi / 2. What the network says is turned into the clean picture at once, so that whatever was learned can be sampled in
-any way. The samplers are schedulers of diffusers: each is given, as its whole training schedule, exactly the levels that are
-walked, so that no step is rounded to a schedule that nobody trained on."""
+a = l pi / 2. What is asked of the network is the clean picture, and an objective is the terms in which its error is measured,
+so that whatever was learned can be sampled in any way. The samplers are schedulers of diffusers: each is given, as its whole
+training schedule, exactly the levels that are walked, so that no step is rounded to a schedule that nobody trained on."""
 
 from __future__ import annotations
 
@@ -42,21 +42,13 @@ def noised(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     return alpha * clean + sigma * noise
 
 
-def target(objective: Objective, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-    """What the network should say of `noised(clean, noise, level)`: noise, v = alpha noise - sigma clean (Salimans and Ho
-    2022), or the velocity noise - clean of a straight flow (Lipman et al. 2023)."""
-    alpha, sigma = rates(level)
-    if objective == "epsilon":
-        return noise
-    return alpha * noise - sigma * clean if objective == "v" else noise - clean
+def terms(objective: Objective, level: Tensor) -> Tensor:
+    """How much an error of the clean picture counts in terms of the objective, at levels (n,): (n, 1, 1, 1).
 
-
-def cleaned(objective: Objective, said: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
-    """The clean picture that follows from what the network said of a noisy one."""
+    "epsilon": of the noise that the picture leaves (Ho et al. 2020); "v": of alpha noise - sigma picture (Salimans and Ho
+    2022); "flow": of the velocity noise - picture of a straight flow (Lipman et al. 2023)."""
     alpha, sigma = rates(level)
-    if objective == "epsilon":
-        return (noisy - sigma * said) / alpha
-    return alpha * noisy - sigma * said if objective == "v" else (noisy - sigma * said) / (alpha + sigma)
+    return {"epsilon": alpha, "v": torch.ones_like(alpha), "flow": alpha + sigma}[objective] / sigma
 
 
 def min_snr(snr: Tensor, objective: str, gamma: float) -> Tensor:

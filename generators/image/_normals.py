@@ -10,10 +10,11 @@ SHRINK = 6.0
 
 
 def class_normals(rows: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Means (k, d) and factors (k, d, d), factors @ factors.T the covariance, from rows (n, d) and labels (n,).
+    """Means (k, d) and factors (k, d, d), factors @ factors.T the covariance, from rows (n, d) and labels (n,); the
+    columns of a factor are at right angles.
 
-    A class's covariance is drawn towards the one within all classes, the more so the fewer rows it has; a class without
-    rows gets the mean of all."""
+    A class's covariance is drawn towards the one within all classes, the more so the fewer rows it has, and towards no
+    correlation, the more so the fewer rows there are beside their numbers; a class without rows gets the mean of all."""
     wide = rows.double()
     owns = [wide[labels == k] for k in range(classes)]
     means = torch.stack([own.mean(dim=0) if len(own) else wide.mean(dim=0) for own in owns])
@@ -21,7 +22,10 @@ def class_normals(rows: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, T
     pooled = off.T @ off / len(wide)
     lone = [(own - mean).T @ (own - mean) for own, mean in zip(owns, means, strict=True)]
     spreads = [(one + SHRINK * pooled) / (len(own) + SHRINK) for one, own in zip(lone, owns, strict=True)]
-    return means.float(), torch.stack([_root(spread).float() for spread in spreads])
+    many, d = rows.shape
+    alone = 0.5 * d / (d + many)
+    loose = [(1 - alone) * spread + alone * torch.diag(spread.diagonal()) for spread in spreads]
+    return means.float(), torch.stack([_root(spread).float() for spread in loose])
 
 
 def draws(means: Tensor, factors: Tensor, labels: Tensor, noise: Tensor) -> Tensor:

@@ -16,8 +16,7 @@ from data.images import Pictures
 from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
 from generators.image._diffusion_change import TOLD, WAYS
 from generators.image._diffusion_net import Denoiser, Layout
-from generators.image._diffusion_start import Start
-from generators.image._diffusion_train import NET, Lesson, Lessons, Way, drawings, planes, resident, shown
+from generators.image._diffusion_train import NET, Lesson, Lessons, Way, drawings, prepare, resident, shown
 from generators.image._loop import Precision, Rules, device_of, train
 from generators.image._noise import OBJECTIVES, SAMPLERS, Objective, Sampler
 from generators.image._pictures import (
@@ -51,17 +50,18 @@ class Diffusion:
     matching); Salimans and Ho 2022 (v); Hang et al. 2023 (min-SNR weights); Ho and Salimans 2022 (guidance); Karras et al.
     2022 (steps closer where there is little noise, changes that do not leak).
 
-    What is different, and why. The way from noise to picture begins late, at thumbnails drawn from a normal distribution for
-    each class, so that few steps and a short training do for light and layout (see _diffusion_start). Any objective can be
-    sampled in any way. Where training pictures have masks, the mask is one more channel, and drawn pictures come with theirs.
+    What is different, and why. The network corrects the guess of a normal distribution of each class's slow waves, and the way
+    from noise to picture begins late, at slow waves drawn from it, so that few steps and a short training do for light and
+    layout (see _diffusion_prior). Any objective can be sampled in any way. Where training pictures have masks, the mask is
+    one more channel, and drawn pictures come with theirs.
 
     Fields:
         steps: updates; left out, they follow from the number of pictures: 1,500 and two for each, at most 40,000.
         batch_size: pictures a step. width: channels of the finest level; coarser ones have twice as many.
         patch: pixels a side that are one cell of the UNet; left out, by the size: 1 to 32 pixels, 2 to 96, 4 to 192, 8 above.
         dropout: share of features left out while training; against learning by heart.
-        objective: what the network says: "epsilon" the noise, "v" a mix of noise and picture that is as hard at every level,
-            "flow" the velocity of a straight flow.
+        objective: the terms in which an error counts: "epsilon" of the noise, "v" of a mix of noise and picture that is as
+            hard at every level, "flow" of the velocity of a straight flow, learned mostly at the middle levels.
         sampler: "dpm++", "ddim", "ddpm" (draws noise at every step, and needs more of them), "flow" (Euler's method).
         guidance: 1 draws what was learned; more makes pictures more typical of their class and less varied.
         evaluations: of the network for one picture.
@@ -121,11 +121,9 @@ class Diffusion:
         yield from self.facts_.sample(n, where=where, seed=seed, draw=self._draw)
 
     def save(self, folder: Path) -> None:
-        """Write the weights and the envelope. The weights hold the mean and the spread of each class's thumbnails."""
+        """Write the weights and the envelope. The weights hold mean and spread of each class's slow waves."""
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {f"{NET}.{k}": v for k, v in self.net_.state_dict().items()}
-        weights |= {f"start.{k}": v for k, v in self.start_.state_dict().items()}
-        torch.save({name: value.cpu() for name, value in weights.items()}, folder / WEIGHTS)
+        torch.save({name: value.cpu() for name, value in self.net_.state_dict().items()}, folder / WEIGHTS)
         write_json(folder / STATE, {"facts": self.facts_.to_json(), "masked": self.masked_, "marked": self.marked_})
         seal(folder, self)
 
@@ -138,11 +136,8 @@ class Diffusion:
         state = read_json(folder / STATE)
         family.facts_ = Facts.from_json(state["facts"])
         family.masked_, family.marked_ = state["masked"], tuple(state["marked"])
-        weights = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
-        net, start = family._networks(0)
-        for part, name in ((net, NET), (start, "start")):
-            part.load_state_dict({k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")})
-        family.net_, family.start_ = net.eval().requires_grad_(False), start
+        family.net_ = family._network(0).eval().requires_grad_(False)
+        family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
         return family
 
     def _check(self) -> None:
@@ -164,29 +159,28 @@ class Diffusion:
         if unknown := [way for way in self.augment if way not in WAYS]:
             raise GeneratorError(f"generator.augment: {unknown[0]!r} is none of {', '.join(WAYS)}")
 
-    def _networks(self, seed: int) -> tuple[Denoiser, Start]:
+    def _network(self, seed: int) -> Denoiser:
         facts = self.facts_
         layout = Layout(
             facts.size, facts.channels, self.masked_, len(facts.classes), self.width, TOLD, self.patch, self.dropout
         )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)
-            return Denoiser(layout), Start(layout.planes, layout.classes, layout.side)
+            return Denoiser(layout)
 
     def _way(self) -> Way:
-        return Way(self.sampler, self.objective, self.guidance, self.evaluations)
+        return Way(self.sampler, self.guidance, self.evaluations)
 
     def _train(self, known: Pictures, seed: int, progress: Progress, checkpoint: Path | None, mark: str) -> None:
         steps = self.steps or min(40_000, 1500 + 2 * len(known))
-        net, self.start_ = self._networks(seed)
-        data = resident(known)
-        self.start_.learn(planes(data, net.layout), data["labels"], known.channels)
+        net, data = self._network(seed), resident(known)
+        prepare(net, data, self.augment, seed)
         if device_of(self.device).type == "cuda":  # a CPU gains nothing from it
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         present = np.flatnonzero(self.facts_.shares).tolist()
 
         def show(average: torch.nn.Module, device: torch.device) -> np.ndarray:
-            return shown(average, self.start_, self._way(), present, device)
+            return shown(average, self._way(), present, device)
 
         lesson = Lesson(
             self.objective, self.learning_rate, steps, self.snr_gamma, self.augment, self.augment_chance, self.compiled
@@ -196,12 +190,11 @@ class Diffusion:
             look_every=self.look_every or max(1, steps // LOOKS), checkpoint_seconds=self.checkpoint_seconds,
         )  # fmt: skip
         # Without a folder for them nobody sees the grids.
-        lessons = Lessons(net, self.start_, lesson, show if checkpoint else None)
+        lessons = Lessons(net, lesson, show if checkpoint else None)
         done = train(
             lessons, data, rules, seed=seed, progress=progress, weights=balanced(known.labels, self.balance),
             checkpoint=checkpoint, fingerprint=mark,
         )  # fmt: skip
-        self.start_.cpu()
         self.net_: Any = done.average[NET]
 
     def _draw(
@@ -223,7 +216,7 @@ class Diffusion:
         """(n, h, w, c) uint8 and (n, h, w) bool, each picture from a stream of its own."""
         device = torch.device("cuda") if self.device != "cpu" and torch.cuda.is_available() else torch.device("cpu")
         seeds = rng.integers(2**62, size=len(labels)).tolist()
-        images = drawings(self.net_.to(device), self.start_.to(device), self._way(), labels, seeds, device)
+        images = drawings(self.net_.to(device), self._way(), labels, seeds, device)
         return to_bytes(images[:, : self.facts_.channels]), np.asarray(images[:, -1].numpy() > 0)
 
 

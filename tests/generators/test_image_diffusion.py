@@ -17,11 +17,21 @@ from data.images import Pictures, pictures
 from generators.base import GeneratorError, table
 from generators.image._diffusion_change import TOLD, WAYS, changed
 from generators.image._diffusion_net import Layout
-from generators.image._diffusion_start import Start
+from generators.image._diffusion_prior import Prior
 from generators.image._diffusion_train import Way, drawings
-from generators.image._noise import OBJECTIVES, SAMPLERS, cleaned, level_of, min_snr, noised, rates, sampled, snr, spread_levels
-from generators.image._noise import target as target_of
-from generators.image._noise import walk
+from generators.image._noise import (
+    OBJECTIVES,
+    SAMPLERS,
+    level_of,
+    min_snr,
+    noised,
+    rates,
+    sampled,
+    snr,
+    spread_levels,
+    terms,
+    walk,
+)
 from generators.image.diffusion import Diffusion
 from tests.generators.pictures import as_dataset
 
@@ -46,7 +56,12 @@ def halves(count: int = 40, size: int = 16) -> Dataset:
 
 
 def make(**settings: Any) -> Diffusion:
-    return Diffusion(**({"steps": 150, "batch_size": 16, "width": 16, "ema": 0.95, "device": "cpu"} | settings))
+    return Diffusion(
+        **(
+            {"steps": 100, "batch_size": 16, "width": 16, "patch": 2, "learning_rate": 3e-3, "ema": 0.95, "device": "cpu"}
+            | settings
+        )
+    )
 
 
 def drawn(model: Diffusion, n: int, side: str | None = None, seed: int = 0) -> Pictures:
@@ -106,7 +121,7 @@ def test_a_picture_costs_at_most_twenty_evaluations(sampler: str, guidance: floa
     asked = []
     handle = model.net_.register_forward_hook(lambda net, given, said: asked.append(len(given[0])))
     with with_settings(model, sampler=sampler, guidance=guidance):
-        drawings(model.net_, model.start_, model._way(), np.zeros(5, dtype=np.int64), range(5), torch.device("cpu"))
+        drawings(model.net_, model._way(), np.zeros(5, dtype=np.int64), range(5), torch.device("cpu"))
     handle.remove()
     assert 15 <= sum(asked) / 5 <= 20
     assert Diffusion().evaluations == 20
@@ -114,7 +129,7 @@ def test_a_picture_costs_at_most_twenty_evaluations(sampler: str, guidance: floa
 
 def test_fewer_evaluations_are_kept_to_as_well() -> None:
     for evaluations in range(4, 41):
-        way = Way("dpm++", "v", 2.0, evaluations)
+        way = Way("dpm++", 2.0, evaluations)
         levels = way.levels()
         assert evaluations - 1 <= len(levels) + sum(way.guided(level) for level in levels) <= evaluations
 
@@ -122,7 +137,7 @@ def test_fewer_evaluations_are_kept_to_as_well() -> None:
 def test_guidance_changes_samples(model: Diffusion) -> None:
     plain, strong = (replace(model._way(), guidance=g) for g in (1.0, 3.0))
     labels, seeds = np.zeros(4, dtype=np.int64), range(4)
-    a, b = (drawings(model.net_, model.start_, way, labels, seeds, torch.device("cpu")) for way in (plain, strong))
+    a, b = (drawings(model.net_, way, labels, seeds, torch.device("cpu")) for way in (plain, strong))
     assert float((a - b).abs().mean()) > 1e-3
 
 
@@ -130,8 +145,8 @@ def test_guidance_changes_samples(model: Diffusion) -> None:
 def test_a_picture_depends_on_its_own_seed_alone(sampler: str, model: Diffusion) -> None:
     way = replace(model._way(), sampler=sampler)
     labels = np.array([0, 1, 1, 0])
-    together = drawings(model.net_, model.start_, way, labels, [5, 6, 7, 8], torch.device("cpu"))
-    alone = drawings(model.net_, model.start_, way, labels[2:3], [7], torch.device("cpu"))
+    together = drawings(model.net_, way, labels, [5, 6, 7, 8], torch.device("cpu"))
+    alone = drawings(model.net_, way, labels[2:3], [7], torch.device("cpu"))
     torch.testing.assert_close(together[2:3], alone, atol=1e-3, rtol=0)
     assert float((together[1] - together[2]).abs().mean()) > 1e-2
 
@@ -155,23 +170,24 @@ def test_samplers_reach_the_distribution_that_an_exact_denoiser_knows(sampler: s
 
 
 @every_objective
-def test_what_is_said_leads_back_to_the_clean_picture(objective: Any) -> None:
-    clean, noise = torch.randn(6, 2, 4, 4), torch.randn(6, 2, 4, 4)
+def test_an_error_counts_as_the_objective_measures_it(objective: Any) -> None:
+    clean, noise, error = (torch.randn(6, 1, 4, 4) for _ in range(3))
     level = torch.linspace(0.05, 0.9, 6)
+    alpha, sigma = rates(level)
     noisy = noised(clean, noise, level)
-    said = target_of(objective, clean, noise, level)
-    torch.testing.assert_close(cleaned(objective, said, noisy, level), clean, atol=1e-4, rtol=1e-4)
+
+    def said(picture: torch.Tensor) -> torch.Tensor:
+        left = (noisy - alpha * picture) / sigma
+        return {"epsilon": left, "v": alpha * left - sigma * picture, "flow": left - picture}[objective]
+
+    torch.testing.assert_close(said(clean) - said(clean + error), terms(objective, level) * error, atol=1e-3, rtol=1e-3)
 
 
 @every_objective
 def test_min_snr_weighs_the_error_of_the_clean_picture_alike_in_all_objectives(objective: Any) -> None:
     level = torch.linspace(0.1, 0.9, 7)
-    clean, noise, error = (torch.randn(7, 1, 4, 4) for _ in range(3))
-    said = target_of(objective, clean, noise, level) + error
-    off = (cleaned(objective, said, noised(clean, noise, level), level) - clean).square().mean(dim=(1, 2, 3))
-    ratio = snr(level)
-    weighted = min_snr(ratio, objective, 5.0) * error.square().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(weighted, ratio.clamp(max=5.0) * off, rtol=1e-3, atol=1e-5)
+    weight = min_snr(snr(level), objective, 5.0) * terms(objective, level).flatten().square()
+    torch.testing.assert_close(weight, snr(level).clamp(max=5.0), rtol=1e-3, atol=1e-5)
     assert min_snr(torch.tensor([20.0]), "epsilon", 5.0).item() == pytest.approx(0.25)
     assert min_snr(torch.tensor([20.0]), "v_prediction", 5.0).item() == pytest.approx(5 / 21)
 
@@ -223,15 +239,38 @@ def test_a_picture_that_is_told_to_be_unchanged_is() -> None:
     assert changed(shown, (), 1.0, Hand())[0] is shown  # type: ignore[arg-type]
 
 
-def test_the_start_has_the_mean_and_the_spread_of_each_class() -> None:
-    shown = torch.cat([torch.randn(300, 1, 1, 1) * 0.1 + 0.4, torch.randn(300, 1, 1, 1) * 0.2 - 0.4]).expand(-1, 1, 16, 16)
-    labels = torch.arange(600) // 300
-    start = Start(1, 2, 16)
-    start.learn(shown, labels, 1)
+def lit(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flat pictures of two classes, bright and dark, the dark ones more various; and their labels."""
+    levels = torch.cat([torch.randn(count, 1, 1, 1) * 0.1 + 0.4, torch.randn(count, 1, 1, 1) * 0.2 - 0.4])
+    return levels + torch.randn(2 * count, 1, 16, 16) * 0.05, torch.arange(2 * count) // count
+
+
+def test_the_way_begins_with_the_mean_and_the_spread_of_each_class() -> None:
+    pictures, labels = lit()
+    prior = Prior(1, 2, 16)
+    prior.learn(pictures, pictures, labels, 1)
     for k, (mean, spread) in enumerate(((0.4, 0.1), (-0.4, 0.2))):
-        made = start.unscaled(start.drawn(torch.full((400,), k), [torch.Generator().manual_seed(i) for i in range(400)]))
+        made = prior.unscaled(prior.drawn(torch.full((400,), k), [torch.Generator().manual_seed(i) for i in range(400)]))
         assert float(made.mean()) == pytest.approx(mean, abs=0.03)
         assert float(made.mean(dim=(1, 2, 3)).std()) == pytest.approx(spread, rel=0.2)
+
+
+def test_the_guess_without_a_network_is_nearer_than_the_noisy_picture_and_the_class_mean() -> None:
+    pictures, labels = lit()
+    prior = Prior(1, 2, 16)
+    prior.learn(pictures[::2], pictures[::2], labels[::2], 1)
+    clean, which = prior.scaled(pictures[1::2]), labels[1::2]
+    means = torch.stack([clean[which == k].mean(dim=0) for k in (0, 1)])[which]
+    for ratio in (0.05, 0.5, 2.0):
+        level = torch.full((len(clean),), level_of(ratio))
+        noisy = noised(clean, torch.randn_like(clean), level)
+        guess, unsure = prior.guess(noisy, level, which)
+        off = float((guess - clean).square().mean())
+        assert off < float((noisy / rates(level)[0] - clean).square().mean())
+        assert off < float((means - clean).square().mean())
+        # What is said of how far it may be off holds for what is no slow wave.
+        fast = guess - clean - prior.at_full_size(prior.slow(guess - clean))
+        assert float(fast.std()) == pytest.approx(float(unsure[0]), rel=0.25)
 
 
 @pytest.mark.parametrize(("size", "cell", "side"), [(8, 1, 8), (16, 1, 16), (20, 1, 20), (30, 1, 32), (64, 2, 64), (100, 4, 112),
