@@ -273,8 +273,10 @@ def test_the_guess_without_a_network_is_nearer_than_the_noisy_picture_and_the_cl
         assert float(fast.std()) == pytest.approx(float(unsure[0]), rel=0.25)
 
 
-@pytest.mark.parametrize(("size", "cell", "side"), [(8, 1, 8), (16, 1, 16), (20, 1, 20), (30, 1, 32), (64, 2, 64), (100, 4, 112),
-                                                    (128, 4, 128), (256, 8, 256), (250, 8, 256)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "cell", "side"),
+    [(8, 1, 8), (16, 1, 16), (20, 1, 20), (30, 1, 32), (64, 2, 64), (100, 4, 112), (128, 4, 128), (256, 8, 256), (250, 8, 256)],
+)
 def test_any_size_is_padded_to_one_that_the_network_divides(size: int, cell: int, side: int) -> None:
     layout = Layout(size, 1, True, 2, 8)
     assert (layout.cell, layout.side) == (cell, side)
