@@ -2,7 +2,7 @@
 
 One process for all objectives and samplers: z = cos(a) x + sin(a) noise, where the level l in (0, 1) gives the angle
 a = l pi / 2. What is asked of the network is the clean picture, and an objective is the terms in which its error is measured,
-so that whatever was learned can be sampled in any way. The samplers are schedulers of diffusers: each is given, as its whole
+so whatever was learned can be sampled in any way. The samplers are schedulers of diffusers: each is given, as its whole
 training schedule, exactly the levels that are walked, so that no step is rounded to a schedule that nobody trained on."""
 
 from __future__ import annotations
@@ -42,11 +42,17 @@ def noised(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     return alpha * clean + sigma * noise
 
 
-def terms(objective: Objective, level: Tensor) -> Tensor:
-    """How much an error of the clean picture counts in terms of the objective, at levels (n,): (n, 1, 1, 1).
+def target(objective: Objective, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    """What a network is to say of `noised(clean, noise, level)`: the noise, v = alpha noise - sigma clean (Salimans and Ho
+    2022), or the velocity noise - clean of a straight flow (Lipman et al. 2023)."""
+    alpha, sigma = rates(level)
+    if objective == "epsilon":
+        return noise
+    return alpha * noise - sigma * clean if objective == "v" else noise - clean
 
-    "epsilon": of the noise that the picture leaves (Ho et al. 2020); "v": of alpha noise - sigma picture (Salimans and Ho
-    2022); "flow": of the velocity noise - picture of a straight flow (Lipman et al. 2023)."""
+
+def terms(objective: Objective, level: Tensor) -> Tensor:
+    """How much an error of the clean picture counts in what `target` is of it, at levels (n,): (n, 1, 1, 1)."""
     alpha, sigma = rates(level)
     return {"epsilon": alpha, "v": torch.ones_like(alpha), "flow": alpha + sigma}[objective] / sigma
 

@@ -29,6 +29,7 @@ from generators.image._noise import (
     sampled,
     snr,
     spread_levels,
+    target,
     terms,
     walk,
 )
@@ -177,8 +178,7 @@ def test_an_error_counts_as_the_objective_measures_it(objective: Any) -> None:
     noisy = noised(clean, noise, level)
 
     def said(picture: torch.Tensor) -> torch.Tensor:
-        left = (noisy - alpha * picture) / sigma
-        return {"epsilon": left, "v": alpha * left - sigma * picture, "flow": left - picture}[objective]
+        return target(objective, picture, (noisy - alpha * picture) / sigma, level)
 
     torch.testing.assert_close(said(clean) - said(clean + error), terms(objective, level) * error, atol=1e-3, rtol=1e-3)
 
