@@ -23,7 +23,7 @@ from generators.image._pictures import Facts
 from generators.image._symmetry import MOST, symmetries
 
 Array = np.ndarray
-Blend = Literal["auto", "residual", "poisson", "mixed", "copy"]
+Blend = Literal["auto", "residual", "bare", "poisson", "mixed", "copy"]
 #: What is handed out: pixels (size, size, c) uint8, mask (size, size) bool, source of the good picture.
 Made = tuple[Array, Array, str | None]
 #: Ways a patch is turned and warped before the one that fits best is taken; and the most, while none of them fits well.
@@ -193,7 +193,7 @@ class Scene:
         here, there = one.at(spot.top, spot.left, self.size, self.size)
         mask[here] = one.mask[there]
         blend = ("copy" if self.levels else "residual") if style.blend == "auto" else style.blend
-        if blend == "residual":
+        if blend in ("residual", "bare"):
             rest = np.zeros_like(canvas)
             rest[here] = self._rest(one, few, rng, style)[there]
             made = added(base, rest * _light(base[ring(mask, self.ring)], one), mask)
@@ -207,7 +207,7 @@ class Scene:
 
     def _rest(self, one: Piece, few: list[Patch], rng: np.random.Generator, style: Style) -> Array:
         """The residual of a piece, sometimes mixed with another one's, in a strength that the class shows."""
-        rest = _own(one)
+        rest = _own(one, style)
         if len(few) > 1 and rng.random() < style.mix:
             other = self._varied(few[rng.integers(len(few))], rng, style)
             (x, y, w, h), (x2, y2, w2, h2) = one.box, other.box
@@ -215,7 +215,7 @@ class Scene:
             share = np.ones((*one.mask.shape, 1))
             share[here][other.mask[there]] = rng.uniform(OWN, 1.0)
             second = np.zeros_like(rest)
-            second[here] = _own(other)[there]
+            second[here] = _own(other, style)[there]
             rest = share * rest + (1 - share) * second
         strength = self._spread[one.label][1] * style.vary if one.label in self._spread else 0.0
         return np.asarray(np.where(one.mask[:, :, None], rest * np.exp(strength * rng.standard_normal()), 0.0))
@@ -271,7 +271,10 @@ def levels_of(pixels: Array) -> tuple[int, int] | None:
     return (int(found[0]), int(found[1])) if len(found) == 2 else None
 
 
-def _own(one: Piece) -> Array:
+def _own(one: Piece, style: Style) -> Array:
+    """What a piece adds to a surface; with the texture of its own surface, unless it is to be left behind."""
+    if style.blend != "bare":
+        return one.rest
     return bare(one.rest, one.mask, one.surface, one.known & ~one.mask)
 
 

@@ -44,8 +44,9 @@ class Paste:
         normal: the class of good pictures; found by its name, or by its empty masks, if left out.
         patches: "real" pastes what was cut out, "gan" and "diffusion" what they learned to draw at the mask's crop; auto:
             "diffusion" where each class has 64 patches or more, else "real".
-        blend: "residual" adds the defect to the good picture's own texture, "poisson" replaces the texture, "mixed" keeps
-            the stronger gradient of both, "copy" lays it over; auto: "copy" for black and white pictures, else "residual".
+        blend: "residual" adds the defect to the good picture's own texture, "bare" does so without the texture that the
+            defect's own surface has (stains on brushed metal), "poisson" replaces the texture, "mixed" keeps the stronger
+            gradient of both, "copy" lays it over; auto: "copy" for black and white pictures, else "residual".
         places: "real" where the class's defects lie, "uniform" anywhere.
         candidates: good pictures that are compared for one paste; choices: how many of the best are drawn from.
         vary: how much patches are turned, scaled, bent and strengthened, against the class's own spread; 0 not at all.

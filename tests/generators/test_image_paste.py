@@ -66,7 +66,7 @@ def board_model() -> Paste:
     return Paste().fit(boards(), seed=0)
 
 
-@pytest.mark.parametrize("blend", ["auto", "residual", "poisson", "mixed", "copy"])
+@pytest.mark.parametrize("blend", ["auto", "bare", "poisson", "mixed", "copy"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_outside_its_mask_a_picture_is_the_good_one_it_names(blend: Any, channels: int) -> None:
     data = shapes(channels=channels)
