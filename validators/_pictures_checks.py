@@ -7,21 +7,12 @@ from dataclasses import dataclass
 from validators._pictures_words import in_pictures
 from validators.base import Evidence, Finding
 from validators.coverage import CoverageCheck
-from validators.duplicates import DuplicatesCheck
 from validators.labels import LabelsCheck
 
 
 @dataclass(frozen=True)
 class PictureLabelsCheck(LabelsCheck):
     """Does a synthetic picture look like its own class?"""
-
-    def evaluate(self, evidence: Evidence) -> Finding:
-        return in_pictures(super().evaluate(evidence), evidence)
-
-
-@dataclass(frozen=True)
-class PictureDuplicatesCheck(DuplicatesCheck):
-    """Do the synthetic pictures repeat each other more than real ones do?"""
 
     def evaluate(self, evidence: Evidence) -> Finding:
         return in_pictures(super().evaluate(evidence), evidence)

@@ -8,7 +8,7 @@ mirrored, shifted a little or lit otherwise: by this copies are judged."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Measured:
     """What is known of the pictures of one side. looks: (n, d); traces: (n, e); light: (n, 2), in levels of 0..255;
     geometry: (n, 5), see `GEOMETRY`; labels: (n,) positions in `classes`; keys: a digest of each one's pixels; detailed:
     (n,) bool, whether two pictures of equal pixels would be no chance; groups: a number for each, the same for pictures
-    of one group."""
+    of one group; mirrored: (n, 3, d), the looks of each training picture mirrored, upside down, and both; of no other."""
 
     looks: Array
     traces: Array
@@ -54,16 +54,15 @@ class Measured:
     keys: Array
     detailed: Array
     groups: Array
+    mirrored: Array
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, places: Array) -> Measured:
         """The pictures at these positions, in this order."""
-        return Measured(
-            self.looks[places], self.traces[places], self.light[places], self.geometry[places], self.labels[places],
-            self.classes, self.keys[places], self.detailed[places], self.groups[places],
-        )  # fmt: skip
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Measured(**{name: part if name == "classes" else part[places] for name, part in parts.items()})
 
 
 def measure(sides: Mapping[str, Pictures], seen: Seen, extractor: Extractor) -> dict[str, Measured]:
@@ -86,12 +85,21 @@ def measure(sides: Mapping[str, Pictures], seen: Seen, extractor: Extractor) -> 
     done = 0
     for name, held in distinct.items():
         rows = back[done : done + len(held)]
+        mirrored = _mirrored(extractor, held, masks[name]) if name == "train" else np.zeros((len(held), 0, looks.shape[1]))
         out[name] = Measured(
-            looks[rows], kept[rows], light[rows], lie[rows], held.labels, held.classes, keys[name], detail[rows],
-            _groups(held),
+            looks=looks[rows], traces=kept[rows], light=light[rows], geometry=lie[rows], labels=held.labels,
+            classes=held.classes, keys=keys[name], detailed=detail[rows], groups=_groups(held), mirrored=mirrored,
         )  # fmt: skip
         done += len(held)
     return {name: out[name if name in distinct else "train"] for name in sides}
+
+
+def _mirrored(extractor: Extractor, held: Pictures, masks: Array) -> Array:
+    from validators.extractor import features
+
+    return np.stack(
+        [features(extractor, np.flip(held.pixels, axes), np.flip(masks, axes)) for axes in ((2,), (1,), (1, 2))], axis=1
+    )
 
 
 def _groups(held: Pictures) -> Array:
@@ -152,7 +160,12 @@ def look_tables(sides: Mapping[str, Measured], judged: Array) -> dict[str, Datas
     judged: positions of the classes under judgement, whose training pictures set the directions, each class alike."""
     fit, weights = _fitted_on(sides["train"], judged)
     most = int(np.clip(len(fit) // PICTURES_A_LOOK, 2, LOOKS))
-    directions = Directions.fit(fit.looks.astype(np.float64), weights, most)
+    # Fitted on the training pictures themselves, the directions would show these apart from each other more than any others,
+    # and a reference that is the training set would look more varied than a set of unseen pictures of the same kind.
+    ways = fit.mirrored.shape[1]
+    rows = fit.mirrored.reshape(len(fit) * ways, -1) if ways else fit.looks
+    weights = np.repeat(weights / ways, ways) if ways else weights
+    directions = Directions.fit(rows.astype(np.float64), weights, most)
     shown = bool(np.isfinite(fit.geometry[:, 0]).any())
     out = {}
     for name, side in sides.items():

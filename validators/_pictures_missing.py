@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,25 +25,78 @@ Array = np.ndarray[Any, Any]
 MEMO = "modes"
 #: Where the report looks for the cells that a name alone does not tell.
 CELLS = "cells"
+#: Deviations by which the pictures of a cell must differ from the others of their class for it to be said in words.
+TELLING = 0.5
+#: Column -> what is said of pictures that lie low and high in it.
+WORDS: Mapping[str, tuple[str, str]] = {
+    "brightness": ("darker", "brighter"),
+    "contrast": ("of less contrast", "of more contrast"),
+    "area of the mark": ("smaller marks", "larger marks"),
+    "place of the mark across": ("marks further left", "marks further right"),
+    "place of the mark down": ("marks further up", "marks further down"),
+    "elongation of the mark": ("rounder marks", "longer marks"),
+    "parts of the mark": ("fewer marks", "more marks"),
+}
 
 
 @dataclass(frozen=True)
 class PictureModesCheck(ModesCheck):
-    """Is a region of the real pictures missing or thin? It leaves in the memo which pictures lie in the cells it names."""
+    """Is a region of the real pictures missing or thin? It says how these differ from the others of their class, where a
+    person has words for it, and leaves in the memo which pictures lie in the cells it names."""
 
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises KeyError for evidence that `prepare_pictures` did not make; sets too small to test give SKIPPED."""
         narrow: Evidence = evidence.memo[MEMO]
         found = super().evaluate(narrow)
-        told = in_pictures(found, evidence)
-        if found.culprits:
-            inside = members(narrow, [culprit.cell for culprit in found.culprits])
-            evidence.memo[CELLS] = {
-                new.cell: _of_keys(evidence, *inside[old.cell])
-                for old, new in zip(found.culprits, told.culprits, strict=True)
-                if old.cell in inside
-            }
+        if not found.culprits:
+            return in_pictures(found, evidence)
+        inside = members(narrow, [culprit.cell for culprit in found.culprits])
+        names = {cell: _named(narrow.reference, cell, rows[0]) for cell, rows in inside.items()}
+        told = in_pictures(_renamed(found, names), evidence)
+        evidence.memo[CELLS] = {
+            new.cell: _of_keys(evidence, *inside[old.cell])
+            for old, new in zip(found.culprits, told.culprits, strict=True)
+            if old.cell in inside
+        }
         return told
+
+
+def _renamed(found: Finding, names: Mapping[str, str]) -> Finding:
+    worst = found.culprits[0].cell
+    culprits = tuple(replace(culprit, cell=names.get(culprit.cell, culprit.cell)) for culprit in found.culprits)
+    return replace(found, summary=found.summary.replace(worst, names.get(worst, worst), 1), culprits=culprits)
+
+
+def _named(rows: Dataset, cell: str, inside: Array) -> str:
+    """The cell with the words for it in front, where its name alone speaks of clusters, looks or regions."""
+    words = in_words(rows, inside) if re.match(r"(cluster|group|a region|look) ", cell) else ""
+    return f"{words}: {cell}" if words else cell
+
+
+def in_words(rows: Dataset, inside: Array) -> str:
+    """How the pictures at these positions differ from the others of their class: "pit, smaller and rounder marks".
+
+    Empty where no two words tell, as a look has none."""
+    if not len(inside):
+        return ""
+    labels = rows.labels()
+    own = int(np.bincount(labels[inside]).argmax())
+    mine = np.flatnonzero(labels == own)
+    others = np.setdiff1d(mine, inside)
+    gaps = []
+    for column in (name for name in WORDS if name in rows.schema):
+        values = np.asarray(rows.column(column).to_numpy(zero_copy_only=False), dtype=np.float64)
+        parts = [values[some][np.isfinite(values[some])] for some in (inside, others, mine)]
+        spread = float(parts[2].std()) if len(parts[2]) else 0.0
+        if spread and len(parts[0]) and len(parts[1]):
+            gap = float(parts[0].mean() - parts[1].mean()) / spread
+            gaps.append((abs(gap), WORDS[column][int(gap > 0)]))
+    told = [words for size, words in sorted(gaps, reverse=True)[:2] if size > TELLING]
+    if not told:
+        return ""
+    alike = all(words.endswith(" marks") for words in told)
+    joined = " and ".join(words.removesuffix(" marks") for words in told) + " marks" if alike else " and ".join(told)
+    return f"{str(rows.schema.classes()[own]).strip()}, {joined}"
 
 
 def members(evidence: Evidence, cells: Sequence[str]) -> dict[str, tuple[Array, Array]]:

@@ -141,8 +141,9 @@ def _halved(x: Tensor) -> Tensor:
     """Half the side, smoothed over four pixels, so that a shift by one does not change which pixels are kept."""
     x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
     for _ in range(2):
-        x = functional.avg_pool2d(x, 2, 1)
-    return functional.avg_pool2d(x, 2)
+        # One, three, three and one eighths of four rows; then the picture is laid on its side.
+        x = ((x[:, :, 0:-3:2] + x[:, :, 3::2]) + 3 * (x[:, :, 1:-2:2] + x[:, :, 2:-1:2])).div_(8).transpose(2, 3)
+    return x
 
 
 def _fading(side: int) -> Tensor:

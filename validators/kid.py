@@ -26,6 +26,8 @@ LEAST, MOST = 5, 1000
 PICTURES_A_DIRECTION = 50
 DIRECTIONS = 32
 SURE = 1.96
+#: Deviations from the middle beyond which a feature counts as no farther.
+FARTHEST = 5.0
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,16 @@ def _likenesses(evidence: Evidence) -> Iterator[Likeness]:
 
 
 def _clouds(evidence: Evidence) -> dict[str, Array]:
-    """The features of each side, in deviations of the reference: (n, d) float64, row by row as in `sides`."""
+    """The features of each side, in deviations of the reference: (n, d) float64, row by row as in `sides`.
+
+    What a few reference pictures hardly vary in would drown the rest in others: deviations have a floor, values a ceiling."""
     held: dict[str, Measured] = evidence.memo["features"]
     rows = {name: judged_rows(evidence, getattr(evidence, name)) for name in ("reference", "holdout")}
     reference = held["reference"].looks[rows["reference"]].astype(np.float64)
     middle, width = reference.mean(axis=0), reference.std(axis=0)
-    width = np.maximum(width, 1e-3 * max(float(width.max(initial=0.0)), 1e-12))
+    width = np.maximum(width, 0.1 * float(np.median(width)) + 1e-9)
     raw = {name: held[name].looks[places] for name, places in rows.items()} | {"synthetic": held["synthetic"].looks}
-    return {name: (side - middle) / width for name, side in raw.items()}
+    return {name: np.clip((side - middle) / width, -FARTHEST, FARTHEST) for name, side in raw.items()}
 
 
 def _frechet(evidence: Evidence, size: int) -> dict[str, Any]:

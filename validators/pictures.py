@@ -14,9 +14,9 @@ from data.images import Pictures, is_pictures, pictures
 from validators import extractor as extractors
 from validators._pictures_checks import (
     PictureCoverageCheck,
-    PictureDuplicatesCheck,
     PictureLabelsCheck,
 )
+from validators._pictures_collapse import PictureDuplicatesCheck
 from validators._pictures_copies import MEMO as TRACES
 from validators._pictures_copies import PictureCopiesCheck
 from validators._pictures_crops import Seen, agreed
@@ -193,8 +193,8 @@ def _compared(chosen: extractors.Extractor) -> str:
         "trained": "a small convolutional net that learned the classes of the training pictures",
     }.get(chosen.name, "a local model")
     return (
-        f"pictures are compared by {chosen.name}, {what} (sha256 {chosen.digest[:12]}), and copies are looked for by a net of "
-        f"fixed weights for which a mirrored or shifted picture is nearly the same (sha256 {extractors.traces_digest()[:12]})"
+        f"pictures are compared by {chosen.name}, {what} (sha256 {chosen.digest[:12]}), copies by a fixed net that "
+        f"mirroring and small shifts leave alone (sha256 {extractors.traces_digest()[:12]})"
     )
 
 

@@ -29,20 +29,9 @@ Array = np.ndarray[Any, Any]
 
 #: Pictures of a class on each side, classes with a gallery, pairs of a synthetic picture and its nearest training picture,
 #: such pairs of unseen real ones beside them, missing cells, and real pictures of each.
-EACH, CLASSES, PAIRS, UNSEEN, CELLS_SHOWN, OF_CELL = 8, 12, 8, 2, 6, 8
+EACH, CLASSES, PAIRS, UNSEEN, CELLS_SHOWN, OF_CELL = 10, 12, 8, 2, 6, 10
 #: Pictures of each side that stand for a cell of the map.
 OF_MAP = 4
-#: Deviations by which the pictures of a cell must differ from the others of their class for it to be said in words.
-TELLING = 0.5
-#: Column -> what is said of a cell that lies low and high in it.
-WORDS: Mapping[str, tuple[str, str]] = {
-    "brightness": ("darker", "brighter"),
-    "contrast": ("of less contrast", "of more contrast"),
-    "area of the mark": ("with smaller marks", "with larger marks"),
-    "place of the mark across": ("marked further left", "marked further right"),
-    "place of the mark down": ("marked further up", "marked further down"),
-    "elongation of the mark": ("with rounder marks", "with longer marks"),
-}
 #: Columns whose names say nothing to a person.
 LOOK = "look "
 
@@ -104,7 +93,7 @@ def _gallery(album: Album) -> View | None:
 
 def _class(album: Album, k: int) -> View:
     name = clean(album.sides["train"].classes[k])
-    shown = {}
+    shown: View = {}
     for place, side in enumerate(("train", "synthetic")):
         mine = np.flatnonzero(album.sides[side].labels == k)
         rng = np.random.default_rng([album.evidence.intent.seed, 71, k, place])
@@ -154,7 +143,7 @@ def _said(pair: Pair, nearest: Nearest) -> str:
 def _missing(album: Album, culprits: Sequence[Culprit]) -> list[View] | None:
     """Real pictures of the cells that are missing or thin."""
     known = album.evidence.memo.get(CELLS, {})
-    out = []
+    out: list[View] = []
     for culprit in culprits:
         if culprit.cell not in known or len(out) == CELLS_SHOWN:
             continue
@@ -162,11 +151,12 @@ def _missing(album: Album, culprits: Sequence[Culprit]) -> list[View] | None:
         if not len(inside):
             continue
         rng = np.random.default_rng([album.evidence.intent.seed, 73, len(out)])
+        words, name = _parts(culprit.cell)
         some = np.sort(rng.permutation(inside)[:OF_CELL])
         out.append(
             {
-                "name": crop(culprit.cell, 120),
-                "words": _told(album, inside),
+                "words": words or name,
+                "name": name if words else "",
                 "counts": f"{figure(culprit.observed)} where {figure(culprit.expected)} were expected",
                 "shots": [
                     album.shot("reference", int(i), f"a real picture of {album.class_of('reference', int(i))} in this cell")
@@ -178,24 +168,10 @@ def _missing(album: Album, culprits: Sequence[Culprit]) -> list[View] | None:
     return out or None
 
 
-def _told(album: Album, inside: Array) -> str:
-    """How the pictures of a cell differ from the others of their class, in words."""
-    rows, labels = album.evidence.reference, album.sides["reference"].labels
-    own = int(np.bincount(labels[inside]).argmax())
-    others = np.setdiff1d(np.flatnonzero(labels == own), inside)
-    name = clean(album.sides["reference"].classes[own])
-    gaps = []
-    for column, words in WORDS.items():
-        if column not in rows.schema or not len(others):
-            continue
-        values = np.asarray(rows.column(column).to_numpy(zero_copy_only=False), dtype=np.float64)
-        spread = float(np.nanstd(values[labels == own])) if np.isfinite(values[labels == own]).any() else 0.0
-        if not spread:
-            continue
-        gap = (np.nanmedian(values[inside]) - np.nanmedian(values[others])) / spread
-        gaps.append((abs(float(gap)), words[int(gap > 0)]))
-    told = [words for size, words in sorted(gaps, reverse=True)[:2] if size > TELLING]
-    return f"{name}, {' and '.join(told)}" if told else name
+def _parts(cell: str) -> tuple[str, str]:
+    """The words for a cell and its name, as `_pictures_missing` joins them."""
+    words, found, name = clean(cell).partition(": ")
+    return (words, crop(name, 120)) if found else ("", crop(words, 120))
 
 
 def of_cells(evidence: Evidence, real: Drawn, fake: Drawn, found: Cloud, *, bins_only: bool) -> list[View] | None:
