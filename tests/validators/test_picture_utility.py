@@ -90,6 +90,14 @@ def test_a_ratio_counts_from_the_real_pictures_of_the_class_that_is_filled_up() 
     assert lesson.chances[lesson.labels == 0].sum() == pytest.approx(lesson.chances[lesson.labels == 1].sum())
 
 
+@pytest.mark.parametrize(("ratio", "share"), [(0.5, 1 / 3), (1.0, 0.5), (10.0, 0.5)])
+def test_synthetic_pictures_do_not_drown_the_real_ones(ratio: float, share: float) -> None:
+    lesson = Arm("x", few(), made({"spot": 50}, 5), ratio=ratio).lesson(("spot",), seed=0)
+    spots = lesson.chances[lesson.labels == 1]
+    assert spots.sum() == pytest.approx(1.0)
+    assert spots[4:].sum() == pytest.approx(share)
+
+
 def test_another_order_of_classes_is_read_by_name() -> None:
     turned = made({"spot": 6}, 5)
     turned = replace(turned, classes=("spot", "normal", "line"), labels=np.zeros(6, dtype=np.int64))
