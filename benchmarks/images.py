@@ -13,6 +13,7 @@ was stopped goes on where it was; drawn pictures are kept beside it.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -35,19 +36,37 @@ from benchmarks.images_record import HEADROOM, headroom, record  # noqa: E402
 from benchmarks.images_work import ALL, CHEAP, CLASSICAL, RATIOS, Job, Limits, kept_in, work  # noqa: E402
 from data.errors import DataError, UserError  # noqa: E402
 
+ROOT = Path(__file__).parent.parent
 FAMILIES = ("procedural", "paste", "gan", "diffusion", "finetune", "vae")
 Does = Callable[[Job, Limits, Path], dict[str, Any]]
 
 
+#: What a detector's figures come from, besides pictures.
+DETECTOR = ("_picture_arms.py", "_picture_changes.py", "_picture_nets.py", "_picture_sweep.py")
+
+
+def detector() -> str:
+    """sha256 of the code that trains, tests and chooses."""
+    return hashlib.sha256(b"".join((ROOT / "validators" / name).read_bytes() for name in DETECTOR)).hexdigest()
+
+
 class Store:
-    """Finished cells in a JSON file, written after each; cells of other limits are refused."""
+    """Finished cells in a JSON file, written after each.
+
+    Cells of other limits are refused. Figures of another detector are taken again; what families have drawn is kept."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
-        self.path, self.limits = path, json.loads(json.dumps(asdict(limits)))
-        held = json.loads(path.read_text()) if path.is_file() else {"limits": self.limits, "cells": {}}
+        self.path, self.limits, self.detector = path, json.loads(json.dumps(asdict(limits))), detector()
+        held = json.loads(path.read_text()) if path.is_file() else self._held({})
         if held["limits"] != self.limits:
             raise DataError(f"{path} holds cells of other limits, {held['limits']}; name another --store, or ask for these")
         self.cells: dict[str, dict[str, Any]] = held["cells"]
+        if held.get("detector") != self.detector:
+            print(f"{path}: the detector has changed, so its figures are taken again", file=sys.stderr)
+            self.cells = {key: cell for key, cell in self.cells.items() if key.endswith("|fit")}
+
+    def _held(self, cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        return {"limits": self.limits, "detector": self.detector, "cells": cells}
 
     @property
     def cache(self) -> Path:
@@ -58,7 +77,7 @@ class Store:
         self.cells[job.key] = found
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".part")
-        beside.write_text(json.dumps({"limits": self.limits, "cells": self.cells}, indent=1, sort_keys=True))
+        beside.write_text(json.dumps(self._held(self.cells), indent=1, sort_keys=True))
         beside.replace(self.path)
 
     def done(self, job: Job) -> bool:

@@ -201,6 +201,14 @@ def test_cells_of_other_limits_are_not_mixed(tmp_path: Path) -> None:
         Store(tmp_path / "s.json", Limits(steps=5))
 
 
+def test_another_detector_keeps_what_was_drawn_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "s.json", LIMITS)
+    run([*plan(["bsdata-3"], ["nothing"], [0]), *fits(["bsdata-3"], ["gan"], [0])], store, LIMITS, 1, _does)
+    assert len(Store(tmp_path / "s.json", LIMITS).cells) == 5
+    monkeypatch.setattr(images, "detector", lambda: "another")
+    assert set(Store(tmp_path / "s.json", LIMITS).cells) == {"bsdata-3|0|gan|fit"}
+
+
 def test_two_processes_do_the_same(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.json", LIMITS)
     run(list(fits(["bsdata-3"], ["gan", "vae"], [0])), store, LIMITS, 2, _does)
