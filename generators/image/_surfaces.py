@@ -18,16 +18,21 @@ Array = np.ndarray
 FILE, SOURCES = "surfaces.npz", "surfaces.json"
 #: Most holes that are mended at once in a good picture, to make another good one.
 MENDED = 3
+#: Good pictures that are compared for each hole, and how many of the best are drawn from.
+COMPARED, BEST = 128, 4
+#: Where surroundings are compared: rings at these distances from the mask, in pixels at 64 a side, in eight directions.
+RINGS, SECTORS = ((0.5, 4.0), (4.0, 10.0)), 8
 
 
 class Surfaces:
     """Good pictures and the masks that are laid on them.
 
     pixels: (n, size, size, c) uint8; sources: where each came from; bank: masks of every defect; good: the label of the
-    good pictures; marked: the labels that have masks."""
+    good pictures; marked: the labels that have masks; around: (m, 16) what lies around each real defect of the bank,
+    brightness by ring and direction: a defect is painted where it looks alike."""
 
-    def __init__(self, pixels: Array, sources: tuple[str | None, ...], bank: MaskBank, good: int) -> None:
-        self.pixels, self.sources, self.bank, self.good = pixels, sources, bank, good
+    def __init__(self, pixels: Array, sources: tuple[str | None, ...], bank: MaskBank, good: int, around: Array) -> None:
+        self.pixels, self.sources, self.bank, self.good, self.around = pixels, sources, bank, good, around
         self.marked = tuple(int(k) for k in np.unique(bank.labels) if int(k) != good)
 
     @classmethod
@@ -46,9 +51,9 @@ class Surfaces:
             raise GeneratorError(
                 f"painting defects needs good pictures, and train has none of class {facts.normal!r}; add some"
             )
-        return cls(
-            own.pixels, own.sources or (None,) * len(own), MaskBank.fit(train.take(np.flatnonzero(train.labels != good))), good
-        )
+        bad = train.take(np.flatnonzero((train.labels != good) & train.masks.any(axis=(1, 2))))
+        around = np.concatenate([surroundings(p[None], m) for p, m in zip(bad.pixels, bad.masks, strict=True)])
+        return cls(own.pixels, own.sources or (None,) * len(own), MaskBank.fit(bad), good, around)
 
     def holes(self, n: int, rng: np.random.Generator) -> Array:
         """Masks of all classes alike: (n, size, size) bool."""
@@ -58,17 +63,27 @@ class Surfaces:
         """For each label a good picture and the hole to paint: (n,) positions, (n, size, size) bool.
 
         A good picture is asked for by the label of the good ones: some holes are then mended."""
-        where = rng.integers(len(self.pixels), size=len(labels))
         holes = [
             self.holes(int(rng.integers(1, MENDED + 1)), rng).any(axis=0) if k == self.good else self.bank.draw(int(k), rng)
             for k in labels
         ]
-        return where, np.stack(holes)
+        where = [self._suited(int(k), hole, rng) for k, hole in zip(labels, holes, strict=True)]
+        return np.array(where, dtype=np.int64), np.stack(holes)
+
+    def _suited(self, label: int, hole: Array, rng: np.random.Generator) -> int:
+        """A good picture that looks around the hole as it does around some real defect of the class."""
+        if label == self.good:
+            return int(rng.integers(len(self.pixels)))
+        real = self.around[rng.choice(np.flatnonzero(self.bank.labels == label))]
+        some = rng.permutation(len(self.pixels))[:COMPARED]
+        off = np.nanmean(np.square(surroundings(self.pixels[some], hole) - real), axis=1)
+        best = np.argsort(np.nan_to_num(off, nan=np.inf), kind="stable")[: max(1, min(BEST, len(some) // 4))]
+        return int(some[rng.choice(best)])
 
     def save(self, folder: Path) -> None:
         """Write the good pictures and the masks."""
         state: dict[str, Any] = {f"bank_{name}": value for name, value in self.bank.to_state().items()}
-        np.savez_compressed(folder / FILE, pixels=self.pixels, good=np.array(self.good), **state)
+        np.savez_compressed(folder / FILE, pixels=self.pixels, good=np.array(self.good), around=self.around, **state)
         write_json(folder / SOURCES, list(self.sources))
 
     @classmethod
@@ -76,7 +91,23 @@ class Surfaces:
         """Read back what `save` wrote."""
         with np.load(folder / FILE, allow_pickle=False) as arrays:
             bank = MaskBank.from_state({n.removeprefix("bank_"): arrays[n] for n in arrays.files if n.startswith("bank_")})
-            return cls(arrays["pixels"], tuple(read_json(folder / SOURCES)), bank, int(arrays["good"]))
+            sources = tuple(read_json(folder / SOURCES))
+            return cls(arrays["pixels"], sources, bank, int(arrays["good"]), arrays["around"])
+
+
+def surroundings(pixels: Array, mask: Array) -> Array:
+    """Brightness around a mask by ring and direction: (n, s, s, c) uint8, (s, s) bool -> (n, 16), NaN beyond the border."""
+    from scipy import ndimage
+
+    n, size = len(pixels), mask.shape[0]
+    away = ndimage.distance_transform_edt(~mask) * (64 / size)
+    y, x = (v.mean() for v in np.nonzero(mask))
+    rows, columns = np.indices(mask.shape)
+    sector = ((np.arctan2(rows - y, columns - x) / (2 * np.pi) + 1.0) * SECTORS).astype(int) % SECTORS
+    parts = [(away > low) & (away <= high) & (sector == k) for low, high in RINGS for k in range(SECTORS)]
+    weights = np.stack([part.ravel() / part.sum() if part.any() else np.full(part.size, np.nan) for part in parts])
+    gray = pixels.mean(axis=3, dtype=np.float32).reshape(n, -1)
+    return np.asarray(gray @ weights.astype(np.float32).T)
 
 
 def missing(train: Pictures, facts: Facts) -> str | None:

@@ -83,6 +83,20 @@ def test_masks_have_the_shapes_of_their_class(model: FineTune) -> None:
         assert (sides[:, 0] > 2 * sides[:, 1]).all() == flat
 
 
+def test_defects_are_painted_where_it_looks_as_around_real_ones() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(60, 80, (40, 32, 32, 1), dtype=np.uint8)
+    pixels[20:30] += 120  # half of the good pictures are bright, and every defect lies on a bright one
+    pixels[30:] += 120
+    masks = np.zeros((40, 32, 32), dtype=bool)
+    masks[30:, 12:18, 12:18] = True
+    data = as_dataset(pixels, ["normal"] * 30 + ["dot"] * 10, masks, CLASSES)
+    model = FineTune(**QUICK).fit(data, seed=0)
+    table_, _ = drawn(model, 20, where={"class": "dot"}, seed=0)
+    numbers = [int(str(source).split("/")[1]) for source in table_.column("source").to_pylist()]
+    assert min(numbers) >= 20 and len(set(numbers)) > 4
+
+
 def test_a_refined_mask_is_a_part_of_the_whole_one(tiny: Dataset) -> None:
     whole = FineTune(**QUICK).fit(tiny, seed=0)
     fine = FineTune(**QUICK).fit(tiny, seed=0)
