@@ -130,7 +130,8 @@ def _pooled(x: Tensor, marks: Tensor, whole: Tensor) -> list[Tensor]:
     """Mean and deviation of each channel over the marked pixels, and how far its mean around them differs."""
     inside = marks / marks.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     mean = (x * inside).sum(dim=(2, 3))
-    spread = ((x * x * inside).sum(dim=(2, 3)) - mean**2).clamp(min=0).sqrt()
+    # A floor above 0, where the root of a trained net's answer would have no slope.
+    spread = ((x * x * inside).sum(dim=(2, 3)) - mean**2).clamp(min=1e-8).sqrt()
     around = 1 - marks
     around = around / around.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     gap = torch.where(whole[:, None], torch.zeros_like(mean), (x * around).sum(dim=(2, 3)) - mean)
