@@ -63,12 +63,14 @@ class Surfaces:
         """For each label a good picture and the hole to paint: (n,) positions, (n, size, size) bool.
 
         A good picture is asked for by the label of the good ones: some holes are then mended."""
-        holes = [
-            self.holes(int(rng.integers(1, MENDED + 1)), rng).any(axis=0) if k == self.good else self.bank.draw(int(k), rng)
-            for k in labels
-        ]
+        holes = [self._hole(int(k), rng) for k in labels]
         where = [self._suited(int(k), hole, rng) for k, hole in zip(labels, holes, strict=True)]
         return np.array(where, dtype=np.int64), np.stack(holes)
+
+    def _hole(self, label: int, rng: np.random.Generator) -> Array:
+        if label != self.good:
+            return self.bank.draw(label, rng)
+        return np.asarray(self.holes(int(rng.integers(1, MENDED + 1)), rng).any(axis=0))
 
     def _suited(self, label: int, hole: Array, rng: np.random.Generator) -> int:
         """A good picture that looks around the hole as it does around some real defect of the class."""
