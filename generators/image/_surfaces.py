@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data.images import Pictures
-from generators.base import GeneratorError
+from generators.image._boxed import Boxes
 from generators.image._masks import MaskBank
 from generators.image._pictures import Facts, read_json, write_json
 
@@ -31,29 +31,21 @@ class Surfaces:
     good pictures; marked: the labels that have masks; around: (m, 16) what lies around each real defect of the bank,
     brightness by ring and direction: a defect is painted where it looks alike."""
 
-    def __init__(self, pixels: Array, sources: tuple[str | None, ...], bank: MaskBank, good: int, around: Array) -> None:
+    def __init__(
+        self, pixels: Array, sources: tuple[str | None, ...], bank: MaskBank, good: int, around: Array, boxes: Boxes
+    ) -> None:
         self.pixels, self.sources, self.bank, self.good, self.around = pixels, sources, bank, good, around
+        self.boxes = boxes
         self.marked = tuple(int(k) for k in np.unique(bank.labels) if int(k) != good)
 
     @classmethod
-    def of(cls, train: Pictures, facts: Facts) -> Surfaces:
-        """Raises GeneratorError without good pictures, or when a class of defects has no mask."""
-        if facts.normal is None:
-            raise GeneratorError(
-                "painting defects needs good pictures to paint on, and no class of train is one; name it with "
-                "`normal:`, or set task: whole"
-            )
-        if why := missing(train, facts):
-            raise GeneratorError(why)
-        good = facts.classes.index(facts.normal)
+    def of(cls, train: Pictures, facts: Facts, boxes: Boxes) -> Surfaces:
+        """train: with the defects' own pixels as masks. `missing` must find nothing."""
+        good = facts.classes.index(str(facts.normal))
         own = train.take(np.flatnonzero(train.labels == good))
-        if not len(own):
-            raise GeneratorError(
-                f"painting defects needs good pictures, and train has none of class {facts.normal!r}; add some"
-            )
         bad = train.take(np.flatnonzero((train.labels != good) & train.masks.any(axis=(1, 2))))
         around = np.concatenate([surroundings(p[None], m) for p, m in zip(bad.pixels, bad.masks, strict=True)])
-        return cls(own.pixels, own.sources or (None,) * len(own), MaskBank.fit(bad), good, around)
+        return cls(own.pixels, own.sources or (None,) * len(own), MaskBank.fit(bad), good, around, boxes)
 
     def holes(self, n: int, rng: np.random.Generator) -> Array:
         """Masks of all classes alike: (n, size, size) bool."""
@@ -85,16 +77,22 @@ class Surfaces:
     def save(self, folder: Path) -> None:
         """Write the good pictures and the masks."""
         state: dict[str, Any] = {f"bank_{name}": value for name, value in self.bank.to_state().items()}
-        np.savez_compressed(folder / FILE, pixels=self.pixels, good=np.array(self.good), around=self.around, **state)
+        np.savez_compressed(
+            folder / FILE, pixels=self.pixels, good=np.array(self.good), around=self.around, **state, **self._boxes()
+        )
         write_json(folder / SOURCES, list(self.sources))
+
+    def _boxes(self) -> dict[str, Any]:
+        return {"box_labels": self.boxes.labels, "box_margins": self.boxes.margins, "box_levels": self.boxes.levels}
 
     @classmethod
     def load(cls, folder: Path) -> Surfaces:
         """Read back what `save` wrote."""
         with np.load(folder / FILE, allow_pickle=False) as arrays:
             bank = MaskBank.from_state({n.removeprefix("bank_"): arrays[n] for n in arrays.files if n.startswith("bank_")})
+            boxes = Boxes(arrays["box_labels"], arrays["box_margins"], arrays["box_levels"])
             sources = tuple(read_json(folder / SOURCES))
-            return cls(arrays["pixels"], sources, bank, int(arrays["good"]), arrays["around"])
+            return cls(arrays["pixels"], sources, bank, int(arrays["good"]), arrays["around"], boxes)
 
 
 def surroundings(pixels: Array, mask: Array) -> Array:
@@ -113,7 +111,12 @@ def surroundings(pixels: Array, mask: Array) -> Array:
 
 
 def missing(train: Pictures, facts: Facts) -> str | None:
-    """Why defects cannot be painted for want of masks, in one sentence; None when they can."""
+    """Why defects cannot be painted, for want of good pictures or of masks, in one sentence; None when they can."""
+    if facts.normal is None:
+        said = "painting defects needs good pictures to paint on, and train has none"
+        return f"{said}; name their class with `normal:`, or set task: whole"
+    if not facts.shares[facts.classes.index(facts.normal)]:
+        return f"painting defects needs good pictures, and train has none of class {facts.normal!r}; add some"
     bad = [k for k, name in enumerate(facts.classes) if name != facts.normal and facts.shares[k]]
     bare = [facts.classes[k] for k in bad if not train.masks[train.labels == k].any()]
     if not bad:

@@ -97,6 +97,27 @@ def test_defects_are_painted_where_it_looks_as_around_real_ones() -> None:
     assert min(numbers) >= 20 and len(set(numbers)) > 4
 
 
+def test_where_marks_are_boxes_the_defect_is_painted_and_boxed() -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((36, 32, 32, 1), dtype=np.uint8)
+    pixels[:, :, 16:] = 255  # black and white: every good picture the same two halves
+    masks = np.zeros((36, 32, 32), dtype=bool)
+    for i in range(24, 36):
+        top, left = rng.integers(6, 20), rng.integers(19, 24)
+        pixels[i, top : top + 4, left : left + 3] = 0
+        masks[i, top - 4 : top + 8, left - 3 : left + 6] = True
+    data = as_dataset(pixels, ["normal"] * 24 + ["dot"] * 12, masks, CLASSES)
+    model = FineTune(**QUICK).fit(data, seed=0)
+    bank = model.surfaces_.bank  # type: ignore[union-attr]
+    assert 12 <= np.median([mask.sum() for mask in bank.masks]) <= 5 * 6  # four by three, and a pixel around
+    table_, found = drawn(model, 16, where={"class": "dot"}, seed=0)
+    assert set(np.unique(found.pixels)) <= {0, 255}
+    for mask, one in zip(found.masks, found.pixels, strict=True):
+        x, y, w, h = box(mask)  # type: ignore[misc]
+        assert mask.sum() == w * h and 60 < w * h < 220
+        assert not ((one[:, :, 0] != pixels[0, :, :, 0]) & ~mask).any()
+
+
 def test_a_refined_mask_is_a_part_of_the_whole_one(tiny: Dataset) -> None:
     whole = FineTune(**QUICK).fit(tiny, seed=0)
     fine = FineTune(**QUICK).fit(tiny, seed=0)

@@ -1,0 +1,90 @@
+"""Where only boxes are known, which pixels are the defect, and what box would be drawn around a new one?
+
+A hole as large as a box makes the denoiser redraw all that lies beside the defect. So the defect's own pixels are found
+first, the denoiser paints those, and a box is drawn around what it painted as the real ones are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data.images import Pictures, box
+from generators.image._blend import filled
+from generators.image._masks import MaskBank
+from generators.image._paste_fit import Grounds
+from generators.image._paste_refine import VOTERS, defect, expected
+from generators.image._paste_scene import levels_of
+from generators.image._pictures import Facts
+from generators.image._symmetry import symmetries
+
+Array = np.ndarray
+#: Pixels that a hole reaches beyond the defect that was found: its edge is painted too.
+GROWN = 1
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """How boxes lie around defects.
+
+    labels: (m,) classes whose marks are boxes, one for each real defect; margins: (m, 4) pixels from the defect's pixels to
+    the box: top, left, bottom, right; levels: the two values of black and white pictures, (0,) where there are others."""
+
+    labels: Array
+    margins: Array
+    levels: Array
+
+    def around(self, hole: Array, label: int, rng: np.random.Generator) -> Array:
+        """The mark of a new defect: its box where its class has boxes, else the hole itself: (s, s) bool."""
+        own = np.flatnonzero(self.labels == label)
+        if not len(own) or (found := box(hole)) is None:
+            return hole
+        x, y, w, h = found
+        top, left, bottom, right = (int(v) for v in self.margins[rng.choice(own)])
+        out = np.zeros_like(hole)
+        out[max(0, y - top) : y + h + bottom, max(0, x - left) : x + w + right] = True
+        return out
+
+    def snapped(self, pixels: Array, hole: Array) -> Array:
+        """Pixels of a black and white picture at its two values inside the hole: (s, s, c) uint8."""
+        if len(self.levels) != 2:
+            return pixels
+        low, high = (int(v) for v in self.levels)
+        near = np.where(pixels > (low + high) / 2, high, low).astype(np.uint8)
+        return np.where(hole[:, :, None], near, pixels)
+
+
+def refined(train: Pictures, facts: Facts, *, seed: int) -> tuple[Pictures, Boxes]:
+    """The pictures with the defects' own pixels as masks where their marks are boxes, and how boxes lie around them."""
+    levels = levels_of(train.pixels)
+    rng = np.random.default_rng([seed % 2**63, 11])
+    good = -1 if facts.normal is None else facts.classes.index(facts.normal)
+    bad = np.flatnonzero((train.labels != good) & train.masks.any(axis=(1, 2)))
+    goods = train.pixels[train.labels == good]
+    bank = MaskBank.fit(train.take(bad))
+    grounds, turns = Grounds(goods, 1.0 if levels else 0.15), symmetries(goods)
+    masks, labels, margins = train.masks.copy(), [], []
+    for i in map(int, bad):
+        mark, label = train.masks[i], int(train.labels[i])
+        if not bank.boxes(label) or mark.all():
+            continue
+        clean = filled(train.pixels[i], mark)
+        if levels:
+            clean, _ = expected(train.pixels[i], mark, grounds, turns, rng.permutation(len(grounds))[:VOTERS])
+        masks[i] = _grown(defect(train.pixels[i], mark, clean, sharp=levels is not None)) & mark
+        labels.append(label)
+        margins.append(_margin(masks[i], mark))
+    boxes = Boxes(np.array(labels, dtype=np.int64), np.array(margins, dtype=np.int64).reshape(-1, 4), np.array(levels or (0,)))
+    return replace(train, masks=masks), boxes
+
+
+def _grown(mask: Array) -> Array:
+    from scipy import ndimage
+
+    return np.asarray(ndimage.binary_dilation(mask, np.ones((3, 3), dtype=bool), iterations=GROWN))
+
+
+def _margin(mask: Array, mark: Array) -> tuple[int, int, int, int]:
+    x, y, w, h = box(mask) or (0, 0, 1, 1)
+    left, top, wide, high = box(mark) or (0, 0, 1, 1)
+    return y - top, x - left, top + high - y - h, left + wide - x - w
