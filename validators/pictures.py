@@ -12,13 +12,11 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.images import Pictures, is_pictures, pictures
 from validators import extractor as extractors
-from validators._pictures_checks import (
-    PictureCoverageCheck,
-    PictureLabelsCheck,
-)
+from validators._pictures_checks import PictureLabelsCheck
 from validators._pictures_collapse import PictureDuplicatesCheck
 from validators._pictures_copies import MEMO as TRACES
 from validators._pictures_copies import PictureCopiesCheck
+from validators._pictures_coverage import PictureCoverageCheck
 from validators._pictures_crops import Seen, agreed
 from validators._pictures_features import Measured, look_tables, measure, mode_tables, trace_tables
 from validators._pictures_missing import MEMO as MODES

@@ -48,6 +48,22 @@ def test_with_six_pictures_a_good_generator_is_not_blocked() -> None:
         assert blocked(given) == set()
 
 
+def scarce(drawn: Pictures) -> Evidence:
+    """Twenty real pits to learn from, and more of them to judge by, of another kind of surface."""
+    train = made({"normal": 30, "pit": 20}, 50)
+    return evidence(train, made({"normal": 20, "pit": 90}, 51), drawn, mix={"pit": 1.0})
+
+
+def test_few_reference_pictures_are_a_yardstick_of_their_own_size() -> None:
+    found = findings(scarce(made({"pit": 400}, 52)))["coverage"]
+    assert found.verdict == "PASS" and found.value is not None and found.value > 0.8
+    scope = found.details["scopes"][0]
+    # Twenty pictures cannot reach what ninety would: real ones are held to it as well.
+    assert scope["real"] < 0.9 and scope["coverage"] == pytest.approx(scope["real"], abs=0.15)
+    far = changed(made({"pit": 2}, 53).take(np.repeat([0, 1], 200)), "bn")
+    assert findings(scarce(far))["coverage"].verdict == "BLOCK"
+
+
 ODD: dict[str, list[dict[str, Any]]] = {
     "three pictures of a class": [{"counts": {"normal": 20, "pit": 3}}] * 2 + [{"counts": {"normal": 60, "pit": 30}}],
     "one picture of a class": [{"counts": {"normal": 20, "pit": 1}}] * 2 + [{"counts": {"normal": 60, "pit": 30}}],
