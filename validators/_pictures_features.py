@@ -1,9 +1,10 @@
 """How do pictures become rows of numbers that the gate's checks can judge?
 
-In one table a picture has its looks (principal components of what the extractor sees), its brightness and contrast, and
-how its marks lie: by this spread, labels, repeats and coverage are judged, and modes by a narrower one with the first few
-looks, as cells in many directions hold too few pictures each. In another it has its traces alone, which stay when it is
-mirrored, shifted a little or lit otherwise: by this copies are judged."""
+In one table a picture has its looks (principal components of what the extractor sees), its brightness and contrast, and the
+size and shape of its marks: by this spread, labels, repeats and coverage are judged. Modes are judged by a narrower one,
+with the first few looks, as cells in many directions hold too few pictures each, and with the place of the marks besides.
+In another a picture has its traces alone, which stay when it is mirrored, shifted a little or lit otherwise: by this copies
+are judged."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+#: Where `prepare_pictures` leaves the evidence of what a person can read.
+SHOWN = "shown"
 #: Looks at most, and training pictures for each: in more directions than that all pictures are equally far apart.
 LOOKS, PICTURES_A_LOOK = 16, 8
 #: Looks in which modes are searched for: measured, five find what sixteen dilute.
@@ -36,6 +39,8 @@ TRACES, PICTURES_A_TRACE = 32, 2
 GRAYS, CHANGES = 16, 0.2
 #: What is measured of every picture, of all of it or of the square around its marks.
 LIGHT = ("brightness", "contrast")
+#: Marks that lie in another third of the picture are elsewhere; within a third, where they lie is how the picture was cut.
+PLACES, THIRDS = tuple(name for name in GEOMETRY if name.startswith("place")), 3
 
 
 @dataclass(frozen=True)
@@ -166,22 +171,46 @@ def look_tables(sides: Mapping[str, Measured], judged: Array) -> dict[str, Datas
     rows = fit.mirrored.reshape(len(fit) * ways, -1) if ways else fit.looks
     weights = np.repeat(weights / ways, ways) if ways else weights
     directions = Directions.fit(rows.astype(np.float64), weights, most)
-    shown = bool(np.isfinite(fit.geometry[:, 0]).any())
     out = {}
     for name, side in sides.items():
         columns = {f"look {i + 1}": values for i, values in enumerate(directions(side.looks).T)}
-        columns |= dict(zip(LIGHT, side.light.T, strict=True))
-        columns |= dict(zip(GEOMETRY, side.geometry.T, strict=True)) if shown else {}
-        out[name] = _table(columns, side)
+        measures = _readable(side, _marked(fit))
+        out[name] = _table(columns | {k: v for k, v in measures.items() if k not in PLACES}, side)
     return out
 
 
-def mode_tables(tables: Mapping[str, Dataset]) -> dict[str, Dataset]:
-    """The tables of looks with the first MODE_LOOKS of them."""
-    names = next(iter(tables.values())).schema.names
-    looks = [name for name in names if name.startswith("look ")]
-    kept = [name for name in names if name not in looks[MODE_LOOKS:]]
-    return {side: Dataset(rows.table.select(kept), rows.schema.select(kept)) for side, rows in tables.items()}
+def shown_tables(sides: Mapping[str, Measured], judged: Array) -> dict[str, Dataset]:
+    """What of each side a person can read: light, and how the marks lie."""
+    marked = _marked(_fitted_on(sides["train"], judged)[0])
+    return {name: _table(_readable(side, marked), side) for name, side in sides.items()}
+
+
+def mode_tables(looks: Mapping[str, Dataset], shown: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """The first MODE_LOOKS of the looks beside what a person can read, places in thirds of a picture."""
+    first = [f"look {i + 1}" for i in range(MODE_LOOKS)]
+    out = {}
+    for side, rows in looks.items():
+        names = [name for name in first if name in rows.schema]
+        table = shown[side].table
+        for name in (name for name in PLACES if name in table.column_names):
+            place = table.column(name).to_numpy(zero_copy_only=False)
+            thirds = (np.floor(np.clip(place, 0, 1 - 1e-9) * THIRDS) + 0.5) / THIRDS
+            column = pa.array(np.round(thirds, 4), pa.float64(), from_pandas=True)
+            table = table.set_column(table.column_names.index(name), name, column)
+        schema = Schema((*(rows.schema[name] for name in names), *shown[side].schema.columns), target=CLASS)
+        columns = {name: rows.table.column(name) for name in names} | dict(zip(table.column_names, table.columns, strict=True))
+        out[side] = Dataset(pa.table(columns), schema)
+    return out
+
+
+def _marked(fit: Measured) -> bool:
+    return bool(np.isfinite(fit.geometry[:, 0]).any())
+
+
+def _readable(side: Measured, marked: bool) -> dict[str, Array]:
+    """Column -> values, of what a person can read."""
+    columns = dict(zip(LIGHT, side.light.T, strict=True))
+    return columns | (dict(zip(GEOMETRY, side.geometry.T, strict=True)) if marked else {})
 
 
 def trace_tables(sides: Mapping[str, Measured], judged: Array) -> dict[str, Dataset]:

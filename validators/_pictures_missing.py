@@ -61,6 +61,24 @@ class PictureModesCheck(ModesCheck):
         return told
 
 
+#: A cell of places as bins name it, and what the thirds of a picture are called, each by its middle.
+_PLACE = re.compile(r"place of the mark (across|down)(=| up to | over )([0-9.]+)(?: to ([0-9.]+))?")
+_THIRDS = {"across": ("left", "middle", "right"), "down": ("upper", "middle", "lower")}
+_MIDDLES = (0.1667, 0.5, 0.8333)
+
+
+def in_thirds(cell: str) -> str:
+    """The cell with its places in words: "place of the mark down=0.1667" -> "marks in the upper third"."""
+
+    def said(found: re.Match[str]) -> str:
+        how, first, second = found[2], float(found[3]), float(found[4] or 1)
+        low, high = {"=": (first - 1e-3, first), " up to ": (-1.0, first), " over ": (first, second)}[how]
+        inside = [name for name, at in zip(_THIRDS[found[1]], _MIDDLES, strict=True) if low + 1e-4 < at <= high + 1e-4]
+        return f"marks in the {' or '.join(inside)} third" if inside else found[0]
+
+    return _PLACE.sub(said, cell)
+
+
 def _renamed(found: Finding, names: Mapping[str, str]) -> Finding:
     worst = found.culprits[0].cell
     culprits = tuple(replace(culprit, cell=names.get(culprit.cell, culprit.cell)) for culprit in found.culprits)
@@ -69,7 +87,8 @@ def _renamed(found: Finding, names: Mapping[str, str]) -> Finding:
 
 def _named(rows: Dataset, cell: str, inside: Array) -> str:
     """The cell with the words for it in front, where its name alone speaks of clusters, looks or regions."""
-    words = in_words(rows, inside) if re.match(r"(cluster|group|a region|look) ", cell) else ""
+    vague = re.match(r"(cluster|group|a region|look) ", cell) or "any other value" in cell
+    words, cell = in_words(rows, inside) if vague else "", in_thirds(cell)
     return f"{words}: {cell}" if words else cell
 
 

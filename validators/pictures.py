@@ -18,7 +18,7 @@ from validators._pictures_copies import MEMO as TRACES
 from validators._pictures_copies import PictureCopiesCheck
 from validators._pictures_coverage import PictureCoverageCheck
 from validators._pictures_crops import Seen, agreed
-from validators._pictures_features import Measured, look_tables, measure, mode_tables, trace_tables
+from validators._pictures_features import SHOWN, Measured, look_tables, measure, mode_tables, shown_tables, trace_tables
 from validators._pictures_missing import MEMO as MODES
 from validators._pictures_missing import PictureModesCheck
 from validators._pictures_spread import PictureSpreadCheck
@@ -78,7 +78,7 @@ def evidence_of(measured: Mapping[str, Measured], intent: Intent, notices: Seque
 
     Raises DataError for an intended mix with classes of which there are no real pictures."""
     judged = _judged(measured["train"].classes, intent)
-    looks, traces = look_tables(measured, judged), trace_tables(measured, judged)
+    looks, traces, shown = (make(measured, judged) for make in (look_tables, trace_tables, shown_tables))
     same = measured["reference"] is measured["train"]
 
     def sides(tables: Mapping[str, Dataset]) -> Prepared:
@@ -90,7 +90,8 @@ def evidence_of(measured: Mapping[str, Measured], intent: Intent, notices: Seque
 
     out = sides(looks)
     _refuse_unseen(out, judged)
-    out.memo.update({MODES: sides(mode_tables(looks)), TRACES: sides(traces), "features": dict(measured)})
+    views = {MODES: sides(mode_tables(looks, shown)), TRACES: sides(traces), SHOWN: sides(shown)}
+    out.memo.update({**views, "features": dict(measured)})
     return out
 
 

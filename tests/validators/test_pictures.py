@@ -15,6 +15,7 @@ from data.images import Pictures
 from tests.validators.picture_sets import CLASSES, blocked, dataset, even, evidence, findings, made
 from tests.validators.rows import frame
 from validators._pictures_crops import agreed, geometry, squares
+from validators._pictures_missing import in_thirds
 from validators._pictures_spread import clustered
 from validators.base import Intent
 from validators.judge import pronounce
@@ -200,3 +201,32 @@ def test_a_decision_and_its_data_docs(train: Pictures, holdout: Pictures, tmp_pa
     assert (tmp_path / "docs/index.html").is_file()
     assert [f["check"] for f in told.to_json()["findings"]][:3] == ["schema", "modes", "copies"]
     assert "row" not in " ".join(f.summary for f in told.findings)
+
+
+def test_places_are_told_in_thirds() -> None:
+    for cell, said in {
+        "place of the mark across=0.1667": "marks in the left third",
+        "place of the mark across up to 0.5 within class pit": "marks in the left or middle third within class pit",
+        "place of the mark down over 0.1667 to 0.5": "marks in the middle third",
+        "place of the mark down over 0.5": "marks in the lower third",
+        "look 1 high & place of the mark down over 0.1667": "look 1 high & marks in the middle or lower third",
+        "area of the mark over 0.1667": "area of the mark over 0.1667",
+    }.items():
+        assert in_thirds(cell) == said
+
+
+def test_a_side_of_the_picture_without_marks_is_missing_and_a_shift_within_a_third_is_not() -> None:
+    """Real crops are cut around their marks, say; marks a little off the middle are no missing mode, those of a side are."""
+    held, drawn = [made({"pit": 150}, seed) for seed in (1, 2)], made({"pit": 900}, 4)
+    across = np.array([np.nonzero(mask)[1].mean() for mask in drawn.masks])
+    found = findings(evidence(*held, drawn.take(np.flatnonzero(across > 9))))["modes"]
+    assert found.verdict == "BLOCK" and "left" in found.culprits[0].cell
+    middle = [side.take(np.flatnonzero(_near_the_middle(side, 2.5))) for side in (made({"pit": 400}, 5), made({"pit": 400}, 6))]
+    off = made({"pit": 1500}, 7)
+    off = off.take(np.flatnonzero(_near_the_middle(off, 3.5) & ~_near_the_middle(off, 1.5)))
+    assert "place" not in str([c.cell for c in findings(evidence(*middle, off))["modes"].culprits])
+
+
+def _near_the_middle(held: Pictures, reach: float) -> Array:
+    places = np.array([[axis.mean() for axis in np.nonzero(mask)] for mask in held.masks])
+    return np.asarray((np.abs(places - 11.5) <= reach).all(axis=1))

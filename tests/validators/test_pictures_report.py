@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from data.dataset import Dataset
 from data.images import Pictures
-from tests.validators.picture_sets import changed, even, evidence, joined, made
+from tests.validators.picture_sets import changed, dataset, even, evidence, joined, made
 from tests.validators.test_report import Page
 from tests.validators.test_report_browser import CONTRAST, SIZES, Tab, ask, tab  # noqa: F401 - `tab` is a fixture
 from validators.base import Evidence
@@ -134,6 +136,16 @@ def test_a_class_named_row_keeps_its_name() -> None:
     given = evidence(*sides)
     html = render_html(pronounce(given, only=picture_checks(utility="off")), evidence=given)
     assert ">row<" in html and "a real picture of row" in html
+
+
+def test_fewer_synthetic_pictures_than_unseen_ones_make_a_page_with_their_own_numbers() -> None:
+    train, drawn = made(even(20), 1), dataset(made(even(4), 3)).table.to_pylist()
+    drawn[0]["image"] = None  # cannot be judged, so that the others are counted from one on
+    rows = dataset(made(even(4), 3))
+    given = evidence(train, made(even(40), 2), Dataset(pa.Table.from_pylist(drawn, schema=rows.table.schema), rows.schema))
+    part = section(render_html(pronounce(given, only=picture_checks(utility="off")), evidence=given), "nearest")
+    numbers = [int(number) for number in re.findall(r'class="sub">(\d+) ·', part)]
+    assert len(numbers) == 8 and 0 not in numbers and max(numbers) <= 11
 
 
 def test_an_outline_runs_once_around_each_mark() -> None:

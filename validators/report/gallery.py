@@ -12,7 +12,7 @@ from markupsafe import Markup
 from data.images import Pictures
 from validators._pictures_copies import MEMO as TRACES
 from validators._pictures_copies import Nearest, Pair, nearest_pairs
-from validators._pictures_features import judged_rows
+from validators._pictures_features import SHOWN, judged_rows
 from validators.base import Culprit, Evidence, Finding
 from validators.looks import MEMO as LOOKS
 from validators.points import keys
@@ -22,7 +22,7 @@ from validators.report.rows import Drawn
 from validators.report.text import clean, crop, figure, many, share
 from validators.report.thumbs import shot
 
-__all__ = ["TRACES", "of_cells", "pictorial", "readable", "sections"]
+__all__ = ["SHOWN", "TRACES", "of_cells", "pictorial", "sections"]
 
 View = dict[str, Any]
 Array = np.ndarray[Any, Any]
@@ -32,18 +32,11 @@ Array = np.ndarray[Any, Any]
 EACH, CLASSES, PAIRS, UNSEEN, CELLS_SHOWN, OF_CELL = 10, 12, 8, 2, 6, 10
 #: Pictures of each side that stand for a cell of the map.
 OF_MAP = 4
-#: Columns whose names say nothing to a person.
-LOOK = "look "
 
 
 def pictorial(evidence: Evidence | None) -> bool:
     """Whether this is evidence of pictures, with the pictures themselves."""
     return evidence is not None and "pictures" in evidence.memo
-
-
-def readable(name: str) -> bool:
-    """Whether a column of the evidence means something to a person."""
-    return not name.startswith(LOOK)
 
 
 def sections(evidence: Evidence | None, findings: Sequence[Finding], *, bins_only: bool) -> View:
@@ -121,7 +114,8 @@ def _pairs(album: Album) -> View | None:
 
 
 def _pair(album: Album, side: str, pair: Pair, nearest: Nearest) -> View:
-    name, number = album.class_of(side, pair.synthetic), album.number(pair.synthetic)
+    name = album.class_of(side, pair.synthetic)
+    number = album.number(pair.synthetic) if side == "synthetic" else pair.synthetic
     what = f"synthetic picture {number}" if side == "synthetic" else "an unseen real picture"
     beside = f"training picture {pair.train}"
     return {

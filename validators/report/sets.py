@@ -39,19 +39,21 @@ def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit
     rows = None if evidence is None else gather(evidence)
     if evidence is None or rows is None:
         return Pictures()
-    real, again, fake = rows.reference, rows.holdout, rows.synthetic
     looked_at = gallery.pictorial(evidence)
-    shown = [c for c in real.rows.schema.learned if c.name in fake.rows.schema and (not looked_at or gallery.readable(c.name))]
+    # Of pictures, columns show what a person can read, and copies are looked for in a space of their own.
+    plain = gather(evidence.memo[gallery.SHOWN]) or rows if looked_at else rows
+    near_rows = gather(evidence.memo[gallery.TRACES]) if looked_at else rows
+    real, again, fake = plain.reference, plain.holdout, plain.synthetic
+    shown = [c for c in real.rows.schema.learned if c.name in fake.rows.schema]
     bars = [columns.compare(c, real, again, fake, bins_only=bins_only) for c in shown[:LAST]]
     bars.sort(key=lambda b: b.noise - b.difference)
     # Other checks name whole classes and rows, which would ring half of the map.
     regions = [culprit for finding, culprit in flagged if finding.check == MODES]
     views = {
-        "columns": _columns(evidence, bars, shown[LAST:], rows),
+        "columns": _columns(evidence, bars, shown[LAST:], plain),
         "trends": None if looked_at else _trends([b.column for b in bars], real, fake, target=real.rows.schema.target),
-        "scatter": _scatter(evidence, real, fake, regions, bins_only),
-        # Copies of pictures are looked for in a space of their own.
-        "nearness": _nearness(gather(evidence.memo[gallery.TRACES]) if looked_at else rows, bins_only),
+        "scatter": _scatter(evidence, rows.reference, rows.synthetic, regions, bins_only),
+        "nearness": _nearness(near_rows, bins_only),
     }
     few, known = WORST - len(flagged), {culprit.cell for _, culprit in flagged}
     return Pictures(views, lowest(bars, again, fake, count=few, known=known) if few > 0 else ())
