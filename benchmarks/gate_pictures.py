@@ -192,12 +192,12 @@ def record(arguments: list[str], told: list[str], said: list[str], caught: list[
         "# What the gate reaches on pictures",
         f"    python -m benchmarks.gate_pictures {' '.join(arguments)}",
         f"One core of {os.cpu_count()} ({platform.machine()}), Python {platform.python_version()}, {versions}; "
-        f"{seconds:.0f} s.\nIntervals are Wilson's at 95 %. `n` holdout pictures, `m` synthetic ones; the reference is train. All\n"
-        "checks that judge by features run, at the gate's default alpha of 0.01, of which a first attempt spends 0.005.",
+        f"{seconds:.0f} s.\nIntervals are Wilson's at 95 %. `n` holdout pictures, `m` synthetic ones; the reference is train.\n"
+        "All checks that judge by features run, at the gate's default alpha of 0.01, of which a first attempt spends 0.005.",
         "## What the features tell",
         "Balanced accuracy of five neighbours, half of the real pictures against the other half: by pixels, by the features\n"
-        "of whole pictures, and by those of the square around the marks, as the gate takes them. Pictures a second: both nets,\n"
-        "in time of the processor.",
+        "of whole pictures, and by those of the square around the marks, as the gate takes them. Pictures a second: both\n"
+        "nets, in time of the processor.",
         "\n".join([*head, *told]),
         "## Real pictures against real pictures",
         "Train, holdout and synthetic side are disjoint reshuffles of one real set. By groups: no two sides have a picture of\n"
