@@ -37,7 +37,7 @@ from benchmarks.images_work import ALL, CHEAP, CLASSICAL, RATIOS, Job, Limits, k
 from data.errors import DataError, UserError  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-FAMILIES = ("procedural", "paste", "gan", "diffusion", "finetune", "vae")
+FAMILIES = ("procedural", "paste", "paste-gan", "paste-diffusion", "gan", "diffusion", "finetune", "vae")
 Does = Callable[[Job, Limits, Path], dict[str, Any]]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.images_data import Setting
-from benchmarks.images_work import ALL, BALANCED, CHEAP, CLASSICAL, NOTHING, Limits
+from benchmarks.images_work import ALL, BALANCED, CHEAP, CLASSICAL, NOTHING, PRETRAIN_STEPS, Limits
 
 #: All real pictures must beat the best cheap way on the few by more than this.
 HEADROOM = 0.03
@@ -94,7 +94,8 @@ def _facts(seeds: Sequence[int], limits: Limits) -> list[str]:
         f"{versions}.",
         f"Seeds {', '.join(map(str, seeds))}; each picks which few pictures are real, the first weights and the batches. "
         "Intervals (95 %) are Student's over the seeds, paired where two ways are compared; a share is of the mean headroom.",
-        f"A family has {limits.minutes:g} minutes to learn on one core, where it would take longer by itself. The detector "
+        f"A family has {limits.minutes:g} minutes to learn on one core, where it would take longer by itself; a surface "
+        f"denoiser for finetune is learned once for a data set ({PRETRAIN_STEPS} updates, no real defect shown). The detector "
         f"learns for {limits.steps} updates of 16 pictures. *Chosen*: the ratio is taken by {limits.folds} folds of the few "
         "real pictures, nought included, and never by the test; a family has seen those pictures, so the choice leans "
         "towards adding. Synthetic pictures are added with balanced sampling and classical augmentation on.",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.images_data import Setting
 from data.dataset import Dataset
@@ -19,6 +22,15 @@ Array = np.ndarray
 NOTHING, BALANCED, CLASSICAL, ALL = "nothing", "balanced", "classical", "all"
 CHEAP = (NOTHING, BALANCED, CLASSICAL, ALL)
 RATIOS = (0.5, 1.0, 2.0, 5.0, 10.0)
+#: The family that learns surfaces first, and in how many updates.
+SHARES, PRETRAIN_STEPS = "finetune", 1500
+#: Ways that are a family with some of its settings.
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "paste-gan": ("paste", {"patches": "gan"}),
+    "paste-diffusion": ("paste", {"patches": "diffusion"}),
+}
+#: The family that learns surfaces first, and in how many updates.
+SHARES, PRETRAIN_STEPS = "finetune", 1500
 #: Settings of a family that count updates, in the order in which it makes them.
 LENGTHS = ("pretrain_steps", "steps")
 #: Updates, and seconds, after which the pace of a training is known; a stage before the one in question is cut to PROBE.
@@ -102,11 +114,12 @@ class _Watch:
             raise _EnoughError
 
 
-def lengths(arm: str, train: Dataset, seed: int, limits: Limits) -> dict[str, int]:
+def lengths(arm: str, train: Dataset, seed: int, limits: Limits, extra: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Updates of each stage of a family's training that fit into `limits.minutes`; a stage that fits as it is, is left out.
 
-    A training is begun to learn its pace and how long it would be by itself; several stages share the minutes."""
-    given = dict(limits.given.get(arm, {}))
+    A training is begun to learn its pace and how long it would be by itself; several stages share the minutes. extra: settings
+    besides those of `limits`."""
+    given = dict(limits.given.get(arm, {})) | dict(extra or {})
     known = {item.name for item in fields(_class(arm))}
     stages = [name for name in LENGTHS if name in known]
     free = [name for name in stages if name not in given]
@@ -126,32 +139,57 @@ def lengths(arm: str, train: Dataset, seed: int, limits: Limits) -> dict[str, in
 def _fit(job: Job, limits: Limits, cache: Path) -> dict[str, Any]:
     setting = Setting.of(job.setting)
     train = setting.few_of(job.seed)
-    cut = lengths(job.arm, train, job.seed, limits)
-    family = _family(job.arm, dict(limits.given.get(job.arm, {})) | cut)
+    extra = _surfaces(setting, limits, cache) if job.arm == SHARES else {}
+    cut = lengths(job.arm, train, job.seed, limits, extra)
+    family = _family(job.arm, dict(limits.given.get(job.arm, {})) | extra | cut)
     start = time.perf_counter()
     family.fit(train, seed=job.seed)
     fitted = time.perf_counter()
     wanted = int(np.ceil(max(limits.ratios) * setting.few))
     batches = [b for name in setting.cut for b in family.sample(wanted, where={"class": name}, seed=1000 + job.seed)]
     ended = time.perf_counter()
-    import pyarrow as pa
-
     made = pictures(Dataset(pa.Table.from_batches(batches, schema=train.schema.arrow()), train.schema))
     _write(kept_in(cache, job), made)
     rate = len(made) / (ended - fitted)
     return {"fit_seconds": round(fitted - start, 1), "pictures_per_second": round(rate, 1), "cut": cut, "drawn": len(made)}
 
 
+def _surfaces(setting: Setting, limits: Limits, cache: Path) -> dict[str, Any]:
+    """The denoiser that has learned the surfaces of a data set, once for all seeds and settings of it.
+
+    In place of the defects that are cut, it is shown procedural ones, so that no seed knows another one's real pictures."""
+    from data.images import CLASS
+
+    folder = cache / f"{setting.data}-{SHARES}-surfaces"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            few = setting.few_of(0)
+            labels = np.array(few.column(CLASS).to_pylist())
+            fake = _family("procedural", {}).fit(few, seed=0)
+            own = few.take(np.flatnonzero(~np.isin(labels, setting.cut)))
+            batches = [b for name in setting.cut for b in fake.sample(setting.few, where={"class": name}, seed=7)]
+            made = pa.Table.from_batches(batches, schema=few.schema.arrow())
+            shown = Dataset(pa.concat_tables([own.table, made]), few.schema)
+            given = {"pretrain_steps": PRETRAIN_STEPS} | dict(limits.given.get(SHARES, {})) | {"steps": 0}
+            with TemporaryDirectory(dir=folder.parent) as scratch:
+                _family(SHARES, given).fit(shown, seed=0).save(Path(scratch) / "model")
+                (Path(scratch) / "model").rename(folder)
+    return {"backbone": str(folder)}
+
+
 def _class(arm: str) -> type:
     from configs.components import find
 
-    return find(f"image.{arm}", Generator, package="generators")
+    return find(f"image.{VARIANTS[arm][0] if arm in VARIANTS else arm}", Generator, package="generators")
 
 
 def _family(arm: str, settings: Mapping[str, Any]) -> Generator:
     from configs.components import build
 
-    family: Generator = build({"use": f"image.{arm}", **settings}, Generator, package="generators")
+    name, extra = VARIANTS.get(arm, (arm, {}))
+    family: Generator = build({"use": f"image.{name}", **extra, **settings}, Generator, package="generators")
     return family
 
 
