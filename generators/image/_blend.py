@@ -53,11 +53,22 @@ def residual(patch: Array, mask: Array) -> Array:
     return np.asarray(np.asarray(patch, dtype=np.float64) - filled(patch, mask))
 
 
-def bare(rest: Array, mask: Array, surface: Array, around: Array, width: float = 2.0) -> Array:
+def matted(base: Array, under: Array, rest: Array, mask: Array, hides: float, width: float = 2.0) -> Array:
+    """`base` with a residual inside `mask` that hides a share of what is under it: (h, w, c), (h, w, c), (h, w, c), (h, w).
+
+    under: the surface that the residual was taken from; hides: 0 as `added`, 1 lays surface and residual over the base, save
+    that it softens over `width` pixels at the edge."""
+    values = np.asarray(base, dtype=np.float64)
+    surface, share = filled(base, mask), hides * ramp(mask, width)[:, :, None]
+    return laid(base, values + rest - share * (values - surface) - share * (surface - under), mask)
+
+
+def bare(rest: Array, mask: Array, surface: Array, around: Array, width: float = 2.0, *, shows: float = 1.0) -> Array:
     """A residual without the texture of its own surface, which the place it goes to has already: (h, w, c) -> (h, w, c).
 
     What is coarser than `width` pixels is kept; what is finer shrinks by the share that texture has of it, as a Wiener
-    filter does. surface: (h, w, c), whose pixels `around` (h, w) bool tell how strong texture is."""
+    filter does. surface: (h, w, c), whose pixels `around` (h, w) bool tell how strong texture is; shows: the share of its
+    energy that shows through the defect."""
     from scipy import ndimage
 
     def smooth(values: Array, where: Array) -> Array:
@@ -68,7 +79,7 @@ def bare(rest: Array, mask: Array, surface: Array, around: Array, width: float =
     if not mask.any() or not around.any():
         return rest
     grain = np.where(around[:, :, None], surface - smooth(surface, around), 0.0)
-    texture = (grain**2).sum(axis=(0, 1)) / around.sum()
+    texture = shows * (grain**2).sum(axis=(0, 1)) / around.sum()
     coarse = smooth(rest, mask)
     fine = np.where(mask[:, :, None], rest - coarse, 0.0)
     kept = np.clip(1 - texture / np.maximum(smooth(fine**2, mask), 1e-6), 0, 1)

@@ -96,5 +96,7 @@ def _usable(drawn: Any, own: list[tuple[Patch, tuple[Array, Array, int]]], rng: 
         patch, (_, _, side) = own[rng.integers(len(own))]
         small = fitted_mask(mask, min(side, size), "stretch")
         seen = fitted(pixels, min(side, size), "stretch")
-        out.append(Patch(seen, small, np.ones(small.shape, dtype=bool), patch.label, patch.margin))
+        out.append(
+            Patch(seen, small, np.ones(small.shape, dtype=bool), patch.label, patch.margin, 1.0, patch.halo, patch.opacity)
+        )
     return out

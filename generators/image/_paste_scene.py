@@ -14,8 +14,9 @@ import numpy as np
 from data.images import Pictures, box
 from generators.base import GeneratorError
 from generators.image import _patches
-from generators.image._blend import added, bare, laid, poisson, ring
+from generators.image._blend import added, bare, laid, matted, poisson, ring
 from generators.image._masks import MaskBank, Places
+from generators.image._paste_edge import edged
 from generators.image._paste_fit import LIGHT, Grounds, Spot, kept
 from generators.image._paste_refine import cut_all
 from generators.image._patches import Patch, Piece, Warp, cut, piece, ring_of
@@ -23,7 +24,7 @@ from generators.image._pictures import Facts
 from generators.image._symmetry import MOST, symmetries
 
 Array = np.ndarray
-Blend = Literal["auto", "residual", "bare", "poisson", "mixed", "copy"]
+Blend = Literal["auto", "matte", "residual", "bare", "poisson", "mixed", "copy"]
 #: What is handed out: pixels (size, size, c) uint8, mask (size, size) bool, source of the good picture.
 Made = tuple[Array, Array, str | None]
 #: Ways a patch is turned and warped before the one that fits best is taken; and the most, while none of them fits well.
@@ -83,7 +84,8 @@ class Scene:
         bank, levels = MaskBank.fit(bad), levels_of(train.pixels)
         scene = cls(own.pixels, own.sources or (None,) * len(own), bank, [], turns, levels)
         if find:
-            scene.stock(cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None))
+            found = cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None)
+            scene.stock(edged(found) if levels is None else found)
         else:
             marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
             scene.stock([cut(bad.pixels[i], bad.masks[i], int(bad.labels[i])) for i in marked])
@@ -192,11 +194,14 @@ class Scene:
         canvas, mask = base.astype(np.float64), np.zeros((self.size, self.size), dtype=bool)
         here, there = one.at(spot.top, spot.left, self.size, self.size)
         mask[here] = one.mask[there]
-        blend = ("copy" if self.levels else "residual") if style.blend == "auto" else style.blend
-        if blend in ("residual", "bare"):
-            rest = np.zeros_like(canvas)
-            rest[here] = self._rest(one, few, rng, style)[there]
-            made = added(base, rest * _light(base[ring(mask, self.ring)], one), mask)
+        blend = ("copy" if self.levels else "matte") if style.blend == "auto" else style.blend
+        if blend in ("residual", "bare", "matte"):
+            rest, hides = np.zeros_like(canvas), one.opacity if blend == "matte" else 0.0
+            rest[here] = self._rest(one, few, rng, style, hides)[there]
+            rest *= _light(base[ring(mask, self.ring)], one) ** (1 - hides)
+            if hides:
+                canvas[here] = one.surface[there]
+            made = matted(base, canvas, rest, mask, hides) if hides else added(base, rest, mask)
         else:
             canvas[here] = one.pixels[there]
             made = laid(base, canvas, mask) if blend == "copy" else poisson(base, canvas, mask, mixed=blend == "mixed")
@@ -205,25 +210,27 @@ class Scene:
             made = laid(base, np.where(made >= (low + high) / 2, high, low), mask)
         return made, mask
 
-    def _rest(self, one: Piece, few: list[Patch], rng: np.random.Generator, style: Style) -> Array:
-        """The residual of a piece, sometimes mixed with another one's, in a strength that the class shows."""
+    def _rest(self, one: Piece, few: list[Patch], rng: np.random.Generator, style: Style, hides: float = 0.0) -> Array:
+        """The residual of a piece, sometimes mixed with another one's, in a strength that the class shows; the more a defect
+        hides, the less of either: half a hole is none."""
         rest = _own(one, style)
         if len(few) > 1 and rng.random() < style.mix:
             other = self._varied(few[rng.integers(len(few))], rng, style)
             (x, y, w, h), (x2, y2, w2, h2) = one.box, other.box
             here, there = other.at(y + h // 2 - y2 - h2 // 2, x + w // 2 - x2 - w2 // 2, *one.mask.shape)
             share = np.ones((*one.mask.shape, 1))
-            share[here][other.mask[there]] = rng.uniform(OWN, 1.0)
+            share[here][other.mask[there]] = 1 - (1 - hides) * rng.uniform(0.0, 1 - OWN)
             second = np.zeros_like(rest)
             second[here] = _own(other, style)[there]
             rest = share * rest + (1 - share) * second
-        strength = self._spread[one.label][1] * style.vary if one.label in self._spread else 0.0
+        strength = self._spread[one.label][1] * style.vary * (1 - hides) if one.label in self._spread else 0.0
         return np.asarray(np.where(one.mask[:, :, None], rest * np.exp(strength * rng.standard_normal()), 0.0))
 
     def _marked(self, mask: Array, one: Piece) -> Array:
-        """What is marked: the pasted pixels, or a box as wide around them as train's boxes are."""
+        """What is marked: the pasted pixels less the defect's soft edge where train's marks leave it out, or a box as wide
+        around them as train's boxes are."""
         if not self.bank.boxes(one.label):
-            return mask
+            return drawn_in(mask, one.halo)
         top, left, bottom, right = (int(v) for v in one.margin)
         x, y, w, h = box(mask) or (0, 0, 1, 1)
         out = np.zeros_like(mask)
@@ -273,9 +280,16 @@ def levels_of(pixels: Array) -> tuple[int, int] | None:
 
 def _own(one: Piece, style: Style) -> Array:
     """What a piece adds to a surface; with the texture of its own surface, unless it is to be left behind."""
-    if style.blend != "bare":
-        return one.rest
-    return bare(one.rest, one.mask, one.surface, one.known & ~one.mask)
+    shows = 1.0 if style.blend == "bare" else (1 - one.opacity) ** 2 if style.blend in ("auto", "matte") and one.opacity else 0
+    return bare(one.rest, one.mask, one.surface, one.known & ~one.mask, shows=shows) if shows else one.rest
+
+
+def drawn_in(mask: Array, halo: int) -> Array:
+    """A mask less `halo` pixels at its edge, but not where the picture ends; what would vanish stays."""
+    from scipy import ndimage
+
+    inner = ndimage.binary_erosion(mask, iterations=halo, border_value=1) if halo else mask
+    return np.asarray(inner if inner.any() else mask)
 
 
 def _light(around: Array, one: Piece) -> float:

@@ -31,7 +31,8 @@ class Patch:
 
     pixels: (h, w, c) uint8; mask: (h, w) bool, the defect's pixels; known: (h, w) bool, False beyond its picture's border;
     label: its class; margin: (4,) pixels that its mark goes beyond the mask: top, left, bottom, right (all 0 where the mark
-    is the mask); trust: how often it is pasted, against others of its class; less where its mask was hard to find."""
+    is the mask); trust: how often it is pasted, against others of its class; less where its mask was hard to find; halo: pixels
+    that the mask was grown by, as the defect reaches beyond its mark; opacity: the share of a surface's texture it hides."""
 
     pixels: Array
     mask: Array
@@ -39,6 +40,8 @@ class Patch:
     label: int
     margin: Array
     trust: float = 1.0
+    halo: int = 0
+    opacity: float = 0.0
 
     @functools.cached_property
     def surface(self) -> Array:
@@ -60,8 +63,8 @@ class Piece:
     """A patch as it is to be pasted: turned, scaled, bent, cut to its mask and the ring around it.
 
     surface: (h, w, c) float64, the pixels around and what is expected under the defect; rest: (h, w, c) float64, what the
-    defect adds to it, 0 outside the mask; mask, known, label, margin: as of a patch; cut_off: whether its picture's border
-    cut the defect, top, left, bottom, right."""
+    defect adds to it, 0 outside the mask; mask, known, label, margin, halo, opacity: as of a patch; cut_off: whether its
+    picture's border cut the defect, top, left, bottom, right."""
 
     surface: Array
     rest: Array
@@ -70,6 +73,8 @@ class Piece:
     label: int
     cut_off: tuple[bool, bool, bool, bool]
     margin: Array
+    halo: int = 0
+    opacity: float = 0.0
 
     @property
     def pixels(self) -> Array:
@@ -121,12 +126,14 @@ def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, level
     """The patch under a symmetry of a square and, if given, a warp; levels: the two values of black and white pictures."""
     mask, known, surface = turned(patch.mask, turn), turned(patch.known, turn), turned(patch.surface, turn)
     rest = turned(patch.pixels, turn) - surface
+    halo = patch.halo
     margin, cut_off = _turned_sides(patch.margin, turn), _turned_sides(np.array(patch.cut_off), turn)
     if warp is not None:
         # Apart, so that a blurred edge of the defect does not pass for its surroundings.
         both, mask, known = warp(np.concatenate([surface, rest], axis=2), mask, known)
         surface, rest = np.split(both, 2, axis=2)
         margin = np.rint(margin * np.array(warp.scale * 2)).astype(np.int64)
+        halo = round(halo * float(np.sqrt(warp.scale[0] * warp.scale[1])))
     if levels is not None:
         sharp = [np.where(v >= sum(levels) / 2, float(levels[1]), float(levels[0])) for v in (surface, surface + rest)]
         surface, rest = sharp[0], sharp[1] - sharp[0]
@@ -134,7 +141,7 @@ def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, level
     x, y, w, h = box(mask) or (0, 0, 1, 1)
     window = slice(max(0, y - ring), y + h + ring), slice(max(0, x - ring), x + w + ring)
     sides = (bool(cut_off[0]), bool(cut_off[1]), bool(cut_off[2]), bool(cut_off[3]))
-    return Piece(surface[window], rest[window], mask[window], known[window], patch.label, sides, margin)
+    return Piece(surface[window], rest[window], mask[window], known[window], patch.label, sides, margin, halo, patch.opacity)
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,8 @@ def to_state(patches: Sequence[Patch]) -> dict[str, Array]:
         "labels": np.array([p.label for p in patches]),
         "margins": np.stack([p.margin for p in patches]),
         "trusts": np.array([p.trust for p in patches], dtype=np.float64),
+        "halos": np.array([p.halo for p in patches]),
+        "opacities": np.array([p.opacity for p in patches], dtype=np.float64),
     }
 
 
@@ -206,6 +215,7 @@ def from_state(state: Mapping[str, Any]) -> list[Patch]:
             Patch(
                 state["pixels"][flat].reshape(h, w, c), state["masks"][spread].reshape(h, w),
                 state["known"][spread].reshape(h, w), int(state["labels"][i]), state["margins"][i], float(state["trusts"][i]),
+                int(state["halos"][i]), float(state["opacities"][i]),
             )
         )  # fmt: skip
         at, marked = at + h * w * c, marked + h * w

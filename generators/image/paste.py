@@ -31,9 +31,10 @@ class Paste:
 
     What lies around a mask decides where its patch fits: of many good pictures, at all places where the class's defects
     lie, one is taken whose surroundings look alike (a bite out of a trace then lies on the edge of a trace). Every pixel
-    outside the mask stays as it was. Black and white pictures stay black and white. Where the marks of a class are boxes,
-    the defect in each is found first, and drawn pictures are marked by boxes too. The source of a drawn picture is that of
-    the good one. Asked for good pictures, it mends a piece of one with a piece of another.
+    outside the mask stays as it was; only where train's marks are so tight that the soft edge of their defects lies outside,
+    up to four pixels of edge are pasted too. Black and white pictures stay black and white. Where the marks of a class are
+    boxes, the defect in each is found first, and drawn pictures are marked by boxes too. The source of a drawn picture is
+    that of the good one. Asked for good pictures, it mends a piece of one with a piece of another.
 
     Sources: Perez et al. 2003 (Poisson blending); Ghiasi et al. 2021 (simple copy-paste); Dvornik et al. 2018 (context
     matters); the choice of a place is exemplar matching as in Criminisi et al. 2004.
@@ -44,9 +45,10 @@ class Paste:
         normal: the class of good pictures; found by its name, or by its empty masks, if left out.
         patches: "real" pastes what was cut out, "gan" and "diffusion" what they learned to draw at the mask's crop; auto:
             "diffusion" where each class has 64 patches or more, else "real".
-        blend: "residual" adds the defect to the good picture's own texture, "bare" does so without the texture that the
-            defect's own surface has (stains on brushed metal), "poisson" replaces the texture, "mixed" keeps the stronger
-            gradient of both, "copy" lays it over; auto: "copy" for black and white pictures, else "residual".
+        blend: "matte" adds the defect to the good picture's own texture, of which it hides as much as the class's defects do
+            (a hole all of it, a stain some, a dent none), "residual" as if they hid none, "bare" does so without the texture
+            that the defect's own surface has, "poisson" replaces the texture, "mixed" keeps the stronger gradient of both,
+            "copy" lays it over; auto: "copy" for black and white pictures, else "matte".
         places: "real" where the class's defects lie, "uniform" anywhere.
         candidates: good pictures that are compared for one paste; choices: how many of the best are drawn from.
         vary: how much patches are turned, scaled, bent and strengthened, against the class's own spread; 0 not at all.
