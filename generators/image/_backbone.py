@@ -42,7 +42,7 @@ class Stable:
         return int(self.unet.config.sample_size) * self.scale
 
 
-def located(backbone: str) -> Path:
+def located(backbone: str, key: str = "backbone") -> Path:
     """The folder of a backbone: a local one, or what the hub has under that id, fetched once and kept in its cache.
 
     Raises GeneratorError when there is no such folder and it cannot be fetched; HF_HUB_OFFLINE=1 asks no network."""
@@ -50,7 +50,7 @@ def located(backbone: str) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists() or not _is_id(backbone):
-        raise GeneratorError(f"backbone: there is no folder {backbone!r}; give a folder in the diffusers format, or a hub id")
+        raise GeneratorError(f"{key}: there is no folder {backbone!r}; give a folder in the diffusers format, or a hub id")
     from huggingface_hub import snapshot_download
 
     offline = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
@@ -59,7 +59,7 @@ def located(backbone: str) -> Path:
     except Exception as error:  # the hub's client raises a dozen kinds, from sockets to validation
         why = "HF_HUB_OFFLINE is set and it is not in the cache" if offline else _short(error)
         raise GeneratorError(
-            f"backbone: {backbone!r} is no folder here and could not be fetched from the hub ({why}); give a local folder"
+            f"{key}: {backbone!r} is no folder here and could not be fetched from the hub ({why}); give a local folder"
         ) from None
     return Path(found)
 
@@ -93,7 +93,8 @@ def kind_of(folder: Path, name: str) -> Kind:
         if alone == "UNet2DModel":
             return "pixel"
         raise GeneratorError(f"backbone: {name!r} holds a {alone} alone; give a UNet2DModel or a whole pipeline's folder")
-    unet = (index.get("unet") or [None, None])[1]
+    named = index.get("unet")
+    unet = named[1] if isinstance(named, list) and len(named) == 2 else None
     if unet == "UNet2DModel":
         return "pixel"
     if unet == "UNet2DConditionModel" and index.get("text_encoder_2") is None and index.get("vae") is not None:
@@ -119,6 +120,8 @@ def stable(folder: Path, name: str) -> Stable:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     with opening(name):
+        if not (folder / "tokenizer").is_dir():  # one without words would be made up in its place
+            raise OSError("it has no folder tokenizer")
         unet = made("UNet2DConditionModel").from_pretrained(folder, subfolder="unet", local_files_only=True)
         vae = made("AutoencoderKL").from_pretrained(folder, subfolder="vae", local_files_only=True)
         text: Any = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", local_files_only=True)
@@ -132,7 +135,7 @@ def controller(where: str, unet: Any) -> Any:
     """The ControlNet of a folder or hub id, checked to fit the UNet.
 
     Raises GeneratorError when it is none, or was made for another backbone."""
-    folder = located(where)
+    folder = located(where, "control")
     if (_json(folder / "config.json") or {}).get("_class_name") != "ControlNetModel":
         raise GeneratorError(f"control: {where!r} holds no ControlNet in the diffusers format; give one, or control: train")
     with opening(where):
@@ -163,7 +166,7 @@ def quiet() -> Iterator[None]:
     shown = [(lib, lib.is_progress_bar_enabled(), lib.get_verbosity()) for lib in (ours, theirs)]
     for lib, _, _ in shown:
         lib.disable_progress_bar()
-        lib.set_verbosity_error()
+        lib.set_verbosity(lib.CRITICAL)  # what fails is told in a sentence of our own
     try:
         with torch.random.fork_rng():
             yield

@@ -1,7 +1,8 @@
-"""Where only boxes are known, which pixels are the defect, and what box would be drawn around a new one?
+"""Which pixels are the defect where marks are boxes, or too tight, and how would a new one be marked?
 
-A hole as large as a box makes the denoiser redraw all that lies beside the defect. So the defect's own pixels are found
-first, the denoiser paints those, and a box is drawn around what it painted as the real ones are drawn."""
+A hole as large as a box makes the denoiser redraw all that lies beside the defect; one that leaves the defect's soft edge
+outside shows it the defect while it learns, and not when it paints. So the defect's own pixels are found first, the denoiser
+paints those, and what it painted is marked as the real ones are: by a box around it, or without its soft edge."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ import numpy as np
 from data.images import Pictures, box
 from generators.image._blend import filled
 from generators.image._masks import MaskBank
+from generators.image._paste_edge import drawn_in, halo, widened
 from generators.image._paste_fit import Grounds
 from generators.image._paste_refine import VOTERS, defect, expected
 from generators.image._paste_scene import levels_of
+from generators.image._patches import cut
 from generators.image._pictures import Facts
 from generators.image._symmetry import symmetries
 
@@ -25,20 +28,22 @@ GROWN = 1
 
 @dataclass(frozen=True)
 class Boxes:
-    """How boxes lie around defects.
+    """How marks lie on defects.
 
     labels: (m,) classes whose marks are boxes, one for each real defect; margins: (m, 4) pixels from the defect's pixels to
-    the box: top, left, bottom, right; levels: the two values of black and white pictures, (0,) where there are others."""
+    the box: top, left, bottom, right; levels: the two values of black and white pictures, (0,) where there are others;
+    halos: (classes,) pixels of soft edge that the marks of a class leave outside."""
 
     labels: Array
     margins: Array
     levels: Array
+    halos: Array
 
     def around(self, hole: Array, label: int, rng: np.random.Generator) -> Array:
-        """The mark of a new defect: its box where its class has boxes, else the hole itself: (s, s) bool."""
+        """The mark of a new defect: its box where its class has boxes, else the hole less its soft edge: (s, s) bool."""
         own = np.flatnonzero(self.labels == label)
         if not len(own) or (found := box(hole)) is None:
-            return hole
+            return drawn_in(hole, int(self.halos[label]))
         x, y, w, h = found
         top, left, bottom, right = (int(v) for v in self.margins[rng.choice(own)])
         out = np.zeros_like(hole)
@@ -54,8 +59,9 @@ class Boxes:
         return np.where(hole[:, :, None], near, pixels)
 
 
-def refined(train: Pictures, facts: Facts, *, seed: int) -> tuple[Pictures, Boxes]:
-    """The pictures with the defects' own pixels as masks where their marks are boxes, and how boxes lie around them."""
+def refined(train: Pictures, facts: Facts, *, seed: int, soft: bool = True) -> tuple[Pictures, Boxes]:
+    """The pictures with the defects' own pixels as masks where their marks are boxes or, if `soft`, too tight; and how
+    marks lie."""
     levels = levels_of(train.pixels)
     rng = np.random.default_rng([seed % 2**63, 11])
     good = -1 if facts.normal is None else facts.classes.index(facts.normal)
@@ -74,7 +80,15 @@ def refined(train: Pictures, facts: Facts, *, seed: int) -> tuple[Pictures, Boxe
         masks[i] = _grown(defect(train.pixels[i], mark, clean, sharp=levels is not None)) & mark
         labels.append(label)
         margins.append(_margin(masks[i], mark))
-    boxes = Boxes(np.array(labels, dtype=np.int64), np.array(margins, dtype=np.int64).reshape(-1, 4), np.array(levels or (0,)))
+    halos = np.zeros(len(facts.classes), dtype=np.int64)
+    for label in map(int, np.unique(train.labels[bad]) if soft and levels is None else ()):
+        own = bad[train.labels[bad] == label]
+        if not bank.boxes(label):
+            halos[label] = halo([cut(train.pixels[i], masks[i], label) for i in own])
+            masks[own] = [widened(mask, int(halos[label])) for mask in masks[own]]
+    boxes = Boxes(
+        np.array(labels, dtype=np.int64), np.array(margins, dtype=np.int64).reshape(-1, 4), np.array(levels or (0,)), halos
+    )
     return replace(train, masks=masks), boxes
 
 

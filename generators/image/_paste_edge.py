@@ -29,14 +29,14 @@ FINE = 2.0
 LEAST_OPACITY = 0.2
 
 
-def edged(patches: Sequence[Patch]) -> list[Patch]:
-    """Patches whose masks reach as far as their defects do, with `halo` and `opacity` set, class by class."""
+def edged(patches: Sequence[Patch], *, soft: bool = True) -> list[Patch]:
+    """Patches whose masks reach as far, if `soft`, as their defects do, with `halo` and `opacity` set, class by class."""
     out = list(patches)
     for label in sorted({p.label for p in patches}):
         own = [i for i, p in enumerate(patches) if p.label == label]
-        grown = halo([patches[i] for i in own])
-        for i in own:
-            out[i] = widened(patches[i], grown)
+        grown = halo([patches[i] for i in own]) if soft else 0
+        for i in own if grown else ():
+            out[i] = replace(out[i], mask=widened(out[i].mask, grown) & out[i].known, halo=grown)
         for i, share in zip(own, opacities([out[i] for i in own]), strict=True):
             out[i] = replace(out[i], opacity=share)
     return out
@@ -73,14 +73,19 @@ def _profile(patch: Patch) -> Array | None:
     return np.array([along[where].mean() if where.any() else np.nan for where in rings])
 
 
-def widened(patch: Patch, halo: int) -> Patch:
-    """The patch with its mask grown by `halo` pixels, as far as its picture goes."""
+def widened(mask: Array, halo: int) -> Array:
+    """A mask grown by `halo` pixels: (h, w) bool -> the same shape."""
     from scipy import ndimage
 
-    if not halo:
-        return patch
-    mask = ndimage.binary_dilation(patch.mask, iterations=halo) & patch.known
-    return replace(patch, mask=mask, halo=halo)
+    return np.asarray(ndimage.binary_dilation(mask, iterations=halo)) if halo else mask
+
+
+def drawn_in(mask: Array, halo: int) -> Array:
+    """A mask less `halo` pixels at its edge, but not where the picture ends; what would vanish stays."""
+    from scipy import ndimage
+
+    inner = ndimage.binary_erosion(mask, iterations=halo, border_value=1) if halo else mask
+    return np.asarray(inner if inner.any() else mask)
 
 
 def opacities(patches: Sequence[Patch]) -> list[float]:

@@ -5,6 +5,7 @@ draws is brought back to a side as the class's crops have them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ def more(
     seed: int, progress: Progress, checkpoint: Path | None, **settings: Any,
 ) -> list[Patch]:  # fmt: skip
     """`n` drawn patches of each class that has real ones. names: of the labels; size: of the pictures; settings: of the
-    family that learns. A class of which nothing usable is drawn keeps its real patches."""
+    family that learns. Of a class of which nothing usable is drawn there are the real patches."""
     labels = sorted({p.label for p in patches})
     crops = [_crop(p, size) for p in patches]
     steps = settings.get("steps") or STEPS[kind]
@@ -50,6 +51,18 @@ def more(
                 table = pa.Table.from_batches(list(model.sample(n, where={"class": names[label]}, seed=seed + part)))
                 drawn += _usable(pictures(Dataset(table, schema(names))), own, rng, size)
         out += drawn[:n] or [p for p, _ in own]
+    return out
+
+
+def weighed(real: list[Patch], drawn: list[Patch], share: float) -> list[Patch]:
+    """Both, with trusts by which the real patches of a class are taken `share` of the time; without them where it is 0, and
+    the real ones alone of a class that has no others or where it is 1."""
+    out: list[Patch] = []
+    for label in sorted({p.label for p in real}):
+        own, others = ([p for p in side if p.label == label] for side in (real, drawn))
+        for side, part in ((own, share), (others, 1 - share)):
+            total = sum(p.trust for p in side)
+            out += [replace(p, trust=p.trust * part / total) for p in side if part > 0]
     return out
 
 

@@ -16,7 +16,7 @@ from generators.base import GeneratorError
 from generators.image import _patches
 from generators.image._blend import added, bare, laid, matted, poisson, ring
 from generators.image._masks import MaskBank, Places
-from generators.image._paste_edge import edged
+from generators.image._paste_edge import drawn_in, edged
 from generators.image._paste_fit import LIGHT, Grounds, Spot, kept
 from generators.image._paste_refine import cut_all
 from generators.image._patches import Patch, Piece, Warp, cut, piece, ring_of
@@ -75,9 +75,9 @@ class Scene:
         self.stock(patches)
 
     @classmethod
-    def of(cls, train: Pictures, good: int, rng: np.random.Generator, *, find: bool = True) -> Self:
+    def of(cls, train: Pictures, good: int, rng: np.random.Generator, *, find: bool = True, soft: bool = True) -> Self:
         """Cut the patches out of the defects of train. good: the label of the good pictures; find: where marks are boxes,
-        look for the defects in them."""
+        look for the defects in them; soft: widen masks to the defects' soft edges."""
         own = train.take(np.flatnonzero(train.labels == good))
         bad = train.take(np.flatnonzero(train.labels != good))
         turns = symmetries(train.pixels[np.sort(rng.permutation(len(train))[:MOST])])
@@ -85,7 +85,7 @@ class Scene:
         scene = cls(own.pixels, own.sources or (None,) * len(own), bank, [], turns, levels)
         if find:
             found = cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None)
-            scene.stock(edged(found) if levels is None else found)
+            scene.stock(edged(found, soft=soft) if levels is None else found)
         else:
             marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
             scene.stock([cut(bad.pixels[i], bad.masks[i], int(bad.labels[i])) for i in marked])
@@ -282,14 +282,6 @@ def _own(one: Piece, style: Style) -> Array:
     """What a piece adds to a surface; with the texture of its own surface, unless it is to be left behind."""
     shows = 1.0 if style.blend == "bare" else (1 - one.opacity) ** 2 if style.blend in ("auto", "matte") and one.opacity else 0
     return bare(one.rest, one.mask, one.surface, one.known & ~one.mask, shows=shows) if shows else one.rest
-
-
-def drawn_in(mask: Array, halo: int) -> Array:
-    """A mask less `halo` pixels at its edge, but not where the picture ends; what would vanish stays."""
-    from scipy import ndimage
-
-    inner = ndimage.binary_erosion(mask, iterations=halo, border_value=1) if halo else mask
-    return np.asarray(inner if inner.any() else mask)
 
 
 def _light(around: Array, one: Piece) -> float:

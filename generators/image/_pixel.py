@@ -39,7 +39,9 @@ class Pixel:
         name = str(family.backbone)
         folder = _backbone.located(name)
         unet, self.schedule = _backbone.pixel(folder, name)
-        self.method = "full" if family.method == "auto" else family.method
+        self.method = family.method
+        if family.method == "auto":
+            self.method = "full" if family.lora is None else "lora"
         self.classes, self.masked, self.channels = classes, masked, channels
         self.native = int(unet.config.in_channels)
         if self.native != int(unet.config.out_channels) or self.native not in (1, 3):

@@ -199,7 +199,8 @@ class Latent:
     def _told(self, texts: list[str]) -> Tensor:
         """The texts as the UNet reads them: (k, tokens, d)."""
         words, text = self.parts.words, self.parts.text
-        tokens = words(texts, padding="max_length", truncation=True, max_length=words.model_max_length, return_tensors="pt")
+        longest = min(int(words.model_max_length), int(text.config.max_position_embeddings))
+        tokens = words(texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
         told: Tensor = text(tokens.input_ids)[0]
         return told
 

@@ -83,14 +83,19 @@ class Surfaces:
         write_json(folder / SOURCES, list(self.sources))
 
     def _boxes(self) -> dict[str, Any]:
-        return {"box_labels": self.boxes.labels, "box_margins": self.boxes.margins, "box_levels": self.boxes.levels}
+        return {
+            "box_labels": self.boxes.labels,
+            "box_margins": self.boxes.margins,
+            "box_levels": self.boxes.levels,
+            "box_halos": self.boxes.halos,
+        }
 
     @classmethod
     def load(cls, folder: Path) -> Surfaces:
         """Read back what `save` wrote."""
         with np.load(folder / FILE, allow_pickle=False) as arrays:
             bank = MaskBank.from_state({n.removeprefix("bank_"): arrays[n] for n in arrays.files if n.startswith("bank_")})
-            boxes = Boxes(arrays["box_labels"], arrays["box_margins"], arrays["box_levels"])
+            boxes = Boxes(arrays["box_labels"], arrays["box_margins"], arrays["box_levels"], arrays["box_halos"])
             sources = tuple(read_json(folder / SOURCES))
             return cls(arrays["pixels"], sources, bank, int(arrays["good"]), arrays["around"], boxes)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from data.dataset import Dataset
 from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
 from generators.image._masks import Places
-from generators.image._paste_learn import more
+from generators.image._paste_learn import more, weighed
 from generators.image._paste_scene import Blend, Scene, Style, checked
 from generators.image._pictures import Facts, fingerprint, learned, read_json, write_json
 
@@ -49,11 +49,13 @@ class Paste:
             (a hole all of it, a stain some, a dent none), "residual" as if they hid none, "bare" does so without the texture
             that the defect's own surface has, "poisson" replaces the texture, "mixed" keeps the stronger gradient of both,
             "copy" lays it over; auto: "copy" for black and white pictures, else "matte".
+        soft_edge: where train's marks leave a soft edge outside, paste it too; False: never touch a pixel outside the mask.
         places: "real" where the class's defects lie, "uniform" anywhere.
         candidates: good pictures that are compared for one paste; choices: how many of the best are drawn from.
         vary: how much patches are turned, scaled, bent and strengthened, against the class's own spread; 0 not at all.
         mix: how often a defect is mixed with another one of its class.
-        drawn: patches drawn of each class. steps, batch_size, width, latent, look_every: of the network that learns patches;
+        real: how often a patch is a real one where others were learned. drawn: patches drawn of each class.
+        steps, batch_size, width, latent, look_every: of the network that learns patches;
             None leaves them to it. checkpoint_seconds: how often its state is written. device: "auto", "cpu", "cuda".
     """
 
@@ -64,11 +66,13 @@ class Paste:
     normal: str | None = None
     patches: Patches = "auto"
     blend: Blend = "auto"
+    soft_edge: bool = True
     places: Places = "real"
     candidates: int = 64
     choices: int = 4
     vary: float = 1.0
     mix: float = 0.25
+    real: float = 0.5
     drawn: int = 96
     steps: int | None = None
     batch_size: int | None = None
@@ -86,19 +90,19 @@ class Paste:
         known = learned(train)
         self.facts_ = Facts.of(known, self.normal)
         good = checked(known, self.facts_)
-        self.scene_ = Scene.of(known, good, np.random.default_rng([seed % 2**63, 11]))
+        self.scene_ = Scene.of(known, good, np.random.default_rng([seed % 2**63, 11]), soft=self.soft_edge)
         self.kind_ = self._kind()
         progress.advance(1, 1, "patches", patches=float(len(self.scene_.patches)))
         if self.kind_ in ("gan", "diffusion"):
             mark = fingerprint(train, self, seed)[:16] if checkpoint else ""
-            self.scene_.stock(
-                more(
-                    self.scene_.patches, self.facts_.classes, "gan" if self.kind_ == "gan" else "diffusion", self.drawn,
-                    self.facts_.size, seed=seed, progress=progress, checkpoint=checkpoint / mark if checkpoint else None,
-                    steps=self.steps, batch_size=self.batch_size, width=self.width, latent=self.latent,
-                    look_every=self.look_every, checkpoint_seconds=self.checkpoint_seconds, device=self.device,
-                )
+            own = self.scene_.patches
+            learnt = more(
+                own, self.facts_.classes, "gan" if self.kind_ == "gan" else "diffusion", self.drawn,
+                self.facts_.size, seed=seed, progress=progress, checkpoint=checkpoint / mark if checkpoint else None,
+                steps=self.steps, batch_size=self.batch_size, width=self.width, latent=self.latent,
+                look_every=self.look_every, checkpoint_seconds=self.checkpoint_seconds, device=self.device,
             )  # fmt: skip
+            self.scene_.stock(weighed(own, learnt, self.real))
         return self
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
@@ -132,8 +136,10 @@ class Paste:
         for name in ("candidates", "choices", "drawn"):
             if getattr(self, name) < 1:
                 raise GeneratorError(f"generator.{name}: {getattr(self, name)} is less than 1; leave it out for the default")
-        if self.vary < 0 or not 0 <= self.mix <= 1:
-            raise GeneratorError("generator: vary must not be below 0 and mix lie in 0 to 1; leave them out for the defaults")
+        if self.vary < 0 or not 0 <= self.mix <= 1 or not 0 <= self.real <= 1:
+            raise GeneratorError(
+                "generator: vary must not be below 0, mix and real lie in 0 to 1; leave them out for the defaults"
+            )
 
     def _kind(self) -> str:
         if self.patches != "auto":
