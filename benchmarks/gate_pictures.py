@@ -214,12 +214,11 @@ def record(arguments: list[str], told: list[str], said: list[str], caught: list[
 
 WHY = """## What is missed, and why
 
-- *Clusters of pits.* A third of the pits of a class with some fifty holdout pictures: about eighteen pictures, of which a
-  cell must hold nine or more and little else. Pits of a cluster that touch are one mark, and look like a single one.
+- *Drips.* Two fifths of the stains of a class with some fifty holdout pictures: about twenty pictures. Drips and round stains
+  differ in outline and not in texture, so that a cell of the features seldom holds one kind alone, and of the marks' figures
+  only elongation tells them apart.
 - *Near copies that are also shifted.* A shift moves what lies at the edge of a picture out of it. Traces of the marks'
   square bear that; those of a whole picture less.
-- *5 % near copies of digits.* With n unseen real pictures about 7 / n is the least share of copies that any test by ranks
-  can tell from chance at this alpha.
 - *bsdata by groups.* Pictures of one part are no independent witnesses. `spread` takes the groups for that; `modes` and
   `coverage` do not, and warn now and then."""
 
