@@ -245,6 +245,8 @@ def opened(data: bytes, *, upright: bool = True) -> Image.Image:
     Raises DataError, with the reason, when they hold none or only part of one."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if not data:
+        raise DataError("the picture cannot be read (it is empty)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

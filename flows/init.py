@@ -88,6 +88,8 @@ def _source(data: str, query: str | None) -> tuple[dict[str, Any], str]:
     path = Path(data)
     if not path.exists():
         raise DataError(f"{data}: there is no such file or folder")
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        raise DataError(f"{data} holds no pictures and no .parquet files; name a file, or a folder that holds some")
     use = "parquet" if path.is_dir() or path.suffix in (".parquet", ".pq") else "csv"
     return {"use": use, "path": data}, plan_name(path.stem)
 

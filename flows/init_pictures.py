@@ -105,6 +105,8 @@ def family_for(held: Pictures) -> tuple[str, str]:
 
 def _marks(held: Pictures) -> str:
     marked = int(held.masks.any(axis=(1, 2)).sum())
+    if not marked and bool(held.masked.any()):
+        return "All masks are empty."
     return f"{marked:,} have marks." if marked else "None has a mask or box."
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from configs.plan import Plan
 from data.dataset import Dataset
 from data.errors import DataError
-from flows.run import Run
+from flows.run import Run, write_text
+from flows.stages.read import notices_of
 from flows.stages.sample import load_model
 from flows.stages.shared import load_schema
 
@@ -30,8 +31,8 @@ def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
     model: Any = load_model(run)
     if not hasattr(model, "score"):
         raise DataError(f"{run.plan.generator.use} gives no anomaly scores; fit image.vae for them")
-    if out is not None and not out.parent.is_dir():
-        raise DataError(f"{out} cannot be written: there is no folder {out.parent}; make it or name another file")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise DataError(f"{out} cannot be written; name a file in a folder that exists")
     rows = _pictures_like(run, data)
     scores = np.asarray(model.score(rows))
     text = io.StringIO()
@@ -43,7 +44,7 @@ def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text.getvalue())
         return
-    out.write_text(text.getvalue(), encoding="utf-8")
+    write_text(out, text.getvalue())
     print(out)
 
 
@@ -58,7 +59,11 @@ def _pictures_like(run: Run, data: Path) -> Dataset:
     options = {key: value for key, value in found.items() if key != "use"} | _looks(run.plan)
     known = decode(Dataset.from_parquet(run.folder / "work/train.parquet", load_schema(run)).column(IMAGE)[0].as_py()["bytes"])
     options |= {"size": known.shape[0], "mode": "gray" if known.shape[2] == 1 else "rgb"}
+    # Pictures to be scored may be one, or of one class, or of none that is known.
+    options |= {"few": True, "near_duplicates": False}
     table = importlib.import_module(f"data.sources.{found['use']}").read(**options)
+    for sentence in notices_of(table):
+        print(f"score    · {sentence}", file=sys.stderr)
     levels = sorted({str(level) for level in table.column("class").to_pylist()})
     return Dataset(table, schema(levels))
 

@@ -12,6 +12,7 @@ from validators._pictures_features import Measured, judged_rows
 from validators._pictures_words import in_pictures
 from validators.base import Culprit, Evidence, Finding
 from validators.duplicates import DuplicatesCheck
+from validators.looks import RULE_ALPHA
 from validators.points import nearest_others
 from validators.sides import sides
 from validators.stats import percent
@@ -25,7 +26,7 @@ LEAST, MOST = 5, 200
 COLLAPSED = 0.65
 #: Subsets of synthetic pictures, each as many as there are real ones.
 SUBSETS = 20
-#: The rules of `schema` are certain for pictures: its part of the alpha goes to this.
+#: The rules of `schema` are all but certain for pictures: most of its part of the alpha goes to this.
 ALPHA_OF = "schema"
 
 
@@ -56,7 +57,7 @@ class PictureDuplicatesCheck(DuplicatesCheck):
         if crowds:
             told = [{"name": c.name, "ratio": c.ratio, "p": c.p, "pictures": c.pictures} for c in crowds]
             found = replace(found, details={**found.details, "crowds": told})
-        alpha = evidence.intent.level(ALPHA_OF) / max(len(crowds), 1)
+        alpha = evidence.intent.level(ALPHA_OF) * (1 - 2 * RULE_ALPHA) / max(len(crowds), 1)
         fallen = sorted((c for c in crowds if c.ratio < COLLAPSED and c.p <= alpha), key=lambda c: c.ratio)
         if fallen and found.verdict != "BLOCK":
             found = _collapsed(found, fallen, len(crowds))

@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 #: Where `prepare_pictures` leaves the evidence by which copies are judged.
 MEMO = "traces"
+#: Where it is said how many holdout pictures were left out for being training pictures too.
+TWINS = "twins"
 #: Pairs of a synthetic picture and the training picture nearest to it that are told.
 TOLD = 24
 
@@ -158,14 +160,16 @@ def _exact(found: Finding, evidence: Evidence) -> Finding:
     sets: dict[str, Measured] = evidence.memo["features"]
     train, holdout, made = (sets[name] for name in ("train", "holdout", "synthetic"))
     known = train.keys[train.detailed]
-    alike = len(known) - len(np.unique(known)) + int(np.isin(holdout.keys, known).sum())
+    unseen = holdout.keys[holdout.detailed]
+    alike = len(known) - len(np.unique(known)) + len(unseen) - len(np.unique(unseen)) + int(np.isin(unseen, known).sum())
+    alike += int(evidence.memo.get(TWINS, 0))  # those of the holdout that were left out for being training pictures too
     copied = np.flatnonzero(np.isin(made.keys, known))
     if not len(copied) or alike:
         return replace(found, details={**found.details, "exact_pictures": len(copied)})
     first = [(int(i), int(np.flatnonzero(train.keys == made.keys[i])[0])) for i in copied[:10]]
     said = (
         f"{len(copied)} of {len(made)} synthetic rows are training rows, pixel by pixel, "
-        f"while no two of {len(train) + len(holdout)} real rows are alike"
+        f"while no two of {len(known) + len(unseen)} real rows are alike"
     )
     if found.verdict == "BLOCK":
         said = f"{found.summary}; {said}"

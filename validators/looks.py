@@ -26,6 +26,8 @@ BLANK = 1.0
 NEAR = 1
 #: Share of a class's real pictures that must be marked (or unmarked) for it to be a rule.
 RULE_SHARE = 0.95
+#: What each of the two rules that real pictures may break has of the check's alpha; the rest goes to collapsed classes.
+RULE_ALPHA = 0.05
 ROWS, SHOWN = 256, 5
 
 #: Rule -> what a picture that breaks it is.
@@ -46,42 +48,51 @@ RULES: Mapping[str, str] = {
 @dataclass(frozen=True)
 class Looked:
     """Synthetic pictures as they were found. pictures: those that can be judged; places: (k,) their positions in the set;
-    rows: how many were looked at; broken: rule -> positions of the pictures that break it."""
+    rows: how many were looked at; broken: rule -> positions of the pictures that break it; real: rule -> how many real pictures
+    break it, and of how many, where some may."""
 
     pictures: Pictures
     places: Array
     rows: int
     broken: Mapping[str, tuple[int, ...]]
-    blank_real: tuple[int, int] = (0, 0)
+    real: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What a synthetic picture must be like. size, channels: of the training pictures; classes: their names; marked,
-    unmarked: classes whose real pictures are marked, and those whose real pictures are known to be unmarked; blank: how
-    many real pictures show nothing, and of how many."""
+    unmarked: classes whose real pictures are marked, and those whose real pictures are known to be unmarked; real: rule -> how
+    many real pictures break it, and of how many."""
 
     size: int
     channels: int
     classes: tuple[str, ...]
     marked: frozenset[str]
     unmarked: frozenset[str]
-    blank: tuple[int, int]
+    real: Mapping[str, tuple[int, int]]
 
     @classmethod
     def of(cls, real: Sequence[Pictures]) -> Wanted:
         """What the real pictures are like; the first side settles size and mode."""
         first = real[0]
-        marked, unmarked = set(), set()
+        marked, unmarked, bare, seen = set(), set(), 0, 0
         for k, name in enumerate(first.classes):
             mine = np.concatenate([side.masks[side.labels == k].any(axis=(1, 2)) for side in real])
             known = np.concatenate([side.masked[side.labels == k] for side in real])
             if len(mine) and mine.mean() >= RULE_SHARE:
                 marked.add(name)
+                bare, seen = bare + int((~mine).sum()), seen + len(mine)
             if known.any() and not mine.any():
                 unmarked.add(name)
         blank = sum(int(_blank(side.pixels).sum()) for side in real), sum(len(side) for side in real)
-        return cls(first.size, first.channels, first.classes, frozenset(marked), frozenset(unmarked), blank)
+        return cls(
+            first.size,
+            first.channels,
+            first.classes,
+            frozenset(marked),
+            frozenset(unmarked),
+            {"blank": blank, "marked": (bare, seen)},
+        )
 
 
 def _blank(pixels: Array) -> Array:
@@ -125,7 +136,7 @@ def look(rows: Dataset, wanted: Wanted) -> Looked:
         groups=tuple(found.groups), sources=tuple(found.sources),
     )  # fmt: skip
     broken = {rule: tuple(places) for rule, places in found.broken.items()}
-    return Looked(held, np.array(found.places, dtype=np.int64), place, broken, wanted.blank)
+    return Looked(held, np.array(found.places, dtype=np.int64), place, broken, wanted.real)
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -226,14 +237,18 @@ class LooksCheck:
     size and of black and white alone, its boxes are what the mask marks; it is not blank; and a defect whose real pictures
     are marked is marked, good parts are not.
 
-    Each rule is hard but one: blank pictures may be as many as real ones explain (Clopper-Pearson)."""
+    Each rule is hard but two: blank pictures, and unmarked ones of a class nearly all of whose real pictures are marked, may
+    be as many as real ones explain (Clopper-Pearson, at a small part of the check's alpha)."""
 
     name: ClassVar[str] = CHECK
 
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises KeyError for evidence that `prepare_pictures` did not make."""
         looked: Looked = evidence.memo[MEMO]
-        allowed = {rule: 0 for rule in RULES} | {"blank": _allowed(looked, evidence.intent.level(CHECK))}
+        allowed = {rule: 0 for rule in RULES} | {
+            rule: _allowed(*known, looked.rows, evidence.intent.level(CHECK) * RULE_ALPHA)
+            for rule, known in looked.real.items()
+        }
         failed = [rule for rule, places in looked.broken.items() if len(places) > allowed[rule]]
         failed.sort(key=lambda rule: -len(looked.broken[rule]))
         return Finding(
@@ -258,9 +273,9 @@ class LooksCheck:
 ADVICE = "correct what the generator writes: the summary names the pictures; then draw and judge anew"
 
 
-def _allowed(looked: Looked, alpha: float) -> int:
-    blank, real = looked.blank_real
-    return int(np.ceil(clopper_pearson(blank, real, 2 * alpha)[1] * looked.rows)) if blank else 0
+def _allowed(broken: int, real: int, rows: int, alpha: float) -> int:
+    """How many of `rows` synthetic pictures may break a rule that `broken` of `real` ones break."""
+    return int(np.ceil(clopper_pearson(broken, real, 2 * alpha)[1] * rows)) if broken else 0
 
 
 def _summary(looked: Looked, failed: Sequence[str]) -> str:

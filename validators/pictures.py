@@ -15,7 +15,7 @@ from validators import extractor as extractors
 from validators._pictures_checks import PictureLabelsCheck
 from validators._pictures_collapse import PictureDuplicatesCheck
 from validators._pictures_copies import MEMO as TRACES
-from validators._pictures_copies import PictureCopiesCheck
+from validators._pictures_copies import TWINS, PictureCopiesCheck
 from validators._pictures_coverage import PictureCoverageCheck
 from validators._pictures_crops import Seen, agreed
 from validators._pictures_features import SHOWN, Measured, look_tables, measure, mode_tables, shown_tables, trace_tables
@@ -60,6 +60,7 @@ def prepare_pictures(
     real["reference"] = real["train"] if reference is None else _read(reference, "reference")
     _refuse(real, train, intent)
     notices = []
+    given = len(real["holdout"])
     for role in ("train", "reference") if reference is not None else ("train",):
         real["holdout"], said = _apart(real[role], real["holdout"], role)
         notices += said
@@ -69,7 +70,9 @@ def prepare_pictures(
     chosen = extractors.load(extractor, held["train"], seed=intent.seed)
     measured = measure(held, seen, chosen)
     evidence = evidence_of(measured, intent, [_compared(chosen), *_seen(seen, intent, held["train"]), *notices])
-    evidence.memo.update({"pictures": held, "extractor": (chosen.name, chosen.digest), LOOKS: looked})
+    evidence.memo.update(
+        {"pictures": held, "extractor": (chosen.name, chosen.digest), LOOKS: looked, TWINS: given - len(real["holdout"])}
+    )
     return evidence
 
 

@@ -21,12 +21,15 @@ Array = np.ndarray
 SIZES = (32, 64, 96, 128, 192, 256)
 #: Pictures that grow by more than this are told of; a strict plan that states a size takes none that grow at all.
 GROWN = 1.25
+#: Pictures of which a letterbox leaves fewer pixels across are told of.
+SLIM = 4
 
 
 @dataclass(frozen=True)
 class Brought:
     """A picture in its square. picture, mask: PNG, of one channel each where `gray`; objects: boxes with categories; marked:
-    whether anything is; lost: whether all marks were cut away; enlarged: whether it was smaller than its square."""
+    whether anything is; lost: whether all marks were cut away; enlarged: whether it was smaller than its square; slim: whether
+    hardly anything is left of its shorter side."""
 
     found: Found
     picture: bytes
@@ -36,6 +39,7 @@ class Brought:
     marked: bool
     lost: bool
     enlarged: bool
+    slim: bool
     key: str
     thumb: Array
 
@@ -111,10 +115,11 @@ def _brought(found: Found, square: Array, marks: Marks, shape: tuple[int, int], 
     had = bool(marks.boxes) or (marks.mask is not None and bool(marks.mask.any()))
     marked = bool(objects and objects["bbox"]) or (mask is not None and bool(mask.any()))
     side = max(shape) if rules.fit == "letterbox" else min(shape)
+    slim = rules.fit == "letterbox" and min(shape) * size < SLIM * max(shape) and size >= 2 * SLIM
     grown = side * (1.0 if rules.strict and rules.size else GROWN) < size
     return Brought(
         found, images.encode(square), square.shape[2] == 1, None if mask is None else mask_png(mask), objects, marked,
-        had and not marked, grown, images.key(square), thumbnail(square),
+        had and not marked, grown, slim, images.key(square), thumbnail(square),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ PARTS = {
     "reference": ("val", "valid", "validation", "dev", "reference"),
     "holdout": ("test", "testing", "holdout", "eval", "evaluation"),
 }
-NORMAL, DEFECT = "normal", "defect"
+NORMAL, DEFECT, UNKNOWN = "normal", "defect", "unknown"
 ENDINGS = frozenset(".png .jpg .jpeg .jpe .bmp .tif .tiff .webp .gif .pgm .ppm .pbm .pnm .jp2 .avif .tga".split())
 #: Names of files that a notice spells out.
 SHOWN = 5
@@ -32,7 +32,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Rules:
-    """How a plan wants its pictures. origin: the path, for sentences."""
+    """How a plan wants its pictures. origin: the path, for sentences; few: one picture or one class will do, to be scored."""
 
     origin: str
     size: int | None = None
@@ -41,6 +41,7 @@ class Rules:
     strict: bool = False
     near_duplicates: bool = True
     normal: str | None = None
+    few: bool = False
 
     def __post_init__(self) -> None:
         if self.size is not None and not 8 <= self.size <= 512:
@@ -82,9 +83,29 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not path.name.startswith(("._", "."))
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and its folders, linked ones too, but for links that lead back to where they stand."""
+    return _below(folder, (folder.resolve(),))
+
+
+def _below(folder: Path, around: tuple[Path, ...]) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # a folder that may not be looked into
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if entry.is_file():
+            yield path
+        elif entry.is_dir():
+            real = path.resolve() if entry.is_symlink() else around[-1] / entry.name
+            if not any(place.is_relative_to(real) for place in around):
+                yield from _below(path, (*around, real))
+
+
 def pictures_below(folder: Path) -> list[Path]:
     """All pictures in a folder and its folders but the hidden ones, in the order of their names."""
-    found = (p for p in folder.rglob("*") if is_picture(p) and p.is_file())
+    found = (p for p in files_below(folder) if is_picture(p))
     return sorted(p for p in found if not any(part.startswith(("__MACOSX", ".")) for part in p.relative_to(folder).parts))
 
 

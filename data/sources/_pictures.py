@@ -17,7 +17,7 @@ from data import images
 from data.errors import DataError
 from data.images import CLASS, GROUP, IMAGE, MASK, OBJECTS, SEED, SOURCE
 from data.near import groups_of
-from data.sources._bring import Brought, bring, mask_png, measured
+from data.sources._bring import SLIM, Brought, bring, mask_png, measured
 from data.sources._found import DEFECT, NORMAL, Found, Rules, in_order, told
 
 #: Where a table carries what its reader has to tell, as JSON; and the column of the source's own division.
@@ -50,7 +50,7 @@ def table_of(found: Iterable[Found], rules: Rules, notices: Sequence[str] = ()) 
         if isinstance(one, Brought):
             brought.append(one)
         elif rules.strict:
-            raise DataError(f"{one}; mend or remove it, or leave strict out of the plan to skip it")
+            raise DataError(f"{rules.origin}: {one}; mend or remove it, or leave strict out of the plan to skip it")
         else:
             damaged.append(one)
     if not brought:
@@ -76,9 +76,9 @@ def _judged(brought: list[Brought], rules: Rules, said: list[str]) -> list[Broug
         level = one.found.level or (DEFECT if one.marked else normal)
         named.append(replace(one, found=replace(one.found, level=level)))
     levels = Counter(str(one.found.level) for one in named)
-    if len(named) == 1:
+    if len(named) == 1 and not rules.few:
         raise DataError(f"{rules.origin} holds one picture, {named[0].found.name}; at least a few of each class are needed")
-    if len(levels) == 1:
+    if len(levels) == 1 and not rules.few:
         raise DataError(f"all {len(named)} pictures in {rules.origin} are of one class, {next(iter(levels))}; two are needed")
     if rules.normal is not None and rules.normal not in levels:
         raise DataError(
@@ -109,14 +109,24 @@ def _tell(brought: Sequence[Brought], rules: Rules, normal: str, said: list[str]
             [o for o in of_marked if not o.lost and (o.mask is not None or o.objects is not None)],
         ),
         (f"Of class {normal} and yet marked", [o for o in brought if o.marked and o.found.level == normal]),
+        ("All masks are empty, so that nothing is marked", _blank(brought, normal)),
+        (f"So long that fewer than {SLIM} pixels are left across, which fit: crop mends", [o for o in brought if o.slim]),
     ]
     if rules.size is not None or not rules.strict:
         odd.append(("Enlarged, being smaller than what all are brought to", [one for one in brought if one.enlarged]))
     for what, which in odd:
         if which and rules.strict:
-            raise DataError(f"{what}: {len(which)}, first {which[0].found.name}; mend them, or leave strict out of the plan")
+            shown = f"{rules.origin}: {what}: {len(which)}, first {which[0].found.name}"
+            raise DataError(f"{shown}; mend them, or leave strict out of the plan")
         if which:
             said.append(told(what, [one.found.name for one in which]))
+
+
+def _blank(brought: Sequence[Brought], normal: str) -> list[Brought]:
+    """The pictures of defects with masks, when no picture at all is marked."""
+    if any(one.marked for one in brought):
+        return []
+    return [one for one in brought if one.mask is not None and one.found.level != normal]
 
 
 def _table(brought: list[Brought], rules: Rules, size: int, said: list[str]) -> pa.Table:

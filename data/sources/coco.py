@@ -43,6 +43,7 @@ def read(
     strict: bool = False,
     near_duplicates: bool = True,
     normal: str | None = None,
+    few: bool = False,
 ) -> pa.Table:
     """The pictures of a COCO set as the table of `data.sources._pictures.table_of`.
 
@@ -53,7 +54,7 @@ def read(
     Raises DataError for JSON that is broken or is no COCO, a category or picture that is not listed, pictures that are not
     there, an annotation that cannot be read, and as `table_of` does."""
     root = Path(path)
-    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal)
+    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal, few)
     parts = [_checked(file, root) for file in _files(root)]
     folder = root if root.is_dir() else root.parent.parent if root.parent.name == "annotations" else root.parent
     return table_of(_once(_found(parts, folder, images, normal)), rules)
@@ -114,9 +115,14 @@ def _checked(file: Path, root: Path) -> _File:
         raise DataError(f"{file} is no COCO file: it needs the lists images, annotations and categories")
     try:
         names = {one["id"]: str(one["name"]) for one in held["categories"]}
-        known = {one["id"] for one in held["images"] if one["file_name"]}
+        known = {one["id"]: str(one["file_name"]) for one in held["images"]}
+        if not all(one["file_name"] for one in held["images"]):
+            raise KeyError
     except (KeyError, TypeError):
         raise DataError(f"{file}: an image lacks its id or file_name, or a category its id or name; add them") from None
+    for key, some in (("images", known), ("categories", names)):
+        if len(some) < len(held[key]):
+            raise DataError(f"{file}: {len(held[key])} {key} have only {len(some)} ids; give each an id of its own")
     things: dict[Any, list[Object]] = defaultdict(list)
     for place, one in enumerate(held["annotations"]):
         origin = f"{file.name}, annotation {one.get('id', place) if isinstance(one, dict) else place}"
@@ -126,10 +132,10 @@ def _checked(file: Path, root: Path) -> _File:
     return _File(file, held["images"], things, _named_part(file, root))
 
 
-def _thing(one: Any, names: Mapping[Any, str], known: set[Any], origin: str) -> Object | None:
-    if not isinstance(one, dict) or one.get("image_id") not in known:
+def _thing(one: Any, names: Mapping[Any, str], known: Mapping[Any, str], origin: str) -> Object | None:
+    if not isinstance(one, dict) or not _among(one.get("image_id"), known):
         raise DataError(f"{origin}: there is no image with its image_id; correct it, or remove the annotation")
-    if one.get("category_id") not in names:
+    if not _among(one.get("category_id"), names):
         raise DataError(
             f"{origin}: there is no category {one.get('category_id')!r}; the categories are {listed([*names.values()])}"
         )
@@ -137,8 +143,10 @@ def _thing(one: Any, names: Mapping[Any, str], known: set[Any], origin: str) -> 
         box = one.get("bbox") or None
         numbers = None if box is None else tuple(float(v) for v in box)
         outline = _outline(one.get("segmentation"), origin)
-    except (TypeError, ValueError):
-        raise DataError(f"{origin}: its bbox or segmentation is not made of numbers; correct it") from None
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(
+            f"{origin}: its bbox or segmentation is not made of numbers, two for each point of an outline; correct it"
+        ) from None
     if numbers is not None and (len(numbers) != 4 or not all(math.isfinite(v) for v in numbers)):
         raise DataError(f"{origin}: its bbox is not the four numbers x, y, width, height; correct it")
     if numbers is not None and (numbers[2] <= 0 or numbers[3] <= 0):
@@ -148,9 +156,15 @@ def _thing(one: Any, names: Mapping[Any, str], known: set[Any], origin: str) -> 
     return Object(names[one["category_id"]], numbers, outline)
 
 
+def _among(value: Any, known: Mapping[Any, str]) -> bool:
+    return isinstance(value, int | str | float) and value in known
+
+
 def _outline(value: Any, origin: str) -> tuple[np.ndarray, ...] | RunLengths | None:
     if not value:
         return None
+    if isinstance(value, str):
+        raise ValueError
     if isinstance(value, dict):
         h, w = (int(v) for v in value.get("size", (0, 0)))
         return RunLengths(value.get("counts", ()), (h, w), origin)

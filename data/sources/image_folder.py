@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.images import Fit
-from data.sources._found import ENDINGS, Found, Rules, listed, of_one_photo, part_of, pictures_below, told
+from data.sources._found import ENDINGS, UNKNOWN, Found, Rules, listed, of_one_photo, part_of, pictures_below, told
 from data.sources._marks import MaskFiles
 from data.sources._pictures import table_of
 
@@ -49,20 +49,24 @@ def read(
     strict: bool = False,
     near_duplicates: bool = True,
     normal: str | None = None,
+    few: bool = False,
 ) -> pa.Table:
     """The pictures of a folder as the table of `data.sources._pictures.table_of`.
 
     A picture's class is the first folder below `path` that is neither a part of a split (train, val, test) nor a holder
     (images); folders below it do not matter. Its mask is the file named as it is, with or without `_mask`, beside it, or at
     the same place below a folder of masks (masks, ground_truth, labels, or the one stated). Where no folder is a class but
-    there are masks, what is marked is of class defect, and the rest is normal.
+    there are masks, what is marked is of class defect, and the rest is normal. few: one picture or class will do.
 
     Raises DataError for no folder, no pictures, one class, several sets in one folder, stated masks that match nothing."""
     root = Path(path)
-    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal)
+    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal, few)
     spots, marks = _apart(root, _files(root), masks)
     said: list[str] = []
-    found = list(_found(root, _with_class(root, spots, bool(marks), said), marks, said))
+    known = _with_class(root, spots, bool(marks), said, few=few)
+    found = list(_found(root, known, marks, said))
+    if few and not marks:
+        found = [replace(one, level=one.level or UNKNOWN) for one in found]
     if masks is not None and not any(one.marks for one in found):
         raise DataError(f"masks: no mask in {masks} is named as a picture in {path}; name the folder that holds the masks")
     return table_of(found, rules, said)
@@ -70,13 +74,7 @@ def read(
 
 def recognises(path: Path) -> dict[str, Any] | None:
     """Any folder with pictures."""
-    if not path.is_dir():
-        return None
-    for _, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        if any(Path(name).suffix.lower() in ENDINGS and not name.startswith(".") for name in names):
-            return {"path": str(path)}
-    return None
+    return {"path": str(path)} if path.is_dir() and pictures_below(path) else None
 
 
 def _files(root: Path) -> list[Path]:
@@ -154,10 +152,12 @@ def _spot(file: Path, base: Path, shared: Parts) -> _Spot:
     return _Spot(file, part_of(part or ""), tuple(left), file.stem)
 
 
-def _with_class(root: Path, spots: list[_Spot], masked: bool, said: list[str]) -> list[_Spot]:
+def _with_class(root: Path, spots: list[_Spot], masked: bool, said: list[str], *, few: bool) -> list[_Spot]:
     """The pictures that have a class, or all when masks decide. Raises DataError where neither folders nor masks do."""
     classes = {spot.folders[0] for spot in spots if spot.folders}
-    if not classes and not masked:
+    if len(spots) == 1 and not few:
+        raise DataError(f"{root} holds one picture, {spots[0].file.relative_to(root)}; at least a few of each class are needed")
+    if not classes and not masked and not few:
         raise DataError(
             f"the {len(spots)} pictures in {root} stand in no folders of classes and have no masks, which makes one class; "
             "put those of each class in a folder of its own"
@@ -167,6 +167,8 @@ def _with_class(root: Path, spots: list[_Spot], masked: bool, said: list[str]) -
         raise DataError(
             f"{root} holds {len(inner)} sets ({listed(sorted(inner))}), each with a split of its own; name one of them"
         )
+    if few:
+        return spots
     outside = [spot for spot in spots if not spot.folders] if classes else []
     if outside:
         said.append(told("Left out because they lie in no folder of a class", [spot.file.name for spot in outside]))

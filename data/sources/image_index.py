@@ -16,7 +16,7 @@ from data.errors import DataError
 from data.images import Fit
 from data.sources._bring import head
 from data.sources._dialect import load, sniff_delimiter, to_utf8
-from data.sources._found import DEFECT, ENDINGS, NORMAL, Found, Rules, in_order, listed, part_of, rarest, told
+from data.sources._found import DEFECT, ENDINGS, NORMAL, Found, Rules, in_order, listed, part_of, pictures_below, rarest, told
 from data.sources._marks import Both, Box, Marks, MaskFiles, Object, Objects, fits
 from data.sources._pictures import table_of
 
@@ -85,6 +85,7 @@ def read(
     strict: bool = False,
     near_duplicates: bool = True,
     normal: str | None = None,
+    few: bool = False,
 ) -> pa.Table:
     """The pictures that a csv names, as the table of `data.sources._pictures.table_of`.
 
@@ -95,7 +96,7 @@ def read(
     Raises DataError, with the line where there is one, for no such file, no column of pictures, a stated column that is not
     there, files that are not there, a box that is no number, and as `table_of` does."""
     file = _index(Path(path))
-    rules = Rules(str(file), size, fit, mode, strict, near_duplicates, normal)
+    rules = Rules(str(file), size, fit, mode, strict, near_duplicates, normal, few)
     names, rows = _rows(file)
     stated = {"image": image_column, "class": class_column, "mask": mask_column, "group": group_column, "split": split_column}
     columns = _columns(file, names, rows, stated, box_columns)
@@ -107,10 +108,19 @@ def read(
 
 def recognises(path: Path) -> dict[str, Any] | None:
     """A csv whose rows name pictures that are there, or a folder with an index.csv or just one such csv."""
+    if (path / "index.csv").is_file():
+        return {"path": str(path)} if _means_pictures(path / "index.csv") else None
     candidates = [path] if path.is_file() and path.suffix.lower() == ".csv" else []
-    if path.is_dir():
-        candidates = [path / "index.csv"] if (path / "index.csv").is_file() else sorted(path.glob("*.csv"))
+    candidates += sorted(path.glob("*.csv")) if path.is_dir() else []
     return {"path": str(path)} if sum(_names_pictures(file) for file in candidates) == 1 else None
+
+
+def _means_pictures(file: Path) -> bool:
+    """Whether an index.csv is one of pictures, whole or not: what is wrong with it is told when it is read."""
+    try:
+        return _image_column(*_rows(file)) is not None
+    except DataError:
+        return bool(pictures_below(file.parent))
 
 
 def _index(path: Path) -> Path:
@@ -133,7 +143,7 @@ def _names_pictures(file: Path) -> bool:
     try:
         names, rows = _rows(file)
         column = _image_column(names, rows)
-        return column is not None and _Base(file, None).of(rows[0].of(column)) is not None
+        return column is not None and any(_Base(file, None).of(row.of(column)) for row in rows[:50])
     except DataError:
         return False
 

@@ -55,6 +55,7 @@ def read(
     strict: bool = False,
     near_duplicates: bool = True,
     normal: str | None = None,
+    few: bool = False,
 ) -> pa.Table:
     """The pictures of a Parquet file, or of a folder of them, as the table of `data.sources._pictures.table_of`.
 
@@ -66,7 +67,7 @@ def read(
     Raises DataError for no such file, no column of pictures, a stated column that is not there, a class without a name, and
     as `table_of` does."""
     root = Path(path)
-    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal)
+    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal, few)
     files = _files(root)
     stated = {
         "image": image_column, "level": class_column, "mask": mask_column, "objects": objects_column,
@@ -189,11 +190,14 @@ def _class_names(feature: Any) -> list[str]:
 
 def _batches(files: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[Path, int, list[dict[str, Any]]]]:
     """file, number of the first row in it, rows."""
+    wanted = [*dict.fromkeys(name for name in columns if name)]
     for file in files:
         start = 0
+        if lacking := [name for name in wanted if name not in _schema(file).names]:
+            raise DataError(f"{file} has no column {lacking[0]!r}, which {files[0].name} has; name files of one kind")
         try:
             held = pq.ParquetFile(file)
-            for batch in held.iter_batches(ROWS, columns=[*dict.fromkeys(name for name in columns if name)]):
+            for batch in held.iter_batches(ROWS, columns=wanted):
                 yield file, start, batch.to_pylist()
                 start += batch.num_rows
         except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError) as error:

@@ -31,6 +31,7 @@ def read(
     strict: bool = False,
     near_duplicates: bool = True,
     normal: str | None = None,
+    few: bool = False,
 ) -> pa.Table:
     """The pictures of a YOLO set as the table of `data.sources._pictures.table_of`.
 
@@ -41,7 +42,7 @@ def read(
     Raises DataError for YAML that cannot be read, no pictures, a line that is no box, a class without a name, and as
     `table_of` does."""
     root = Path(path)
-    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal)
+    rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal, few)
     if not root.exists():
         raise DataError(f"there is no file or folder {root}; check the path (relative paths start at the working folder)")
     plan = _plan(root)
@@ -131,6 +132,8 @@ def _names(plan: dict[str, Any], folder: Path) -> list[str] | None:
     """The classes in the order of their numbers, None when nobody names them."""
     held = plan.get("names")
     if isinstance(held, dict):
+        if not all(str(number).isdecimal() for number in held):
+            raise DataError(f"names in the data.yaml of {folder}: the numbers of classes are 0, 1, ..., not {list(held)[0]!r}")
         numbers = [int(number) for number in held]
         named = dict(zip(numbers, held.values(), strict=True))
         return [str(named.get(i, i)) for i in range(max(numbers, default=-1) + 1)]
@@ -202,19 +205,23 @@ def _things(label: Path, called: list[str] | None) -> tuple[Object, ...]:
             continue
         try:
             number, values = int(float(cells[0])), np.array([float(v) for v in cells[1:]])
-        except ValueError:
+        except (ValueError, OverflowError):
             raise DataError(f"{label}, line {place}: {line.strip()[:60]!r} is not made of numbers; correct it") from None
-        if len(values) < 4 or not all(math.isfinite(v) and -0.5 <= v <= 1.5 for v in values):
+        if not _is_thing(values):
             raise DataError(
                 f"{label}, line {place}: a class and a box or polygon in shares from 0 to 1 must stand here; correct it"
             )
         if number < 0 or (called is not None and number >= len(called)):
-            many = "no" if called is None else len(called)
-            raise DataError(
-                f"{label}, line {place}: there is no class {number}, there are {many} names; correct it or add the name"
-            )
+            known = "" if called is None else f", the classes are 0 to {len(called) - 1}"
+            raise DataError(f"{label}, line {place}: there is no class {number}{known}; correct it or add its name")
         out.append(_thing(str(number) if called is None else called[number], values))
     return tuple(out)
+
+
+def _is_thing(values: np.ndarray) -> bool:
+    """Whether these are a box, whose sides are not negative, or a polygon, in shares of the picture."""
+    shares = all(math.isfinite(v) and -0.5 <= v <= 1.5 for v in values)
+    return len(values) >= 4 and shares and (len(values) >= 6 or min(values[2:4]) >= 0)
 
 
 def _thing(level: str, values: np.ndarray) -> Object:

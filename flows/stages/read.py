@@ -37,11 +37,21 @@ def fingerprint(plan: Plan) -> str:
     beside = path.parent if path.is_file() and source.use in ("image_index", "coco", "yolo") else path
     named = [Path(name) for part in ("masks", "root", "images") if (name := getattr(source, part, None))]
     folders = [beside, *(place for name in named for place in (name, beside / name) if place.is_dir())]
-    return digest([[str(p.relative_to(folder)), file_sha256(p)] for folder in folders for p in _files(folder)])
+    return digest([[str(p.relative_to(folder)), _sha256(p)] for folder in folders for p in _files(folder)])
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    from data.sources._found import files_below
+
+    return sorted(files_below(path)) if path.is_dir() else [path]
+
+
+def _sha256(path: Path) -> str:
+    """As `file_sha256`; of a file that may not be read its reader tells, or it leaves it out."""
+    try:
+        return file_sha256(path)
+    except OSError:
+        return ""
 
 
 def _read(run: Run, progress: Progress) -> Mapping[str, Any]:

@@ -100,7 +100,7 @@ def kind_of(folder: Path, name: str) -> Kind:
     if unet == "UNet2DConditionModel" and index.get("text_encoder_2") is None and index.get("vae") is not None:
         inner = _json(folder / "unet" / "config.json") or {}
         return "inpaint" if inner.get("in_channels") == 9 else "text"
-    said = index.get("_class_name")
+    said = index.get("_class_name") or "pipeline without a name"
     raise GeneratorError(
         f"backbone: {name!r} is a {said}, which cannot be fine-tuned here; give a DDPM or a Stable Diffusion 1 or 2"
     )

@@ -187,7 +187,7 @@ class FineTune:
         """Settings that are out of bounds, each told in a sentence."""
         least = {
             "steps": 0, "pretrain_steps": 0, "prior_pictures": 0, "prior_weight": 0, "defect_weight": 0, "object_weight": 0,
-            "batch_size": 1, "rank": 1, "width": 1, "resolution": 1, "look_every": 1,
+            "batch_size": 1, "rank": 1, "width": 1, "resolution": 1, "look_every": 1, "guidance": 1,
         }  # fmt: skip
         for name, low in least.items():
             value = getattr(self, name)

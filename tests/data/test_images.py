@@ -115,8 +115,10 @@ def test_damaged_bytes_are_refused_or_read_but_nothing_else(kind):
             assert "\n" not in str(error)
             refused += 1
     assert refused > 30
-    with pytest.raises(DataError, match="it is no picture"):
+    with pytest.raises(DataError, match="it is empty"):
         decode(b"")
+    with pytest.raises(DataError, match="it is no picture"):
+        decode(b"x")
 
 
 def test_the_same_pixels_give_the_same_bytes_and_come_back():

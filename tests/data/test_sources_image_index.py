@@ -156,3 +156,18 @@ def test_names_that_start_from_a_folder_further_out(pictured):
     table = image_index.read(pictured / "lists", size=40)
     assert table["source"].to_pylist() == ["img/0.png", "img/1.png", "img/2.png"]
     assert recognise(file) == {"use": "image_index", "path": str(file)}
+
+
+@pytest.mark.parametrize(
+    ("says", "text"),
+    [
+        ("line 2: 'img/9.png' is not there", "image,class\nimg/9.png,a\nimg/1.png,b\n"),
+        ("line 3: 1 fields where the header has 2", "image,class\nimg/0.png,a\nimg/1.png\n"),
+        ("holds a header and no rows", "image,class\n"),
+        ("is empty", ""),
+    ],
+)
+def test_an_index_with_a_fault_is_not_passed_over_for_the_folders_beside_it(pictured, says, text):
+    index(pictured, text)
+    assert recognise(pictured) == {"use": "image_index", "path": str(pictured)}
+    refused(says, image_index.read, path=pictured)

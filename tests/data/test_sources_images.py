@@ -184,7 +184,7 @@ def test_damaged_pictures_and_masks_are_listed_or_refused(mvtec):
     assert table.num_rows == 7
     said = notices(table)
     assert "Left out because they cannot be read: 3" in said
-    assert "train/good/001.png (cannot be read (it is no picture))" in said
+    assert "train/good/001.png (cannot be read (it is empty))" in said
     assert "test/pit/001.png (the mask ground_truth/pit/001_mask.png cannot be read" in said
     refused(r"test/pit/001.png \(the mask .*; mend or remove it", image_folder.read, path=mvtec, size=40, strict=True)
 
@@ -247,7 +247,10 @@ def test_what_is_no_set_of_classes_is_refused(tmp_path):
     refused("holds no pictures", image_folder.read, path=tmp_path)
     put(tmp_path / "a/0.png", texture(0))
     refused("is a file; name a folder", image_folder.read, path=tmp_path / "a/0.png")
-    refused("the 1 pictures in .* stand in no folders of classes", image_folder.read, path=tmp_path)
+    refused("holds one picture, a/0.png; at least a few of each class", image_folder.read, path=tmp_path)
+    put(tmp_path / "a/1.png", texture(1))
+    refused("the 2 pictures in .* stand in no folders of classes", image_folder.read, path=tmp_path)
+    (tmp_path / "a/1.png").unlink()
     put(tmp_path / "train/b/0.png", texture(0))
     (tmp_path / "a/0.png").unlink()
     refused("holds one picture, train/b/0.png", image_folder.read, path=tmp_path)
@@ -293,3 +296,36 @@ def test_stray_pictures_and_masks_are_told_and_one_photo_made_over_stays_togethe
     assert "Left out because they lie in no folder of a class: 1 (overview.png)" in said
     assert "Masks that belong to no picture: 1 (masks/pit/777.png)" in said
     assert table["group"].to_pylist() == [None] * 4 + ["p1_jpg"] * 2
+
+
+def test_linked_folders_are_read_and_links_that_lead_back_are_not(tmp_path):
+    classes(tmp_path / "far", {"good": 3, "pit": 2})
+    for name in ("good", "pit"):
+        (tmp_path / "near").mkdir(exist_ok=True)
+        (tmp_path / "near" / name).symlink_to(tmp_path / "far" / name)
+    (tmp_path / "far/pit/back").symlink_to(tmp_path / "near")
+    (tmp_path / "near/none.png").symlink_to(tmp_path / "nowhere.png")
+    assert recognise(tmp_path / "near") == {"use": "image_folder", "path": str(tmp_path / "near")}
+    assert Counter(image_folder.read(tmp_path / "near", size=40)["class"].to_pylist()) == {"good": 3, "pit": 2}
+
+
+def test_empty_files_empty_masks_and_strips_are_told_or_refused(tmp_path):
+    classes(tmp_path, {"good": 2, "pit": 1})
+    (tmp_path / "good/void.png").write_bytes(b"")
+    put(tmp_path / "good/strip.png", texture(9, (400, 4)))
+    put(tmp_path / "masks/pit/000.png", spot((40, 40), (0, 0, 0, 0)))
+    table = image_folder.read(tmp_path, size=40)
+    said = notices(table)
+    assert "good/void.png (cannot be read (it is empty))" in said
+    assert "All masks are empty, so that nothing is marked: 1 (pit/000.png)" in said
+    assert "So long that fewer than 4 pixels are left across, which fit: crop mends: 1 (good/strip.png)" in said
+    assert "So long" not in notices(image_folder.read(tmp_path, size=40, fit="crop"))
+    (tmp_path / "good/void.png").unlink()
+    refused(f"{tmp_path}: All masks are empty.*first pit/000.png", image_folder.read, path=tmp_path, size=40, strict=True)
+
+
+def test_pictures_to_be_scored_may_be_one_or_of_one_class_or_of_none(tmp_path):
+    put(tmp_path / "0.png", texture(0))
+    assert image_folder.read(tmp_path, size=40, few=True)["class"].to_pylist() == ["unknown"]
+    classes(tmp_path, {"good": 2})
+    assert image_folder.read(tmp_path, size=40, few=True).num_rows == 3

@@ -269,6 +269,7 @@ def test_settings_that_contradict_each_other_are_one_sentence(tiny: Dataset) -> 
     for how in (
         {"control": "train"}, {"lora": "somewhere"}, {"method": "lora"}, {"prompt": "a photo"}, {"evaluations": 1},
         {"width": 12}, {"lora": "x", "method": "full", "backbone": "y"},
+        {"steps": -1}, {"pretrain_steps": -1}, {"batch_size": 0}, {"lr": -1.0}, {"prior_weight": -1.0}, {"ema": 2.0},
     ):  # fmt: skip
         with pytest.raises(GeneratorError) as caught:
             FineTune(**{**QUICK, **how}).fit(tiny, seed=0)

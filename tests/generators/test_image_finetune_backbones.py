@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,10 @@ def wrong(folders: dict[str, str], root: Path) -> dict[str, tuple[dict[str, Any]
     tiny.pixel_pipeline(root / "broken")
     next((root / "broken" / "unet").glob("*.safetensors")).write_bytes(b"no weights")
     (root / "bad.safetensors").write_bytes(b"no adapters")
+    (root / "odd").mkdir()
+    (root / "odd" / "model_index.json").write_text('{"_class_name": "X", "unet": "y"}')
+    shutil.copytree(folders["text"], root / "wordless")
+    shutil.rmtree(root / "wordless" / "tokenizer")
     return {
         "no such folder": ({"backbone": str(root / "nowhere")}, "no folder"),
         "a folder of nothing": ({"backbone": str(root / "empty")}, "no diffusers checkpoint"),
@@ -259,6 +264,9 @@ def wrong(folders: dict[str, str], root: Path) -> dict[str, tuple[dict[str, Any]
         "painting cannot draw": ({"backbone": folders["inpaint"], "task": "whole"}, "paints into masks"),
         "control of a pixel UNet": ({"backbone": folders["pixel"], "control": "train"}, "no Stable Diffusion"),
         "control of another base": ({"backbone": folders["text"], "control": folders["other control"]}, "another backbone"),
+        "a damaged index": ({"backbone": str(root / "odd")}, "is a X, which cannot be fine-tuned"),
+        "no tokenizer": ({"backbone": str(root / "wordless")}, "no folder tokenizer"),
+        "no such control": ({"backbone": folders["text"], "control": str(root / "nowhere")}, "control: there is no folder"),
         "control that is none": ({"backbone": folders["text"], "control": str(root / "empty")}, "ControlNet"),
         "edges for painting": ({"backbone": folders["inpaint"], "control": "train", "control_on": "edges"}, "edges"),
         "no rank": ({"backbone": folders["text"], "rank": 0, "prior_weight": 0.0}, "rank"),
@@ -283,6 +291,8 @@ def test_adapters_of_another_base_are_refused(
     once(fitted, folders, train, "text").save(tmp_path)
     with pytest.raises(GeneratorError, match="another base"):
         FineTune(**QUICK, backbone=folders["wide"], lora=str(tmp_path), prior_weight=0.0).fit(train, seed=0)
+    with pytest.raises(GeneratorError, match="another base"):
+        FineTune(**QUICK, backbone=folders["pixel"], lora=str(tmp_path)).fit(train, seed=0)
 
 
 def test_painting_needs_good_pictures_and_masks(folders: dict[str, str]) -> None:

@@ -20,6 +20,7 @@ from validators._pictures_spread import clustered
 from validators.base import Intent
 from validators.judge import pronounce
 from validators.kid import fid, kid
+from validators.looks import LooksCheck
 from validators.pictures import check_limits, picture_checks, prepare_pictures
 
 Array = np.ndarray
@@ -102,6 +103,30 @@ def test_a_class_is_seen_whole_where_only_some_real_pictures_are_marked(train: P
     masks = train.masks.copy()
     masks[np.flatnonzero(train.labels == 1)[::3]] = False
     assert agreed([replace(train, masks=masks)], good).by_marks == {"line"}
+
+
+@pytest.mark.parametrize(("bare", "says"), [(5, "PASS"), (60, "BLOCK")])
+def test_as_many_defects_may_be_unmarked_as_real_ones_explain(train: Pictures, holdout: Pictures, bare: int, says: str) -> None:
+    some = made(even(100), 4)
+    lines = np.flatnonzero(train.labels == train.classes.index("line"))
+    real, synthetic = train.masks.copy(), some.masks.copy()
+    real[lines[:2]] = False
+    synthetic[np.flatnonzero(some.labels == train.classes.index("line"))[:bare]] = False
+    given = evidence(replace(train, masks=real), holdout, replace(some, masks=synthetic))
+    assert LooksCheck().evaluate(given).verdict == says
+
+
+def test_a_copy_is_no_fault_by_itself_where_real_pictures_are_copies_of_each_other(train: Pictures, holdout: Pictures) -> None:
+    copied = made(even(100), 4)
+    copied.pixels[0], copied.masks[0] = train.pixels[0], train.masks[0]
+    alone = next(c for c in picture_checks(utility="off") if c.name == "copies").evaluate(evidence(train, holdout, copied))
+    assert alone.verdict == "BLOCK" and "pixel by pixel" in alone.summary
+    twin = Pictures(
+        np.concatenate([holdout.pixels, train.pixels[1:2]]), np.concatenate([holdout.masks, train.masks[1:2]]),
+        np.concatenate([holdout.masked, train.masked[1:2]]), np.concatenate([holdout.labels, train.labels[1:2]]), CLASSES,
+    )  # fmt: skip
+    said = next(c for c in picture_checks(utility="off") if c.name == "copies").evaluate(evidence(train, twin, copied))
+    assert said.verdict == "PASS" and said.details["exact_pictures"] == 1
 
 
 # --- what is measured

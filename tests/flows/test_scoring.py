@@ -1,0 +1,54 @@
+"""Are single pictures, and pictures of no known class, scored, and what cannot be read told?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.dataset import Dataset
+from data.errors import DataError
+from data.images import pictures, schema
+from data.sources import image_folder
+from flows import scoring
+from tests.data.drawn import classes, put, texture
+
+
+class Brightness:
+    """A model whose score is the mean of a picture."""
+
+    def score(self, rows: Dataset) -> Any:
+        return pictures(rows).pixels.mean(axis=(1, 2, 3))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of pictures of 16 px, as far as scoring looks into one."""
+    classes(tmp_path / "learned", {"good": 2, "pit": 2})
+    train = Dataset(image_folder.read(tmp_path / "learned", size=16), schema(("good", "pit")))
+    train.write_parquet(tmp_path / "run/work/train.parquet")
+    made = SimpleNamespace(folder=tmp_path / "run", plan=SimpleNamespace(data=SimpleNamespace(model_dump=lambda **_: {})))
+    monkeypatch.setattr(scoring.Run, "find", lambda *_, **__: made)
+    monkeypatch.setattr(scoring, "load_model", lambda _: Brightness())
+    monkeypatch.setattr(scoring, "load_schema", lambda _: train.schema)
+    return tmp_path
+
+
+def test_one_picture_of_no_class_is_scored_and_a_damaged_one_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(run / "new/0.png", texture(0))
+    scoring.score_rows("x", run, run / "new", out=None)
+    assert capsys.readouterr().out.startswith("source,class,score\n0.png,unknown,")
+    put(run / "new/1.png", texture(1).point(lambda value: value // 2))
+    (run / "new/2.png").write_bytes(b"")
+    scoring.score_rows("x", run, run / "new", out=run / "scores.csv")
+    lines = [line.split(",") for line in (run / "scores.csv").read_text().splitlines()[1:]]
+    assert [line[0] for line in lines] == ["0.png", "1.png"] and np.diff([float(line[2]) for line in lines]) < 0
+    assert "Left out because they cannot be read: 1 (2.png" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_file_to_write_to(run: Path) -> None:
+    with pytest.raises(DataError, match="name a file in a folder that exists"):
+        scoring.score_rows("x", run, run / "learned", out=run)
