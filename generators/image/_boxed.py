@@ -84,7 +84,7 @@ def refined(train: Pictures, facts: Facts, *, seed: int, soft: bool = True) -> t
     for label in map(int, np.unique(train.labels[bad]) if soft and levels is None else ()):
         own = bad[train.labels[bad] == label]
         if not bank.boxes(label):
-            halos[label] = halo([cut(train.pixels[i], masks[i], label) for i in own])
+            halos[label] = halo([cut(train.pixels[i], masks[i], label) for i in own], facts.size)
             masks[own] = [widened(mask, int(halos[label])) for mask in masks[own]]
     boxes = Boxes(
         np.array(labels, dtype=np.int64), np.array(margins, dtype=np.int64).reshape(-1, 4), np.array(levels or (0,)), halos

@@ -15,8 +15,9 @@ from generators.image._blend import filled
 from generators.image._patches import Patch
 
 Array = np.ndarray
-#: Pixels around a mark that are looked at, of which the outer ones only say what the surface is; the most it grows.
-REACH, MOST_HALO = 7, 4
+#: Pixels around a mark that are looked at, of which the outer ones only say what the surface is; the most it grows, which is
+#: also no more than this share of the picture: a soft edge is a matter of optics, what reaches farther is surface.
+REACH, MOST_HALO, MOST_SHARE = 7, 4, 1 / 32
 #: A defect reaches as far as its change, against that inside the mark, is more than this.
 FAINT = 0.15
 #: Less than this many gray levels of change, this share of what changes around, and this much texture are not looked at.
@@ -29,12 +30,13 @@ FINE = 2.0
 LEAST_OPACITY = 0.2
 
 
-def edged(patches: Sequence[Patch], *, soft: bool = True) -> list[Patch]:
-    """Patches whose masks reach as far, if `soft`, as their defects do, with `halo` and `opacity` set, class by class."""
+def edged(patches: Sequence[Patch], size: int, *, soft: bool = True) -> list[Patch]:
+    """Patches whose masks reach as far, if `soft`, as their defects do, with `halo` and `opacity` set, class by
+    class. size: of the pictures."""
     out = list(patches)
     for label in sorted({p.label for p in patches}):
         own = [i for i, p in enumerate(patches) if p.label == label]
-        grown = halo([patches[i] for i in own]) if soft else 0
+        grown = halo([patches[i] for i in own], size) if soft else 0
         for i in own if grown else ():
             out[i] = replace(out[i], mask=widened(out[i].mask, grown) & out[i].known, halo=grown)
         for i, share in zip(own, opacities([out[i] for i in own]), strict=True):
@@ -42,7 +44,7 @@ def edged(patches: Sequence[Patch], *, soft: bool = True) -> list[Patch]:
     return out
 
 
-def halo(patches: Sequence[Patch]) -> int:
+def halo(patches: Sequence[Patch], size: int) -> int:
     """Pixels that the defects of a class reach beyond their marks: as far as the median change there, in the direction of
     the change inside, is more than FAINT of it. None where less than half of the class change much in one direction."""
     found = [profile for p in patches if (profile := _profile(p)) is not None]
@@ -50,7 +52,7 @@ def halo(patches: Sequence[Patch]) -> int:
         return 0
     middle = np.nanmedian(np.array(found), axis=0)
     faint = np.flatnonzero(~(middle > FAINT))
-    return min(int(faint[0]) if len(faint) else len(middle), MOST_HALO)
+    return min(int(faint[0]) if len(faint) else len(middle), MOST_HALO, max(1, int(size * MOST_SHARE)))
 
 
 def _profile(patch: Patch) -> Array | None:

@@ -85,7 +85,7 @@ class Scene:
         scene = cls(own.pixels, own.sources or (None,) * len(own), bank, [], turns, levels)
         if find:
             found = cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None)
-            scene.stock(edged(found, soft=soft) if levels is None else found)
+            scene.stock(edged(found, scene.size, soft=soft) if levels is None else found)
         else:
             marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
             scene.stock([cut(bad.pixels[i], bad.masks[i], int(bad.labels[i])) for i in marked])

@@ -42,16 +42,16 @@ def patches(n: int, seed: int = 0, **how: float) -> list[Patch]:
 
 
 def test_a_tight_mark_grows_to_the_soft_edge_and_an_exact_one_does_not() -> None:
-    assert halo(patches(6, opaque=0.9)) == 0
-    assert 1 <= halo(patches(6, opaque=0.9, soft=3.0)) <= 4
-    grown = edged(patches(6, opaque=0.9, soft=3.0))
+    assert halo(patches(6, opaque=0.9), SIZE) == 0
+    assert 1 <= halo(patches(6, opaque=0.9, soft=3.0), SIZE) <= 2
+    grown = edged(patches(6, opaque=0.9, soft=3.0), SIZE)
     assert all(p.halo == grown[0].halo and p.mask.sum() > np.pi * 8.5**2 for p in grown)
 
 
 def test_changes_that_go_both_ways_say_nothing_about_the_edge() -> None:
     rng = np.random.default_rng(0)
     both = [cut(np.clip(weave(rng) + rng.normal(0, 30, (SIZE, SIZE, 1)), 0, 255).astype(np.uint8), spot(rng, 0, 0)[1], 1)]
-    assert halo(both * 5) == 0
+    assert halo(both * 5, SIZE) == 0
 
 
 @pytest.mark.parametrize(("opaque", "low", "high"), [(1.0, 0.8, 1.0), (0.5, 0.35, 0.6), (0.0, 0.0, 0.0)])
