@@ -156,7 +156,9 @@ def _with_class(root: Path, spots: list[_Spot], masked: bool, said: list[str], *
     """The pictures that have a class, or all when masks decide. Raises DataError where neither folders nor masks do."""
     classes = {spot.folders[0] for spot in spots if spot.folders}
     if len(spots) == 1 and not few:
-        raise DataError(f"{root} holds one picture, {spots[0].file.relative_to(root)}; at least a few of each class are needed")
+        raise DataError(
+            f"{root} holds one picture, {spots[0].file.relative_to(root)}; give a few of each class, in a folder of its own"
+        )
     if not classes and not masked and not few:
         raise DataError(
             f"the {len(spots)} pictures in {root} stand in no folders of classes and have no masks, which makes one class; "

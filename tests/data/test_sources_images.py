@@ -247,7 +247,7 @@ def test_what_is_no_set_of_classes_is_refused(tmp_path):
     refused("holds no pictures", image_folder.read, path=tmp_path)
     put(tmp_path / "a/0.png", texture(0))
     refused("is a file; name a folder", image_folder.read, path=tmp_path / "a/0.png")
-    refused("holds one picture, a/0.png; at least a few of each class", image_folder.read, path=tmp_path)
+    refused("holds one picture, a/0.png; give a few of each class", image_folder.read, path=tmp_path)
     put(tmp_path / "a/1.png", texture(1))
     refused("the 2 pictures in .* stand in no folders of classes", image_folder.read, path=tmp_path)
     (tmp_path / "a/1.png").unlink()
