@@ -98,7 +98,7 @@ def family_for(held: Pictures) -> tuple[str, str]:
     marked = np.asarray(held.masks.any(axis=(1, 2)))
     ready = all(marked[held.labels == k].any() for k in scarce)
     if normal is not None and ready and scarce:
-        return "image.finetune", "paints defects into masks on your good parts; or image.paste, image.gan, image.diffusion"
+        return "image.paste", "pastes defects on your good parts; or image.finetune, which learns to paint them (slower)"
     why = "no class of good parts was found" if normal is None else "the defects have no masks or boxes"
     return "image.gan", f"whole pictures, as {why}; or image.diffusion (finer, slower)"
 

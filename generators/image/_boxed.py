@@ -13,7 +13,7 @@ import numpy as np
 from data.images import Pictures, box
 from generators.image._blend import filled
 from generators.image._masks import MaskBank
-from generators.image._paste_edge import drawn_in, halo, widened
+from generators.image._paste_edge import halo, widened
 from generators.image._paste_fit import Grounds
 from generators.image._paste_refine import VOTERS, defect, expected
 from generators.image._paste_scene import levels_of
@@ -32,7 +32,7 @@ class Boxes:
 
     labels: (m,) classes whose marks are boxes, one for each real defect; margins: (m, 4) pixels from the defect's pixels to
     the box: top, left, bottom, right; levels: the two values of black and white pictures, (0,) where there are others;
-    halos: (classes,) pixels of soft edge that the marks of a class leave outside."""
+    halos: (classes,) pixels of soft edge around the defects of a class that their marks leave outside."""
 
     labels: Array
     margins: Array
@@ -40,15 +40,19 @@ class Boxes:
     halos: Array
 
     def around(self, hole: Array, label: int, rng: np.random.Generator) -> Array:
-        """The mark of a new defect: its box where its class has boxes, else the hole less its soft edge: (s, s) bool."""
+        """The mark of a new defect: its box where its class has boxes, else the defect's pixels: (s, s) bool."""
         own = np.flatnonzero(self.labels == label)
         if not len(own) or (found := box(hole)) is None:
-            return drawn_in(hole, int(self.halos[label]))
+            return hole
         x, y, w, h = found
         top, left, bottom, right = (int(v) for v in self.margins[rng.choice(own)])
         out = np.zeros_like(hole)
         out[max(0, y - top) : y + h + bottom, max(0, x - left) : x + w + right] = True
         return out
+
+    def holes(self, masks: Array, labels: Array) -> Array:
+        """What is painted for defects of these pixels, their soft edge too: (n, s, s) bool, (n,) -> (n, s, s) bool."""
+        return np.stack([widened(mask, int(self.halos[k])) for mask, k in zip(masks, labels, strict=True)])
 
     def snapped(self, pixels: Array, hole: Array) -> Array:
         """Pixels of a black and white picture at its two values inside the hole: (s, s, c) uint8."""
@@ -85,7 +89,6 @@ def refined(train: Pictures, facts: Facts, *, seed: int, soft: bool = True) -> t
         own = bad[train.labels[bad] == label]
         if not bank.boxes(label):
             halos[label] = halo([cut(train.pixels[i], masks[i], label) for i in own], facts.size)
-            masks[own] = [widened(mask, int(halos[label])) for mask in masks[own]]
     boxes = Boxes(
         np.array(labels, dtype=np.int64), np.array(margins, dtype=np.int64).reshape(-1, 4), np.array(levels or (0,)), halos
     )

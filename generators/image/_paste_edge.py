@@ -38,7 +38,7 @@ def edged(patches: Sequence[Patch], size: int, *, soft: bool = True) -> list[Pat
         own = [i for i, p in enumerate(patches) if p.label == label]
         grown = halo([patches[i] for i in own], size) if soft else 0
         for i in own if grown else ():
-            out[i] = replace(out[i], mask=widened(out[i].mask, grown) & out[i].known, halo=grown)
+            out[i] = grew(out[i], grown)
         for i, share in zip(own, opacities([out[i] for i in own]), strict=True):
             out[i] = replace(out[i], opacity=share)
     return out
@@ -82,12 +82,9 @@ def widened(mask: Array, halo: int) -> Array:
     return np.asarray(ndimage.binary_dilation(mask, iterations=halo)) if halo else mask
 
 
-def drawn_in(mask: Array, halo: int) -> Array:
-    """A mask less `halo` pixels at its edge, but not where the picture ends; what would vanish stays."""
-    from scipy import ndimage
-
-    inner = ndimage.binary_erosion(mask, iterations=halo, border_value=1) if halo else mask
-    return np.asarray(inner if inner.any() else mask)
+def grew(patch: Patch, halo: int) -> Patch:
+    """The patch with its mask grown by `halo` pixels, as far as its picture goes, and marked as before."""
+    return replace(patch, mask=widened(patch.mask, halo) & patch.known, halo=halo, tight=patch.mask) if halo else patch
 
 
 def opacities(patches: Sequence[Patch]) -> list[float]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from data.dataset import Dataset
 from data.images import batch, box, pictures, schema
 from generators.base import Progress
+from generators.image._paste_edge import grew
 from generators.image._patches import Patch, ring_of
 
 Array = np.ndarray
@@ -83,7 +84,7 @@ def _dataset(pixels: list[Array], masks: list[Array], names: list[str], classes:
 
 
 def _crop(patch: Patch, size: int) -> tuple[Array, Array, int]:
-    """The square around a patch's mask at SIDE: (SIDE, SIDE, c) uint8, (SIDE, SIDE) bool, and its side before."""
+    """The square around a patch's mask at SIDE: (SIDE, SIDE, c) uint8, (SIDE, SIDE) bool what is marked, its side before."""
     from data.images import fitted, fitted_mask
 
     x, y, w, h = box(patch.mask) or (0, 0, 1, 1)
@@ -92,7 +93,7 @@ def _crop(patch: Patch, size: int) -> tuple[Array, Array, int]:
     pad = max(0, -top, -left, top + side - patch.mask.shape[0], left + side - patch.mask.shape[1])
     window = slice(top + pad, top + pad + side), slice(left + pad, left + pad + side)
     pixels = np.pad(patch.pixels, ((pad, pad), (pad, pad), (0, 0)), mode="edge")[window]
-    return fitted(pixels, SIDE, "stretch"), fitted_mask(np.pad(patch.mask, pad)[window], SIDE, "stretch"), side
+    return fitted(pixels, SIDE, "stretch"), fitted_mask(np.pad(patch.marked, pad)[window], SIDE, "stretch"), side
 
 
 def _usable(drawn: Any, own: list[tuple[Patch, tuple[Array, Array, int]]], rng: np.random.Generator, size: int) -> list[Patch]:
@@ -109,7 +110,6 @@ def _usable(drawn: Any, own: list[tuple[Patch, tuple[Array, Array, int]]], rng: 
         patch, (_, _, side) = own[rng.integers(len(own))]
         small = fitted_mask(mask, min(side, size), "stretch")
         seen = fitted(pixels, min(side, size), "stretch")
-        out.append(
-            Patch(seen, small, np.ones(small.shape, dtype=bool), patch.label, patch.margin, 1.0, patch.halo, patch.opacity)
-        )
+        known = np.ones(small.shape, dtype=bool)
+        out.append(grew(Patch(seen, small, known, patch.label, patch.margin, opacity=patch.opacity), patch.halo))
     return out

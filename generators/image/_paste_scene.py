@@ -16,7 +16,7 @@ from generators.base import GeneratorError
 from generators.image import _patches
 from generators.image._blend import added, bare, laid, matted, poisson, ring
 from generators.image._masks import MaskBank, Places
-from generators.image._paste_edge import drawn_in, edged
+from generators.image._paste_edge import edged
 from generators.image._paste_fit import LIGHT, Grounds, Spot, kept
 from generators.image._paste_refine import cut_all
 from generators.image._patches import Patch, Piece, Warp, cut, piece, ring_of
@@ -189,7 +189,7 @@ class Scene:
     def _blended(
         self, one: Piece, spot: Spot, few: list[Patch], rng: np.random.Generator, style: Style
     ) -> tuple[Array, Array]:  # fmt: skip
-        """The good picture with the piece in it, and the pasted pixels."""
+        """The good picture with the piece in it, and the pasted pixels that a mark covers."""
         base = self.goods[spot.ground]
         canvas, mask = base.astype(np.float64), np.zeros((self.size, self.size), dtype=bool)
         here, there = one.at(spot.top, spot.left, self.size, self.size)
@@ -208,7 +208,9 @@ class Scene:
         if self.levels:
             low, high = self.levels
             made = laid(base, np.where(made >= (low + high) / 2, high, low), mask)
-        return made, mask
+        marked = np.zeros_like(mask)
+        marked[here] = one.marked[there]
+        return made, marked if marked.any() else mask
 
     def _rest(self, one: Piece, few: list[Patch], rng: np.random.Generator, style: Style, hides: float = 0.0) -> Array:
         """The residual of a piece, sometimes mixed with another one's, in a strength that the class shows; the more a defect
@@ -227,10 +229,9 @@ class Scene:
         return np.asarray(np.where(one.mask[:, :, None], rest * np.exp(strength * rng.standard_normal()), 0.0))
 
     def _marked(self, mask: Array, one: Piece) -> Array:
-        """What is marked: the pasted pixels less the defect's soft edge where train's marks leave it out, or a box as wide
-        around them as train's boxes are."""
+        """What is marked of a defect's pixels: these, or a box as wide around them as train's boxes are."""
         if not self.bank.boxes(one.label):
-            return drawn_in(mask, one.halo)
+            return mask
         top, left, bottom, right = (int(v) for v in one.margin)
         x, y, w, h = box(mask) or (0, 0, 1, 1)
         out = np.zeros_like(mask)

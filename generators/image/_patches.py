@@ -32,7 +32,8 @@ class Patch:
     pixels: (h, w, c) uint8; mask: (h, w) bool, the defect's pixels; known: (h, w) bool, False beyond its picture's border;
     label: its class; margin: (4,) pixels that its mark goes beyond the mask: top, left, bottom, right (all 0 where the mark
     is the mask); trust: how often it is pasted, against others of its class; less where its mask was hard to find; halo: pixels
-    that the mask was grown by, as the defect reaches beyond its mark; opacity: the share of a surface's texture it hides."""
+    that the mask was grown by, as the defect reaches beyond its mark; opacity: the share of a surface's texture it hides;
+    tight: (h, w) bool, the mask before it grew; None where it did not."""
 
     pixels: Array
     mask: Array
@@ -42,6 +43,12 @@ class Patch:
     trust: float = 1.0
     halo: int = 0
     opacity: float = 0.0
+    tight: Array | None = None
+
+    @property
+    def marked(self) -> Array:
+        """The pixels that a mark covers: (h, w) bool."""
+        return self.mask if self.tight is None else self.tight
 
     @functools.cached_property
     def surface(self) -> Array:
@@ -63,17 +70,17 @@ class Piece:
     """A patch as it is to be pasted: turned, scaled, bent, cut to its mask and the ring around it.
 
     surface: (h, w, c) float64, the pixels around and what is expected under the defect; rest: (h, w, c) float64, what the
-    defect adds to it, 0 outside the mask; mask, known, label, margin, halo, opacity: as of a patch; cut_off: whether its
+    defect adds to it, 0 outside the mask; mask, marked, known, label, margin, opacity: as of a patch; cut_off: whether its
     picture's border cut the defect, top, left, bottom, right."""
 
     surface: Array
     rest: Array
     mask: Array
+    marked: Array
     known: Array
     label: int
     cut_off: tuple[bool, bool, bool, bool]
     margin: Array
-    halo: int = 0
     opacity: float = 0.0
 
     @property
@@ -126,22 +133,27 @@ def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, level
     """The patch under a symmetry of a square and, if given, a warp; levels: the two values of black and white pictures."""
     mask, known, surface = turned(patch.mask, turn), turned(patch.known, turn), turned(patch.surface, turn)
     rest = turned(patch.pixels, turn) - surface
-    halo = patch.halo
+    marked = mask if patch.tight is None else turned(patch.tight, turn)
     margin, cut_off = _turned_sides(patch.margin, turn), _turned_sides(np.array(patch.cut_off), turn)
     if warp is not None:
         # Apart, so that a blurred edge of the defect does not pass for its surroundings.
-        both, mask, known = warp(np.concatenate([surface, rest], axis=2), mask, known)
+        before = known
+        if patch.tight is not None:
+            marked = warp(np.zeros((*marked.shape, 1)), marked, before)[1]
+        both, mask, known = warp(np.concatenate([surface, rest], axis=2), mask, before)
         surface, rest = np.split(both, 2, axis=2)
         margin = np.rint(margin * np.array(warp.scale * 2)).astype(np.int64)
-        halo = round(halo * float(np.sqrt(warp.scale[0] * warp.scale[1])))
     if levels is not None:
         sharp = [np.where(v >= sum(levels) / 2, float(levels[1]), float(levels[0])) for v in (surface, surface + rest)]
         surface, rest = sharp[0], sharp[1] - sharp[0]
     rest = np.where(mask[:, :, None], rest, 0.0)
+    marked = mask if patch.tight is None or not (marked & mask).any() else marked & mask
     x, y, w, h = box(mask) or (0, 0, 1, 1)
     window = slice(max(0, y - ring), y + h + ring), slice(max(0, x - ring), x + w + ring)
     sides = (bool(cut_off[0]), bool(cut_off[1]), bool(cut_off[2]), bool(cut_off[3]))
-    return Piece(surface[window], rest[window], mask[window], known[window], patch.label, sides, margin, halo, patch.opacity)
+    return Piece(
+        surface[window], rest[window], mask[window], marked[window], known[window], patch.label, sides, margin, patch.opacity
+    )
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,7 @@ def to_state(patches: Sequence[Patch]) -> dict[str, Array]:
         "labels": np.array([p.label for p in patches]),
         "margins": np.stack([p.margin for p in patches]),
         "trusts": np.array([p.trust for p in patches], dtype=np.float64),
+        "tights": np.concatenate([p.marked.ravel() for p in patches]),
         "halos": np.array([p.halo for p in patches]),
         "opacities": np.array([p.opacity for p in patches], dtype=np.float64),
     }
@@ -216,6 +229,7 @@ def from_state(state: Mapping[str, Any]) -> list[Patch]:
                 state["pixels"][flat].reshape(h, w, c), state["masks"][spread].reshape(h, w),
                 state["known"][spread].reshape(h, w), int(state["labels"][i]), state["margins"][i], float(state["trusts"][i]),
                 int(state["halos"][i]), float(state["opacities"][i]),
+                state["tights"][spread].reshape(h, w) if state["halos"][i] else None,
             )
         )  # fmt: skip
         at, marked = at + h * w * c, marked + h * w

@@ -48,11 +48,12 @@ class Surfaces:
         return cls(own.pixels, own.sources or (None,) * len(own), MaskBank.fit(bad), good, around, boxes)
 
     def holes(self, n: int, rng: np.random.Generator) -> Array:
-        """Masks of all classes alike: (n, size, size) bool."""
-        return np.stack([self.bank.draw(int(rng.choice(self.marked)), rng) for _ in range(n)])
+        """Holes for defects of all classes alike: (n, size, size) bool."""
+        labels = [int(rng.choice(self.marked)) for _ in range(n)]
+        return self.boxes.holes(np.stack([self.bank.draw(k, rng) for k in labels]), np.array(labels))
 
     def chosen(self, labels: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-        """For each label a good picture and the hole to paint: (n,) positions, (n, size, size) bool.
+        """For each label a good picture and the defect's pixels: (n,) positions, (n, size, size) bool.
 
         A good picture is asked for by the label of the good ones: some holes are then mended."""
         holes = [self._hole(int(k), rng) for k in labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -134,6 +134,7 @@ class FineTune:
                 raise GeneratorError(why)
             pictures, boxes = refined(pictures, facts, seed=seed, soft=self.soft_edge)
             self.surfaces_ = Surfaces.of(pictures, facts, boxes)
+            pictures = replace(pictures, masks=boxes.holes(pictures.masks, pictures.labels))
         self.shapes_: dict[str, Any] = {}
         if kind in (None, "own"):
             holes = (
@@ -278,7 +279,8 @@ class FineTune:
         """Good pictures with a defect of each label painted into a mask."""
         surfaces = self.surfaces_
         assert surfaces is not None
-        where, holes = surfaces.chosen(labels, rng)
+        where, marked = surfaces.chosen(labels, rng)
+        holes = surfaces.boxes.holes(marked, labels)
         seed, small = torch_seed(rng), isinstance(self.way_, Own)
         least = self.way_.side if small else self._least()
         windows = [around(hole, least) for hole in holes]
@@ -297,8 +299,8 @@ class FineTune:
         ])  # fmt: skip
         out = np.stack([surfaces.boxes.snapped(one, hole) for one, hole in zip(out, holes, strict=True)])
         if self.refine_mask:
-            holes = np.stack([changed(surfaces.pixels[i], one, hole) for i, one, hole in zip(where, out, holes, strict=True)])
-        marks = [surfaces.boxes.around(hole, int(k), rng) for k, hole in zip(labels, holes, strict=True)]
+            marked = np.stack([changed(surfaces.pixels[i], one, mark) for i, one, mark in zip(where, out, marked, strict=True)])
+        marks = [surfaces.boxes.around(mark, int(k), rng) for k, mark in zip(labels, marked, strict=True)]
         masks = [np.zeros_like(mark) if k == surfaces.good else mark for k, mark in zip(labels, marks, strict=True)]
         return out, masks, [surfaces.sources[i] for i in where]
 

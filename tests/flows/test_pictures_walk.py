@@ -55,7 +55,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_folder(desk / "parts", {"good": 60, "dot": 40, "line": 24})
     answer = call(desk, "init", "parts")
     assert answer.exit_code == 0, answer.output
-    plan = (desk / "parts.yaml").read_text().replace("use: image.finetune", "use: image.procedural")
+    plan = (desk / "parts.yaml").read_text().replace("use: image.paste", "use: image.procedural")
     (desk / "parts.yaml").write_text(plan)
     answer = call(desk, "run", "parts.yaml", "-o", "gate.alpha=0.05", "-o", "gate.utility=off", "--quiet")
     assert answer.exit_code in (0, 3, 4), answer.output
