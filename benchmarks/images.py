@@ -86,11 +86,12 @@ class Store:
         return found is not None and "error" not in found and (job.kind != "fit" or kept_in(self.cache, job).is_file())
 
 
-def plan(settings: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
+def plan(settings: Sequence[str], arms: Sequence[str], seeds: Sequence[int], trials: int = 1) -> Iterator[Job]:
     """The jobs of all cheap arms: seed after seed, so that a run that is stopped has seen every setting."""
-    for seed in seeds:
-        for name in settings:
-            yield from (Job("score", name, seed, arm) for arm in arms if arm in CHEAP)
+    for trial in range(trials):
+        for seed in seeds:
+            for name in settings:
+                yield from (Job("score", name, seed, arm, trial=trial) for arm in arms if arm in CHEAP)
 
 
 def fits(settings: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
@@ -100,49 +101,49 @@ def fits(settings: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> 
             yield from (Job("fit", name, seed, arm) for arm in arms if arm not in CHEAP)
 
 
-def after(job: Job, limits: Limits) -> list[Job]:
-    """What can be done once a family has drawn its pictures: a detector at each ratio, and the choice of one."""
-    each = [Job("score", job.setting, job.seed, job.arm, ratio) for ratio in limits.ratios]
+def after(job: Job, limits: Limits, trials: int = 1) -> list[Job]:
+    """What can be done once a family has drawn its pictures: detectors at each ratio, and the choice of one."""
+    each = [Job("score", job.setting, job.seed, job.arm, ratio, t) for t in range(trials) for ratio in limits.ratios]
     return [*each, Job("choose", job.setting, job.seed, job.arm)] if limits.folds else each
 
 
-def run(jobs: Sequence[Job], store: Store, limits: Limits, workers: int, does: Does = work) -> None:
+def run(jobs: Sequence[Job], store: Store, limits: Limits, workers: int, does: Does = work, *, trials: int = 1) -> None:
     """Every job that is not done, and those that follow a fit; here if `workers` is 1, else in so many processes.
 
     Raises UserError when a process was ended from outside, as a machine short of memory does."""
     left = deque(jobs)
     if workers == 1:
-        while (job := _next(left, store, limits)) is not None:
-            _finish(job, does(job, limits, store.cache), left, store, limits)
+        while (job := _next(left, store, limits, trials)) is not None:
+            _finish(job, does(job, limits, store.cache), left, store, limits, trials)
         return
     running: dict[Future[dict[str, Any]], Job] = {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         while True:
-            while len(running) < workers and (job := _next(left, store, limits)) is not None:
+            while len(running) < workers and (job := _next(left, store, limits, trials)) is not None:
                 running[pool.submit(does, job, limits, store.cache)] = job
             if not running:
                 return
             for one in wait(running, return_when=FIRST_COMPLETED).done:
-                _finish(running.pop(one), _result(one), left, store, limits)
+                _finish(running.pop(one), _result(one), left, store, limits, trials)
 
 
-def _next(left: deque[Job], store: Store, limits: Limits) -> Job | None:
+def _next(left: deque[Job], store: Store, limits: Limits, trials: int) -> Job | None:
     """The next job that is not done; what follows a fit that is done comes before the others."""
     while left:
         job = left.popleft()
         if not store.done(job):
             return job
         if job.kind == "fit":
-            left.extendleft(reversed(after(job, limits)))
+            left.extendleft(reversed(after(job, limits, trials)))
     return None
 
 
-def _finish(job: Job, found: dict[str, Any], left: deque[Job], store: Store, limits: Limits) -> None:
+def _finish(job: Job, found: dict[str, Any], left: deque[Job], store: Store, limits: Limits, trials: int) -> None:
     store.keep(job, found)
     said = found.get("error") or next((f"{k} {found[k]:.4g}" for k in ("value", "ratio", "fit_seconds") if k in found), "")
     print(f"{time.strftime('%H:%M:%S')} {job.key}: {said} ({len(left)} left)", file=sys.stderr, flush=True)
     if job.kind == "fit" and "error" not in found:
-        left.extendleft(reversed(after(job, limits)))
+        left.extendleft(reversed(after(job, limits, trials)))
 
 
 def _result(one: Future[dict[str, Any]]) -> dict[str, Any]:
@@ -167,7 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
             given=_given(options.given),
         )  # fmt: skip
         store = Store(Path(options.store), limits)
-        _measure(settings, options, store, limits)
+        if not options.record_only:
+            _measure(settings, options, store, limits)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -182,9 +184,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(settings: Sequence[str], options: argparse.Namespace, store: Store, limits: Limits) -> None:
     """Cheap ways first: families are tried where they show headroom."""
     seeds = range(options.seeds)
-    run(list(plan(settings, options.arms, seeds)), store, limits, options.jobs)
+    run(list(plan(settings, options.arms, seeds, options.trials)), store, limits, options.jobs)
     worth = [name for name in settings if options.everywhere or (headroom(store.cells, name, seeds) or 0.0) > HEADROOM]
-    run(list(fits(worth, options.arms, seeds)), store, limits, options.jobs)
+    run(list(fits(worth, options.arms, seeds)), store, limits, options.jobs, trials=options.trials)
 
 
 def _given(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -203,6 +205,7 @@ def _given(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _command(options: argparse.Namespace) -> str:
     shown = [f"--settings {' '.join(options.settings)}", f"--arms {' '.join(options.arms)}", f"--seeds {options.seeds}"]
+    shown += [f"--trials {options.trials}"] if options.trials > 1 else []
     shown += [f"--minutes {options.minutes:g}", f"--steps {options.steps}", f"--folds {options.folds}"]
     shown += [f"--ratios {' '.join(f'{r:g}' for r in options.ratios)}"]
     shown += [f"--set {' '.join(options.given)}"] if options.given else []
@@ -214,6 +217,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--settings", nargs="+", default=list(DEFAULTS), help=f"of {' '.join(DEFAULTS)}; any number will do")
     cli.add_argument("--arms", nargs="+", default=[*CHEAP[:-1], *FAMILIES, ALL], help="cheap ways, and image.* by their file")
     cli.add_argument("--seeds", type=int, default=3, help="draws of the few pictures")
+    cli.add_argument("--trials", type=int, default=1, help="detectors trained for each figure, of which the mean is taken")
     cli.add_argument("--minutes", type=float, default=3.0, help="for the training of each family, on one core")
     cli.add_argument("--steps", type=int, default=600, help="updates of each detector")
     cli.add_argument("--folds", type=int, default=2, help="of train, to choose a ratio on; 0 for no choice")
@@ -222,6 +226,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--everywhere", action="store_true", help="families also where there is no headroom")
     cli.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
     cli.add_argument("--store", default="build/images.json", help="finished cells; drawn pictures beside it")
+    cli.add_argument("--record-only", action="store_true", help="write the page of what the store holds, and measure nothing")
     cli.add_argument("--out", default="docs/benchmarks/images.md", help="the Markdown page; empty for none")
     options = cli.parse_args(arguments)
     options.arms = list(dict.fromkeys([*options.arms, CLASSICAL]))

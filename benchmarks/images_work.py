@@ -24,6 +24,8 @@ CHEAP = (NOTHING, BALANCED, CLASSICAL, ALL)
 RATIOS = (0.5, 1.0, 2.0, 5.0, 10.0)
 #: The family that learns surfaces first, and in how many updates.
 SHARES, PRETRAIN_STEPS = "finetune", 1500
+#: Apart from each other are the seeds of two trials by this.
+TRIAL = 7919
 #: Ways that are a family with some of its settings.
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "paste-gan": ("paste", {"patches": "gan"}),
@@ -51,19 +53,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does. kind: "fit", "score" or "choose"; arm: a cheap way or a family; ratio: 0 for a cheap way."""
+    """What a worker does. kind: "fit", "score" or "choose"; arm: a cheap way or a family; ratio: 0 for a cheap way; trial: of a
+    detector, which differs by its first weights and batches from another trial on the same pictures."""
 
     kind: str
     setting: str
     seed: int
     arm: str
     ratio: float = 0.0
+    trial: int = 0
 
     @property
     def key(self) -> str:
-        """Its name in the store: "bsdata-5|0|paste|2"."""
+        """Its name in the store: "bsdata-5|0|paste|2", "bsdata-5|0|paste|2#1"."""
         last = {"fit": "fit", "choose": "choice"}.get(self.kind) or (f"{self.ratio:g}" if self.ratio else "")
-        return "|".join([self.setting, str(self.seed), self.arm, *([last] if last else [])])
+        name = "|".join([self.setting, str(self.seed), self.arm, *([last] if last else [])])
+        return f"{name}#{self.trial}" if self.trial else name
 
 
 def work(job: Job, limits: Limits, cache: Path) -> dict[str, Any]:
@@ -217,11 +222,11 @@ def _score(job: Job, limits: Limits, cache: Path) -> dict[str, Any]:
 
     setting, course = Setting.of(job.setting), Course(steps=limits.steps)
     arm, filled = _arm(job, cache), setting.cut
-    test = setting.test()
+    test, seed = setting.test(), job.seed + TRIAL * job.trial
     if setting.segments:
-        found = overlap(arm, Test.of(test), filled=filled, seed=job.seed, course=course)
+        found = overlap(arm, Test.of(test), filled=filled, seed=seed, course=course)
         return {"value": float(found[0])}
-    one = scores(arm, test, seed=job.seed, filled=filled, course=course)
+    one = scores(arm, test, seed=seed, filled=filled, course=course)
     figures = {"value": one.macro_ap, "recall": float(np.mean([one.recall[name] for name in filled]))}
     return figures | {"balanced_accuracy": one.balanced_accuracy, "ap": dict(one.ap)}
 

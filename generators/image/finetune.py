@@ -188,14 +188,14 @@ class FineTune:
         """Settings that are out of bounds, each told in a sentence."""
         least = {
             "steps": 0, "pretrain_steps": 0, "prior_pictures": 0, "prior_weight": 0, "defect_weight": 0, "object_weight": 0,
-            "batch_size": 1, "rank": 1, "width": 1, "resolution": 1, "look_every": 1, "guidance": 1,
+            "batch_size": 1, "rank": 1, "width": 1, "resolution": 1, "look_every": 0, "guidance": 0,
         }  # fmt: skip
         for name, low in least.items():
             value = getattr(self, name)
             if value is not None and not value >= low:
                 raise GeneratorError(f"generator.{name}: {value} is less than {low}; leave it out for the default")
-        if self.lr is not None and not 0 < self.lr < 1:
-            raise GeneratorError(f"generator.lr: {self.lr} does not lie between 0 and 1; leave it out for the usual one")
+        if self.lr is not None and not 0 <= self.lr < 1:
+            raise GeneratorError(f"generator.lr: {self.lr} does not lie from 0 to below 1; leave it out for the usual one")
         if not 0 <= self.ema < 1:
             raise GeneratorError(f"generator.ema: {self.ema} does not lie from 0 to below 1; leave it out for the default")
 

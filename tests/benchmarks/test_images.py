@@ -215,6 +215,19 @@ def test_two_processes_do_the_same(tmp_path: Path) -> None:
     assert len(store.cells) == 2 * (1 + len(after(Job("fit", "bsdata-3", 0, "gan"), LIMITS)))
 
 
+def test_further_trials_of_a_detector_join_the_first_in_one_mean(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cells.json", LIMITS)
+    run([*plan(["bsdata-3"], ["classical"], [0]), *fits(["bsdata-3"], ["gan"], [0])], store, LIMITS, 1, _does)
+    before = dict(store.cells)
+    run([*plan(["bsdata-3"], ["classical"], [0], 3), *fits(["bsdata-3"], ["gan"], [0])], store, LIMITS, 1, _does, trials=3)
+    added = sorted(set(store.cells) - set(before))
+    assert {"bsdata-3|0|classical#1", "bsdata-3|0|classical#2"} < set(added) and all("#" in key for key in added)
+    assert all(store.cells[key] is before[key] for key in before)
+    store.cells["bsdata-3|0|classical#1"] = {"value": store.cells["bsdata-3|0|classical"]["value"] + 0.3}
+    store.cells["bsdata-3|0|classical#2"] = dict(store.cells["bsdata-3|0|classical"])
+    assert values(store.cells, "bsdata-3", [0], "classical")[0] == pytest.approx(before["bsdata-3|0|classical"]["value"] + 0.1)
+
+
 def test_settings_of_families_are_read_and_others_refused() -> None:
     assert images._given(["gan.width=8", "gan.start=false"]) == {"gan": {"width": 8, "start": False}}
     with pytest.raises(DataError, match="family.setting=value"):
