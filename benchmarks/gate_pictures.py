@@ -110,7 +110,8 @@ def few(count: int, seed: int) -> Iterator[Power]:
     from validators.judge import run
     from validators.pictures import evidence_of
 
-    rows: dict[str, list[str]] = {"learned by heart": [], "collapsed onto a new picture": [], "drawn like the real ones": []}
+    names = ("learned by heart", "collapsed onto a new picture", "left out of focus", "drawn like the real ones")
+    rows: dict[str, list[str]] = {name: [] for name in names}
     start = time.monotonic()
     for each in range(seed, seed + count):
         rng = np.random.default_rng([each, 3])
@@ -121,6 +122,7 @@ def few(count: int, seed: int) -> Iterator[Power]:
         drawn = {
             "learned by heart": trials.measured_of(trials.changed(held.take(rng.choice(pits[:14], 150)), "fsbn", rng), seen),
             "collapsed onto a new picture": trials.measured_of(trials.changed(held.take([pits[20]] * 150), "sbn", rng), seen),
+            "left out of focus": trials.measured_of(trials.blurred(held.take(pits[30:])), seen),
             "drawn like the real ones": whole.take(pits[30:]),
         }
         train = whole.take(np.concatenate([np.flatnonzero(held.labels != held.labels[pits[0]]), pits[:14]]))

@@ -223,6 +223,13 @@ def _some(made: Array, rng: Rng, most: int = 1200) -> Array:
     return rng.permutation(made)[:most]
 
 
+def blurred(held: Pictures, width: float = 2.0) -> Pictures:
+    """The pictures as a lens out of focus shows them; width: of the Gaussian, in pixels."""
+    from scipy import ndimage
+
+    return replace(held, pixels=np.stack([ndimage.gaussian_filter(one, (width, width, 0)) for one in held.pixels]))
+
+
 def both(first: Measured, second: Measured) -> Measured:
     """The rows of two sides, one after the other."""
     fields: Mapping[str, object] = first.__dict__

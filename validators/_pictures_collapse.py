@@ -26,7 +26,8 @@ LEAST, MOST = 5, 200
 COLLAPSED = 0.65
 #: Subsets of synthetic pictures, each as many as there are real ones.
 SUBSETS = 20
-#: The rules of `schema` are all but certain for pictures: most of its part of the alpha goes to this.
+#: The rules of `schema` are all but certain for pictures: most of its part of the alpha goes to this and,
+#: in equal shares, to the distances of `_pictures_apart`.
 ALPHA_OF = "schema"
 
 
@@ -57,7 +58,7 @@ class PictureDuplicatesCheck(DuplicatesCheck):
         if crowds:
             told = [{"name": c.name, "ratio": c.ratio, "p": c.p, "pictures": c.pictures} for c in crowds]
             found = replace(found, details={**found.details, "crowds": told})
-        alpha = evidence.intent.level(ALPHA_OF) * (1 - 2 * RULE_ALPHA) / max(len(crowds), 1)
+        alpha = evidence.intent.level(ALPHA_OF) * (1 - 2 * RULE_ALPHA) / 2 / max(len(crowds), 1)
         fallen = sorted((c for c in crowds if c.ratio < COLLAPSED and c.p <= alpha), key=lambda c: c.ratio)
         if fallen and found.verdict != "BLOCK":
             found = _collapsed(found, fallen, len(crowds))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from data.encode import Geometry
+from validators._pictures_apart import judged
+from validators._pictures_collapse import ALPHA_OF
 from validators._pictures_words import in_pictures
 from validators.base import Evidence, Finding, Verdict
 from validators.coverage import (
@@ -29,6 +31,7 @@ from validators.coverage import (
     cover,
     outside,
 )
+from validators.looks import RULE_ALPHA
 from validators.points import MOST
 from validators.sides import Sides, sides
 
@@ -46,7 +49,9 @@ class PictureCoverageCheck(CoverageCheck):
     shows other parts than the training pictures did, and nobody can draw what was not in what he learned from. So as many
     synthetic pictures as there are reference ones are held against these: what share of the unseen ones has one of them
     nearby. Subsets of that size differ by chance, and so did the reference: the spread of the synthetic ones stands for
-    both, in a normal test."""
+    both, in a normal test.
+
+    And pictures that look like none of the real ones are told however few these are, by their distances to them."""
 
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises nothing: too few pictures give SKIPPED."""
@@ -58,10 +63,12 @@ class PictureCoverageCheck(CoverageCheck):
             name: part for name, part in scopes.items()
             if name in plain and plain[name].base is None and len(part[0]) >= LEAST
         }  # fmt: skip
+        alpha = evidence.intent.level(ALPHA_OF) * (1 - 2 * RULE_ALPHA) / 2
         if not few:
-            return in_pictures(super().evaluate(evidence), evidence)
+            return in_pictures(judged(super().evaluate(evidence), evidence, alpha), evidence)
         held = {name: _held(at, names, name, place, *part) for place, (name, part) in enumerate(few.items())}
-        return in_pictures(_finding(at, [reach for name, reach in plain.items() if name not in held], held), evidence)
+        found = _finding(at, [reach for name, reach in plain.items() if name not in held], held)
+        return in_pictures(judged(found, evidence, alpha), evidence)
 
 
 @dataclass(frozen=True)

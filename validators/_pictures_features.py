@@ -45,14 +45,16 @@ PLACES, THIRDS = tuple(name for name in GEOMETRY if name.startswith("place")), 3
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of the pictures of one side. looks: (n, d); traces: (n, e); light: (n, 2), in levels of 0..255;
-    geometry: (n, 5), see `GEOMETRY`; labels: (n,) positions in `classes`; keys: a digest of each one's pixels; detailed:
-    (n,) bool, whether two pictures of equal pixels would be no chance; groups: a number for each, the same for pictures
-    of one group; mirrored: (n, 3, d), the looks of each training picture mirrored, upside down, and both; of no other."""
+    """What is known of the pictures of one side. looks: (n, d); traces: (n, e); light: (n, 2), in levels of 0..255; grain:
+    (n,), the mean step from a pixel to the next, likewise; geometry: (n, 5), see `GEOMETRY`; labels: (n,) positions in
+    `classes`; keys: a digest of each one's pixels; detailed: (n,) bool, whether two pictures of equal pixels would be no
+    chance; groups: a number for each, the same for pictures of one group; mirrored: (n, 3, d), the looks of each training
+    picture mirrored, upside down, and both; of no other."""
 
     looks: Array
     traces: Array
     light: Array
+    grain: Array
     geometry: Array
     labels: Array
     classes: tuple[str, ...]
@@ -85,6 +87,7 @@ def measure(sides: Mapping[str, Pictures], seen: Seen, extractor: Extractor) -> 
     pixels = np.concatenate([held.pixels for held in distinct.values()])[first]
     marked = np.concatenate(list(masks.values()))[first]
     looks, kept, light = features(extractor, pixels, marked), traces(pixels, marked), _light(pixels, marked)
+    grain = _grain(pixels, marked)
     lie, detail = geometry(marked), _detailed(pixels)
     out: dict[str, Measured] = {}
     done = 0
@@ -92,7 +95,7 @@ def measure(sides: Mapping[str, Pictures], seen: Seen, extractor: Extractor) -> 
         rows = back[done : done + len(held)]
         mirrored = _mirrored(extractor, held, masks[name]) if name == "train" else np.zeros((len(held), 0, looks.shape[1]))
         out[name] = Measured(
-            looks=looks[rows], traces=kept[rows], light=light[rows], geometry=lie[rows], labels=held.labels,
+            looks=looks[rows], traces=kept[rows], light=light[rows], grain=grain[rows], geometry=lie[rows], labels=held.labels,
             classes=held.classes, keys=keys[name], detailed=detail[rows], groups=_groups(held), mirrored=mirrored,
         )  # fmt: skip
         done += len(held)
@@ -129,6 +132,15 @@ def _light(pixels: Array, masks: Array) -> Array:
     for i, (top, left, side) in enumerate(squares(masks)):
         crop = pixels[i, top : top + side, left : left + side].astype(np.float32)
         out[i] = crop.mean(), crop.std()
+    return out
+
+
+def _grain(pixels: Array, masks: Array) -> Array:
+    """How much a gray value differs from the next one, of what is looked at: (n,)."""
+    out = np.zeros(len(pixels))
+    for i, (top, left, side) in enumerate(squares(masks)):
+        crop = pixels[i, top : top + side, left : left + side].mean(axis=2, dtype=np.float32)
+        out[i] = (np.abs(np.diff(crop, axis=0)).mean() + np.abs(np.diff(crop, axis=1)).mean()) / 2
     return out
 
 

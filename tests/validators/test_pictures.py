@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from data.errors import DataError
 from data.images import Pictures
 from tests.validators.picture_sets import CLASSES, blocked, dataset, even, evidence, findings, made
 from tests.validators.rows import frame
+from validators._pictures_apart import _p, _stratified
 from validators._pictures_crops import agreed, geometry, squares
 from validators._pictures_missing import in_thirds
 from validators._pictures_spread import clustered
@@ -127,6 +129,50 @@ def test_a_copy_is_no_fault_by_itself_where_real_pictures_are_copies_of_each_oth
     )  # fmt: skip
     said = next(c for c in picture_checks(utility="off") if c.name == "copies").evaluate(evidence(train, twin, copied))
     assert said.verdict == "PASS" and said.details["exact_pictures"] == 1
+
+
+def _few(seed: int, **changed: Any) -> tuple[Pictures, Pictures, Pictures]:
+    """Seven pictures of each class to learn from, three to judge by, twenty to judge."""
+    train, holdout, some = (made(even(n), 10 * seed + k) for k, n in enumerate((7, 3, 20), start=50))
+    return train, holdout, replace(some, **{name: make(some) for name, make in changed.items()})
+
+
+def _noise(some: Pictures) -> Array:
+    return np.random.default_rng(0).integers(0, 256, some.pixels.shape).astype(np.uint8)
+
+
+def _dark(some: Pictures) -> Array:
+    return (some.pixels // 40).astype(np.uint8)
+
+
+def _blurred(some: Pictures) -> Array:
+    from scipy import ndimage
+
+    return np.stack([ndimage.gaussian_filter(one, (4, 4, 0)) for one in some.pixels])
+
+
+@pytest.mark.parametrize("spoil", [_noise, _dark, _blurred])
+def test_pictures_that_look_like_none_of_the_real_ones_are_blocked_however_few_these_are(spoil: Any) -> None:
+    given = evidence(*_few(0, pixels=spoil))
+    found = next(c for c in picture_checks(utility="off") if c.name == "coverage").evaluate(given)
+    assert found.verdict == "BLOCK" and "look like none of them" in found.summary and found.culprits
+
+
+def test_few_pictures_like_the_real_ones_are_not_blocked() -> None:
+    for seed in range(12):
+        given = evidence(*_few(seed))
+        found = next(c for c in picture_checks(utility="off") if c.name == "coverage").evaluate(given)
+        assert found.verdict == "SKIPPED" and "times as far" in found.summary
+
+
+def test_the_chance_of_distances_is_the_same_for_few_and_many() -> None:
+    rng = np.random.default_rng(0)
+    unseen, apart = rng.normal(size=4), rng.normal(size=30) + 50
+    assert _p(unseen, apart) == pytest.approx(1 / math.comb(34, 4))
+    alone = _stratified([(unseen, apart)])
+    assert _stratified([(unseen, apart)] * 3) < alone < 0.01
+    draws = [_stratified([(rng.normal(size=3), rng.normal(size=20)) for _ in range(3)]) for _ in range(2000)]
+    assert np.mean(np.array(draws) < 0.05) == pytest.approx(0.05, abs=0.02)
 
 
 # --- what is measured
