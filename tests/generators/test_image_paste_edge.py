@@ -13,6 +13,7 @@ from data.dataset import Dataset
 from data.images import pictures, schema
 from generators.image._paste_edge import edged, halo, opacities
 from generators.image._patches import Patch, cut
+from generators.image.finetune import FineTune
 from generators.image.paste import Paste
 from tests.generators.pictures import as_dataset
 
@@ -93,3 +94,18 @@ def test_a_hole_stays_a_hole_on_any_cloth_with_its_soft_edge_and_a_mark_as_tight
     for pixels, mask, source in zip(made.pixels, made.masks, made.sources or (), strict=True):
         changed = (pixels != good[source]).any(axis=2)
         assert changed[~mask].any() and not changed[~ndimage.binary_dilation(mask, iterations=6)].any()
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_denoiser_paints_the_soft_edge_beyond_the_mark_unless_told_not_to(soft: bool) -> None:
+    data = cloth()
+    model = FineTune(steps=2, pretrain_steps=2, batch_size=4, width=8, device="cpu", look_every=0, soft_edge=soft)
+    batches = list(model.fit(data, seed=0).sample(6, where={"class": "hole"}, seed=1))
+    made = pictures(Dataset(pa.Table.from_batches(batches), schema(("normal", "hole"))))
+    good = dict(zip(pictures(data).sources or (), pictures(data).pixels, strict=True))
+    outside = 0
+    for pixels, mask, source in zip(made.pixels, made.masks, made.sources or (), strict=True):
+        changed = (pixels != good[str(source)]).any(axis=2)
+        outside += int(changed[~mask].sum())
+        assert not changed[~ndimage.binary_dilation(mask, iterations=4)].any()
+    assert (outside > 0) == soft
