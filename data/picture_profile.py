@@ -56,9 +56,8 @@ def _notices(held: Pictures, classes: list[dict[str, Any]]) -> list[str]:
     said = []
     for c in classes:
         if c["pictures"] < FEW:
-            said.append(
-                f"class {c['name']!r} has {c['pictures']} pictures: the gate can see only the loss of large parts of it"
-            )
+            few = "1 picture" if c["pictures"] == 1 else f"{c['pictures']} pictures"
+            said.append(f"class {c['name']!r} has {few}: the gate can see only the loss of large parts of it")
         if 1 < c["pictures"] and c["groups"] < 4 <= c["pictures"]:
             said.append(
                 f"the {c['pictures']} pictures of class {c['name']!r} come from {c['groups']} groups, which cannot be cut: "
