@@ -30,7 +30,7 @@ FINEST = 0.02
 @dataclass(frozen=True)
 class Distant:
     """How far the pictures of a class lie from the reference. by: "looks" or "light"; ratio: median distance, synthetic over
-    unseen real; p: of distances so much larger (Mann-Whitney, one-sided); pictures: unseen real ones."""
+    unseen real; p: of distances so much larger (Mann-Whitney, one-sided); pictures: unseen real ones, or their groups."""
 
     name: str
     by: str
@@ -71,7 +71,15 @@ def _classes(evidence: Evidence, by: str) -> Iterator[tuple[str, Array, Array]]:
             continue
         known, unseen, made = rows["reference"].take(r), rows["holdout"].take(h), held["synthetic"].take(at.places[s])
         off = _by_looks(held["train"], known) if by == "looks" else _by_light(known)
-        yield name, off(unseen), off(made)
+        witnesses = [_witnesses(off(some), some.groups) for some in (unseen, made)]
+        if len(witnesses[0]) >= LEAST:
+            yield name, witnesses[0], witnesses[1]
+
+
+def _witnesses(far: Array, groups: Array) -> Array:
+    """One distance for each group, the median of its pictures': several of one part are no witnesses of their own."""
+    names, which = np.unique(groups, return_inverse=True)
+    return far if len(names) == len(far) else np.array([np.median(far[which == k]) for k in range(len(names))])
 
 
 def _by_looks(train: Measured, known: Measured) -> Callable[[Measured], Array]:

@@ -15,7 +15,7 @@ from data.errors import DataError
 from data.images import Pictures
 from tests.validators.picture_sets import CLASSES, blocked, dataset, even, evidence, findings, made
 from tests.validators.rows import frame
-from validators._pictures_apart import _p, _stratified
+from validators._pictures_apart import _p, _stratified, _witnesses
 from validators._pictures_crops import agreed, geometry, squares
 from validators._pictures_missing import in_thirds
 from validators._pictures_spread import clustered
@@ -163,6 +163,12 @@ def test_few_pictures_like_the_real_ones_are_not_blocked() -> None:
         given = evidence(*_few(seed))
         found = next(c for c in picture_checks(utility="off") if c.name == "coverage").evaluate(given)
         assert found.verdict == "SKIPPED" and "times as far" in found.summary
+
+
+def test_pictures_of_one_part_are_one_witness() -> None:
+    far = np.array([1.0, 5.0, 3.0, 7.0, 9.0])
+    assert _witnesses(far, np.array([0, 0, 0, 1, 2])).tolist() == [3.0, 7.0, 9.0]
+    assert _witnesses(far, np.arange(5)) is far
 
 
 def test_the_chance_of_distances_is_the_same_for_few_and_many() -> None:
