@@ -165,7 +165,7 @@ def test_few_pictures_like_the_real_ones_are_not_blocked() -> None:
         assert found.verdict == "SKIPPED" and "times as far" in found.summary
 
 
-def test_pictures_of_one_part_are_one_witness() -> None:
+def test_a_group_has_one_distance() -> None:
     far = np.array([1.0, 5.0, 3.0, 7.0, 9.0])
     assert _witnesses(far, np.array([0, 0, 0, 1, 2])).tolist() == [3.0, 7.0, 9.0]
     assert _witnesses(far, np.arange(5)) is far
