@@ -165,10 +165,11 @@ def test_few_pictures_like_the_real_ones_are_not_blocked() -> None:
         assert found.verdict == "SKIPPED" and "times as far" in found.summary
 
 
-def test_a_group_has_one_distance() -> None:
-    far = np.array([1.0, 5.0, 3.0, 7.0, 9.0])
-    assert _witnesses(far, np.array([0, 0, 0, 1, 2])).tolist() == [3.0, 7.0, 9.0]
-    assert _witnesses(far, np.arange(5)) is far
+def test_a_group_is_one_witness_of_how_far_pictures_stand_apart(train: Pictures, holdout: Pictures) -> None:
+    groups = tuple(f"part {i // 4}" for i in range(len(holdout)))
+    held = evidence(train, replace(holdout, groups=groups), made(even(20), 4)).memo["features"]["holdout"]
+    assert len(_witnesses(held)) == len(set(groups)) < len(holdout)
+    assert len(_witnesses(held.take(np.arange(0, len(held), 4)))) == len(set(groups))
 
 
 def test_the_chance_of_distances_is_the_same_for_few_and_many() -> None:
