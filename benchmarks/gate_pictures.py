@@ -221,8 +221,8 @@ WHY = """## What is missed, and why
   only elongation tells them apart.
 - *Near copies that are also shifted.* A shift moves what lies at the edge of a picture out of it. Traces of the marks'
   square bear that; those of a whole picture less.
-- *bsdata by groups.* Pictures of one part are no independent witnesses. `spread` takes the groups for that; `modes` and
-  `coverage` do not, and warn now and then."""
+- *bsdata by groups.* Pictures of one part are no independent witnesses. `spread` and the distances of few pictures take the
+  groups for that; `modes` and the shares of `coverage` do not, and warn now and then, or block."""
 
 if __name__ == "__main__":
     main()
