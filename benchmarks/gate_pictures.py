@@ -23,9 +23,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402 - after the threads are set
 
-from benchmarks import gate_pictures_trials as trials  # noqa: E402
-from benchmarks.gate import Alarms, Power, alarm_rows, power_rows  # noqa: E402
-from benchmarks.gate_pictures_trials import SHARES, Fault, Pool  # noqa: E402
+from benchmarks import gate_pictures_trials as trials  # noqa: E402 - as numpy
+from benchmarks.gate import Alarms, Power, alarm_rows, power_rows  # noqa: E402 - as numpy
+from benchmarks.gate_pictures_trials import SHARES, Fault, Pool  # noqa: E402 - as numpy
+from benchmarks.images_data import dataset, folder  # noqa: E402 - as numpy
 
 #: Fault, the sets it is planted in, what it is called, how often it must be caught (0: shown beside).
 FAULTS: dict[str, list[tuple[str, Fault, float]]] = {
@@ -70,10 +71,11 @@ SCARCE = (0.07, 0.06, 0.87)
 
 def alarms(pool: Pool, shares: tuple[float, float, float], count: int, seed: int, *, by_group: bool = False) -> Alarms:
     """Verdicts on real pictures in place of synthetic ones."""
-    start, verdicts, blocked, sizes = time.monotonic(), Counter[str](), Counter[str](), (0, 0, 0)
+    start, verdicts, blocked = time.monotonic(), Counter[str](), Counter[str]()
+    sizes: list[int] = []
     for each in range(seed, seed + count):
         parts = pool.divided(np.random.default_rng([each, 1]), shares, by_group=by_group)
-        sizes = tuple(len(part) for part in parts)  # type: ignore[assignment]
+        sizes = [len(part) for part in parts]
         said = trials.judge(*(pool.measured.take(part) for part in parts), seed=each)
         verdicts[said.verdict] += 1
         for finding in said.findings:
@@ -115,7 +117,7 @@ def few(count: int, seed: int) -> Iterator[Power]:
     start = time.monotonic()
     for each in range(seed, seed + count):
         rng = np.random.default_rng([each, 3])
-        held = trials.pictures(trials._dataset(draw({"normal": 30, "pit": 180}, seed=1000 + each)))
+        held = trials.pictures(dataset(draw({"normal": 30, "pit": 180}, seed=1000 + each)))
         seen = trials.agreed([held], held)
         pits = rng.permutation(np.flatnonzero(held.labels == held.classes.index("pit")))
         whole = trials.measured_of(held, seen)
@@ -165,7 +167,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the record, in Markdown")
     args = parser.parse_args()
     start, told, said, caught = time.monotonic(), [], [], []
-    found = trials.pools(trials.default_folder()) | {"surfaces": trials.drawn_pool()}
+    found = trials.pools(folder()) | {"surfaces": trials.drawn_pool()}
     for name, pool in found.items():
         if args.only not in (None, name):
             continue

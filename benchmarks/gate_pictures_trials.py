@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from data.dataset import Dataset
-from data.images import CLASS, Pictures, pictures, schema
+from benchmarks.images_data import dataset
+from data.images import Pictures, pictures
 from validators import extractor as extractors
 from validators._pictures_crops import Seen, agreed, marks
 from validators._pictures_features import Measured, measure
@@ -78,13 +77,13 @@ def pools(folder: Path) -> dict[str, Pool]:
     """The sets that are here, features taken. Data sets of others are looked for in `folder`."""
     from data.sources import digits_images
 
-    out = {"digits": _pool("digits", pictures(_dataset(digits_images.read(size=32))))}
+    out = {"digits": _pool("digits", pictures(dataset(digits_images.read(size=32))))}
     for name in ("bsdata", "deeppcb"):
         if (folder / name).is_dir():
             from data.sources import image_index
 
             table = image_index.read(path=str(folder / name))
-            out[name] = _pool(name, pictures(_dataset(table.drop_columns(["split"]))))
+            out[name] = _pool(name, pictures(dataset(table)))
     return out
 
 
@@ -93,7 +92,7 @@ def drawn_pool(seed: int = 200) -> Pool:
     from data.samples.surfaces import draw
 
     counts = {"normal": 1100, "scratch": 800, "stain": 800, "pit": 800}
-    return _pool("surfaces", pictures(_dataset(draw(counts, seed=seed))))
+    return _pool("surfaces", pictures(dataset(draw(counts, seed=seed))))
 
 
 def mirrored(pool: Pool) -> Pool:
@@ -106,16 +105,6 @@ def mirrored(pool: Pool) -> Pool:
     return _pool(pool.name, joined(*ways), copies=4)
 
 
-def default_folder() -> Path:
-    """Where data sets of others lie."""
-    return Path(os.environ.get("COUNTERPOISE_DATA", "../shared/data"))
-
-
-def _dataset(table: object) -> Dataset:
-    levels, counts = np.unique(table.column(CLASS).to_pylist(), return_counts=True)  # type: ignore[attr-defined]
-    return Dataset(table, schema([str(levels[i]) for i in np.argsort(-counts, kind="stable")]))  # type: ignore[arg-type]
-
-
 def _pool(name: str, held: Pictures, copies: int = 1) -> Pool:
     seen = agreed([held], held)
     return Pool(name, held, measured_of(held, seen), seen, copies)
@@ -124,25 +113,44 @@ def _pool(name: str, held: Pictures, copies: int = 1) -> Pool:
 def joined(*parts: Pictures) -> Pictures:
     """The pictures of several sets, one after the other."""
     arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in ("pixels", "masks", "masked", "labels")]
-    groups, sources = (tuple(x for part in parts for x in getattr(part, name)) for name in ("groups", "sources"))
+    groups, sources = (
+        tuple(x for part in parts for x in getattr(part, name) or (None,) * len(part)) for name in ("groups", "sources")
+    )
     return Pictures(*arrays, parts[0].classes, groups=groups, sources=sources)
 
 
-def changed(held: Pictures, how: str, rng: Rng) -> Pictures:
-    """Each picture a little changed: f mirrored, s shifted by up to 3 % of a side, b lit otherwise, n with noise."""
+@dataclass(frozen=True)
+class Strength:
+    """How much a picture is changed. steps: it may be shifted by, in pixels, up to 3 % of a side where None; gain, gray: of the
+    light, as a share and in levels; noise: its deviation in levels."""
+
+    steps: Sequence[int] | None = None
+    gain: float = 0.1
+    gray: float = 15.0
+    noise: float = 4.0
+
+
+#: As a copy is changed to hide that it is one.
+USUAL = Strength()
+
+
+def changed(held: Pictures, how: str, rng: Rng, strength: Strength = USUAL) -> Pictures:
+    """Each picture a little changed: f mirrored, s shifted, b lit otherwise, n with noise."""
     pixels, masks = held.pixels.astype(np.float32), held.masks.copy()
     reach = max(1, round(0.03 * held.size))
+    steps = np.arange(-reach, reach + 1) if strength.steps is None else np.asarray(strength.steps)
     for i in range(len(held)):
         if "f" in how:
             axes = ((1,), (0,), (0, 1))[int(rng.integers(3))]
             pixels[i], masks[i] = np.flip(pixels[i], axes), np.flip(masks[i], axes)
         if "s" in how:
-            by = rng.integers(-reach, reach + 1, 2)
+            by = rng.choice(steps, 2)
             pixels[i], masks[i] = (_moved(part[i], by) for part in (pixels, masks))
         if "b" in how:
-            pixels[i] = pixels[i] * rng.uniform(0.9, 1.1) + rng.uniform(-15, 15)
+            pixels[i] = pixels[i] * rng.uniform(1 - strength.gain, 1 + strength.gain)
+            pixels[i] += rng.uniform(-strength.gray, strength.gray)
         if "n" in how:
-            pixels[i] += rng.normal(0, 4, pixels[i].shape)
+            pixels[i] += rng.normal(0, strength.noise, pixels[i].shape)
     return replace(held, pixels=np.clip(np.round(pixels), 0, 255).astype(np.uint8), masks=masks)
 
 
@@ -232,12 +240,8 @@ def blurred(held: Pictures, width: float = 2.0) -> Pictures:
 
 def both(first: Measured, second: Measured) -> Measured:
     """The rows of two sides, one after the other."""
-    fields: Mapping[str, object] = first.__dict__
-    parts = {
-        name: value if name == "classes" else np.concatenate([value, getattr(second, name)])  # type: ignore[list-item]
-        for name, value in fields.items()
-    }
-    return Measured(**parts)  # type: ignore[arg-type]
+    parts = {f.name: [getattr(side, f.name) for side in (first, second)] for f in fields(first)}
+    return Measured(**{name: pair[0] if name == "classes" else np.concatenate(pair) for name, pair in parts.items()})
 
 
 def neighbours(pool: Pool, found: Array, rng: Rng) -> float:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from benchmarks.images_data import DEFAULTS, Setting, absent, folder  # noqa: E402 - after the threads are set
 from benchmarks.images_record import HEADROOM, headroom, record  # noqa: E402
-from benchmarks.images_work import ALL, CHEAP, CLASSICAL, RATIOS, Job, Limits, kept_in, work  # noqa: E402
+from benchmarks.images_work import ALL, CHEAP, CLASSICAL, RATIOS, Job, Limits, ends_with, kept_in, work  # noqa: E402
 from data.errors import DataError, UserError  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 FAMILIES = ("procedural", "paste", "paste-gan", "paste-diffusion", "gan", "diffusion", "finetune", "vae")
 Does = Callable[[Job, Limits, Path], dict[str, Any]]
+Follow = Callable[[Job], list[Job]]
 
 
 #: What a detector's figures come from, besides pictures.
@@ -111,39 +113,39 @@ def run(jobs: Sequence[Job], store: Store, limits: Limits, workers: int, does: D
     """Every job that is not done, and those that follow a fit; here if `workers` is 1, else in so many processes.
 
     Raises UserError when a process was ended from outside, as a machine short of memory does."""
-    left = deque(jobs)
+    left, follow = deque(jobs), partial(after, limits=limits, trials=trials)
     if workers == 1:
-        while (job := _next(left, store, limits, trials)) is not None:
-            _finish(job, does(job, limits, store.cache), left, store, limits, trials)
+        while (job := _next(left, store, follow)) is not None:
+            _finish(job, does(job, limits, store.cache), left, store, follow)
         return
     running: dict[Future[dict[str, Any]], Job] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=ends_with, initargs=(os.getpid(),)) as pool:
         while True:
-            while len(running) < workers and (job := _next(left, store, limits, trials)) is not None:
+            while len(running) < workers and (job := _next(left, store, follow)) is not None:
                 running[pool.submit(does, job, limits, store.cache)] = job
             if not running:
                 return
             for one in wait(running, return_when=FIRST_COMPLETED).done:
-                _finish(running.pop(one), _result(one), left, store, limits, trials)
+                _finish(running.pop(one), _result(one), left, store, follow)
 
 
-def _next(left: deque[Job], store: Store, limits: Limits, trials: int) -> Job | None:
+def _next(left: deque[Job], store: Store, follow: Follow) -> Job | None:
     """The next job that is not done; what follows a fit that is done comes before the others."""
     while left:
         job = left.popleft()
         if not store.done(job):
             return job
         if job.kind == "fit":
-            left.extendleft(reversed(after(job, limits, trials)))
+            left.extendleft(reversed(follow(job)))
     return None
 
 
-def _finish(job: Job, found: dict[str, Any], left: deque[Job], store: Store, limits: Limits, trials: int) -> None:
+def _finish(job: Job, found: dict[str, Any], left: deque[Job], store: Store, follow: Follow) -> None:
     store.keep(job, found)
     said = found.get("error") or next((f"{k} {found[k]:.4g}" for k in ("value", "ratio", "fit_seconds") if k in found), "")
     print(f"{time.strftime('%H:%M:%S')} {job.key}: {said} ({len(left)} left)", file=sys.stderr, flush=True)
     if job.kind == "fit" and "error" not in found:
-        left.extendleft(reversed(after(job, limits, trials)))
+        left.extendleft(reversed(follow(job)))
 
 
 def _result(one: Future[dict[str, Any]]) -> dict[str, Any]:

@@ -105,17 +105,18 @@ def _parts(data: str) -> dict[str, Dataset]:
     if data == "surfaces":
         from data.samples.surfaces import draw
 
-        return {part: _dataset(draw(SURFACES, seed=seed)) for part, seed in (("train", 0), ("holdout", 1))}
+        return {part: dataset(draw(SURFACES, seed=seed)) for part, seed in (("train", 0), ("holdout", 1))}
     from data.sources import image_index
 
     # Whole groups are divided by the source; looking for near-duplicates would only add to them.
     table = image_index.read(folder() / FOLDERS[data], near_duplicates=False)
     split = np.array(table.column("split").to_pylist())
-    whole = _dataset(table)
+    whole = dataset(table)
     return {part: whole.take(np.flatnonzero(split == part)) for part in ("train", "holdout")}
 
 
-def _dataset(table: pa.Table) -> Dataset:
+def dataset(table: pa.Table) -> Dataset:
+    """The pictures of a source's table, classes by how many they are; other columns, as that of a split, are left out."""
     names, counts = np.unique(table.column(CLASS).to_pylist(), return_counts=True)
     kept = schema([str(names[i]) for i in np.lexsort((names, -counts))])
     return Dataset(table.select(kept.names), kept)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -22,8 +24,6 @@ Array = np.ndarray
 NOTHING, BALANCED, CLASSICAL, ALL = "nothing", "balanced", "classical", "all"
 CHEAP = (NOTHING, BALANCED, CLASSICAL, ALL)
 RATIOS = (0.5, 1.0, 2.0, 5.0, 10.0)
-#: The family that learns surfaces first, and in how many updates.
-SHARES, PRETRAIN_STEPS = "finetune", 1500
 #: Apart from each other are the seeds of two trials by this.
 TRIAL = 7919
 #: Ways that are a family with some of its settings.
@@ -69,6 +69,17 @@ class Job:
         last = {"fit": "fit", "choose": "choice"}.get(self.kind) or (f"{self.ratio:g}" if self.ratio else "")
         name = "|".join([self.setting, str(self.seed), self.arm, *([last] if last else [])])
         return f"{name}#{self.trial}" if self.trial else name
+
+
+def ends_with(parent: int, every: float = 1.0) -> None:
+    """End this process when `parent`, the one that started it, is gone: a killed run leaves no workers behind."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(job: Job, limits: Limits, cache: Path) -> dict[str, Any]:

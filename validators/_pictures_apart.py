@@ -10,6 +10,7 @@ import numpy as np
 
 from validators._pictures_features import Measured, judged_rows
 from validators.base import Culprit, Evidence, Finding
+from validators.looks import spared
 from validators.points import nearest
 from validators.sides import sides
 
@@ -22,8 +23,6 @@ LEAST, MOST = 3, 300
 APART = {"looks": 1.5, "light": 2.5}
 #: Until so many pairs of pictures the distribution of the rank sum is counted out.
 EXACT = 20_000
-
-
 #: What is least told apart, as a share of the middle value: a class of equal light has no spread of its own.
 FINEST = 0.02
 
@@ -84,8 +83,7 @@ def _witnesses(some: Measured) -> Measured:
 
 def _by_looks(train: Measured, known: Measured) -> Callable[[Measured], Array]:
     """Distance to the nearest known picture, all features taken, each in deviations of the training pictures."""
-    every = train.looks.astype(np.float64)
-    width = np.maximum(every.std(axis=0), 0.1 * float(np.median(every.std(axis=0))) + 1e-9)
+    width = train.widths
     return lambda some: nearest(some.looks / width, known.looks / width)[0][:, 0]
 
 
@@ -122,11 +120,12 @@ def _stratified(ranks: list[tuple[Array, Array]]) -> float:
     return float(ndtr(-gap / np.sqrt(spread)))
 
 
-def judged(found: Finding, evidence: Evidence, alpha: float) -> Finding:
+def judged(found: Finding, evidence: Evidence) -> Finding:
     """A finding on coverage with what the distances add: BLOCK where pictures stand apart from all real ones."""
     told = distances(evidence)
     if not told:
         return found
+    alpha = spared(evidence.intent)
     found = replace(found, details={**found.details, "distances": [vars(each) for each in told]})
     far = sorted(
         (each for each in told if each.ratio > APART[each.by] and each.p <= alpha / len(told)), key=lambda each: -each.ratio

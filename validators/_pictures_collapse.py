@@ -12,7 +12,7 @@ from validators._pictures_features import Measured, judged_rows
 from validators._pictures_words import in_pictures
 from validators.base import Culprit, Evidence, Finding
 from validators.duplicates import DuplicatesCheck
-from validators.looks import RULE_ALPHA
+from validators.looks import spared
 from validators.points import nearest_others
 from validators.sides import sides
 from validators.stats import percent
@@ -26,9 +26,6 @@ LEAST, MOST = 5, 200
 COLLAPSED = 0.65
 #: Subsets of synthetic pictures, each as many as there are real ones.
 SUBSETS = 20
-#: The rules of `schema` are all but certain for pictures: most of its part of the alpha goes to this and,
-#: in equal shares, to the distances of `_pictures_apart`.
-ALPHA_OF = "schema"
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class PictureDuplicatesCheck(DuplicatesCheck):
         if crowds:
             told = [{"name": c.name, "ratio": c.ratio, "p": c.p, "pictures": c.pictures} for c in crowds]
             found = replace(found, details={**found.details, "crowds": told})
-        alpha = evidence.intent.level(ALPHA_OF) * (1 - 2 * RULE_ALPHA) / 2 / max(len(crowds), 1)
+        alpha = spared(evidence.intent) / max(len(crowds), 1)
         fallen = sorted((c for c in crowds if c.ratio < COLLAPSED and c.p <= alpha), key=lambda c: c.ratio)
         if fallen and found.verdict != "BLOCK":
             found = _collapsed(found, fallen, len(crowds))
@@ -71,8 +68,7 @@ def _crowds(evidence: Evidence) -> Iterator[Crowd]:
     at = sides(evidence)
     held: dict[str, Measured] = evidence.memo["features"]
     train = held["reference"].take(judged_rows(evidence, evidence.reference))
-    every = held["train"].looks.astype(np.float64)
-    width = np.maximum(every.std(axis=0), 0.1 * float(np.median(every.std(axis=0))) + 1e-9)
+    width = held["train"].widths
     scopes = at.scopes()
     for place, (name, r, _, s) in enumerate(scopes[1:] or scopes[:1]):
         rng = np.random.default_rng([evidence.intent.seed, 79, place])

@@ -11,7 +11,6 @@ import numpy as np
 
 from data.encode import Geometry
 from validators._pictures_apart import judged
-from validators._pictures_collapse import ALPHA_OF
 from validators._pictures_words import in_pictures
 from validators.base import Evidence, Finding, Verdict
 from validators.coverage import (
@@ -31,7 +30,6 @@ from validators.coverage import (
     cover,
     outside,
 )
-from validators.looks import RULE_ALPHA
 from validators.points import MOST
 from validators.sides import Sides, sides
 
@@ -63,12 +61,11 @@ class PictureCoverageCheck(CoverageCheck):
             name: part for name, part in scopes.items()
             if name in plain and plain[name].base is None and len(part[0]) >= LEAST
         }  # fmt: skip
-        alpha = evidence.intent.level(ALPHA_OF) * (1 - 2 * RULE_ALPHA) / 2
         if not few:
-            return in_pictures(judged(super().evaluate(evidence), evidence, alpha), evidence)
+            return in_pictures(judged(super().evaluate(evidence), evidence), evidence)
         held = {name: _held(at, names, name, place, *part) for place, (name, part) in enumerate(few.items())}
         found = _finding(at, [reach for name, reach in plain.items() if name not in held], held)
-        return in_pictures(judged(found, evidence, alpha), evidence)
+        return in_pictures(judged(found, evidence), evidence)
 
 
 @dataclass(frozen=True)

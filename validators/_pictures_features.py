@@ -66,6 +66,12 @@ class Measured:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def widths(self) -> Array:
+        """The deviation of each feature, (d,), of which none counts as less than a tenth of the middle one."""
+        width = self.looks.astype(np.float64).std(axis=0)
+        return np.asarray(np.maximum(width, 0.1 * float(np.median(width)) + 1e-9))
+
     def take(self, places: Array) -> Measured:
         """The pictures at these positions, in this order."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}

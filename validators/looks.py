@@ -12,7 +12,7 @@ import pyarrow as pa
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import CLASS, GROUP, IMAGE, MARKED, MASK, OBJECTS, SOURCE, Pictures, decode
-from validators.base import Culprit, Evidence, Finding
+from validators.base import Culprit, Evidence, Finding, Intent
 from validators.stats import clopper_pearson
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +26,7 @@ BLANK = 1.0
 NEAR = 1
 #: Share of a class's real pictures that must be marked (or unmarked) for it to be a rule.
 RULE_SHARE = 0.95
-#: What each of the two rules that real pictures may break has of the check's alpha; the rest goes to collapsed classes.
+#: What each of the two rules that real pictures may break has of the check's alpha; `spared` says where the rest goes.
 RULE_ALPHA = 0.05
 ROWS, SHOWN = 256, 5
 
@@ -85,14 +85,8 @@ class Wanted:
             if known.any() and not mine.any():
                 unmarked.add(name)
         blank = sum(int(_blank(side.pixels).sum()) for side in real), sum(len(side) for side in real)
-        return cls(
-            first.size,
-            first.channels,
-            first.classes,
-            frozenset(marked),
-            frozenset(unmarked),
-            {"blank": blank, "marked": (bare, seen)},
-        )
+        broken = {"blank": blank, "marked": (bare, seen)}
+        return cls(first.size, first.channels, first.classes, frozenset(marked), frozenset(unmarked), broken)
 
 
 def _blank(pixels: Array) -> Array:
@@ -245,10 +239,9 @@ class LooksCheck:
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises KeyError for evidence that `prepare_pictures` did not make."""
         looked: Looked = evidence.memo[MEMO]
-        allowed = {rule: 0 for rule in RULES} | {
-            rule: _allowed(*known, looked.rows, evidence.intent.level(CHECK) * RULE_ALPHA)
-            for rule, known in looked.real.items()
-        }
+        alpha = evidence.intent.level(CHECK) * RULE_ALPHA
+        allowed = dict.fromkeys(RULES, 0)
+        allowed |= {rule: _allowed(*known, looked.rows, alpha) for rule, known in looked.real.items()}
         failed = [rule for rule, places in looked.broken.items() if len(places) > allowed[rule]]
         failed.sort(key=lambda rule: -len(looked.broken[rule]))
         return Finding(
@@ -271,6 +264,12 @@ class LooksCheck:
 
 
 ADVICE = "correct what the generator writes: the summary names the pictures; then draw and judge anew"
+
+
+def spared(intent: Intent) -> float:
+    """What the rules leave of this check's alpha, for each of the two tests that few pictures have besides: whether a class
+    collapsed, and whether it stands apart from all real pictures."""
+    return intent.level(CHECK) * (1 - 2 * RULE_ALPHA) / 2
 
 
 def _allowed(broken: int, real: int, rows: int, alpha: float) -> int:

@@ -69,21 +69,23 @@ def bare(rest: Array, mask: Array, surface: Array, around: Array, width: float =
     What is coarser than `width` pixels is kept; what is finer shrinks by the share that texture has of it, as a Wiener
     filter does. surface: (h, w, c), whose pixels `around` (h, w) bool tell how strong texture is; shows: the share of its
     energy that shows through the defect."""
-    from scipy import ndimage
-
-    def smooth(values: Array, where: Array) -> Array:
-        blurred = ndimage.gaussian_filter(np.where(where[:, :, None], values, 0.0), (width, width, 0))
-        share = ndimage.gaussian_filter(where.astype(np.float64), width)[:, :, None]
-        return np.asarray(np.where(where[:, :, None], blurred / np.maximum(share, 1e-6), 0.0))
-
     if not mask.any() or not around.any():
         return rest
-    grain = np.where(around[:, :, None], surface - smooth(surface, around), 0.0)
+    grain = np.where(around[:, :, None], surface - smoothed(surface, around, width), 0.0)
     texture = shows * (grain**2).sum(axis=(0, 1)) / around.sum()
-    coarse = smooth(rest, mask)
+    coarse = smoothed(rest, mask, width)
     fine = np.where(mask[:, :, None], rest - coarse, 0.0)
-    kept = np.clip(1 - texture / np.maximum(smooth(fine**2, mask), 1e-6), 0, 1)
+    kept = np.clip(1 - texture / np.maximum(smoothed(fine**2, mask, width), 1e-6), 0, 1)
     return np.asarray(coarse + kept * fine)
+
+
+def smoothed(values: Array, where: Array, width: float) -> Array:
+    """A Gaussian smoothing that takes only the pixels `where` and gives 0 outside them: (h, w, c), (h, w) bool -> (h, w, c)."""
+    from scipy import ndimage
+
+    blurred = ndimage.gaussian_filter(np.where(where[:, :, None], values, 0.0), (width, width, 0))
+    share = ndimage.gaussian_filter(where.astype(np.float64), width)[:, :, None]
+    return np.asarray(np.where(where[:, :, None], blurred / np.maximum(share, 1e-6), 0.0))
 
 
 def filled(picture: Array, mask: Array) -> Array:

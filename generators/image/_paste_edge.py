@@ -6,12 +6,12 @@ what is pasted must hide as much of the texture that it comes upon."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from generators.image._blend import filled
+from generators.image._blend import filled, smoothed
 from generators.image._patches import Patch
 
 Array = np.ndarray
@@ -116,17 +116,4 @@ def _opacity(patch: Patch) -> tuple[float | None, int]:
 
 def texture(picture: Array, where: Array) -> float:
     """Mean square of what is finer than FINE pixels, of the pixels `where`, all colours together: (h, w, c), (h, w) bool."""
-    return float(((picture - smoothed(where, FINE)(picture))[where] ** 2).mean())
-
-
-def smoothed(where: Array, width: float) -> Callable[[Array], Array]:
-    """A Gaussian smoothing that takes only the pixels `where`, and gives 0 outside them."""
-    from scipy import ndimage
-
-    share = np.maximum(ndimage.gaussian_filter(where.astype(np.float64), width), 1e-6)[:, :, None]
-
-    def smooth(values: Array) -> Array:
-        blurred = ndimage.gaussian_filter(np.where(where[:, :, None], values, 0.0), (width, width, 0))
-        return np.asarray(np.where(where[:, :, None], blurred / share, 0.0))
-
-    return smooth
+    return float(((picture - smoothed(picture, where, FINE))[where] ** 2).mean())

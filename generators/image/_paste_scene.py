@@ -281,8 +281,11 @@ def levels_of(pixels: Array) -> tuple[int, int] | None:
 
 def _own(one: Piece, style: Style) -> Array:
     """What a piece adds to a surface; with the texture of its own surface, unless it is to be left behind."""
-    shows = 1.0 if style.blend == "bare" else (1 - one.opacity) ** 2 if style.blend in ("auto", "matte") and one.opacity else 0
-    return bare(one.rest, one.mask, one.surface, one.known & ~one.mask, shows=shows) if shows else one.rest
+    matte = style.blend in ("auto", "matte") and one.opacity > 0
+    if not matte and style.blend != "bare":
+        return one.rest
+    shows = (1 - one.opacity) ** 2 if matte else 1.0
+    return bare(one.rest, one.mask, one.surface, one.known & ~one.mask, shows=shows)
 
 
 def _light(around: Array, one: Piece) -> float:

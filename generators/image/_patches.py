@@ -137,10 +137,9 @@ def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, level
     margin, cut_off = _turned_sides(patch.margin, turn), _turned_sides(np.array(patch.cut_off), turn)
     if warp is not None:
         # Apart, so that a blurred edge of the defect does not pass for its surroundings.
-        before = known
         if patch.tight is not None:
-            marked = warp(np.zeros((*marked.shape, 1)), marked, before)[1]
-        both, mask, known = warp(np.concatenate([surface, rest], axis=2), mask, before)
+            marked = warp(np.zeros((*marked.shape, 1)), marked, known)[1]
+        both, mask, known = warp(np.concatenate([surface, rest], axis=2), mask, known)
         surface, rest = np.split(both, 2, axis=2)
         margin = np.rint(margin * np.array(warp.scale * 2)).astype(np.int64)
     if levels is not None:

@@ -40,7 +40,7 @@ class FineTune:
     every other pixel is exactly what it was. Where marks are boxes, the defects' own pixels are found and painted, and a
     box is drawn around them; where they are so tight that a soft edge of the defects lies outside, up to four pixels of edge
     are painted beyond the mask. With 20 pictures of a defect at 64 px it takes about four minutes on two idle cores; it then
-    paints some 25 pictures a second.
+    paints some 20 pictures a second.
 
     A backbone in the diffusers format is tuned as its kind allows: a pixel UNet and Stable Diffusion draw whole pictures,
     Stable Diffusion for inpainting paints into masks (at its own resolution, in a window around the mask; the decoder's

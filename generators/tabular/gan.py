@@ -394,8 +394,7 @@ def _force(table: pa.Table, wanted: Condition) -> pa.RecordBatch:
         values = column.combine_chunks()
         if field.name in wanted:
             plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            values = (
-                pa.array([wanted[field.name]], type=plain).take(pa.array(np.zeros(len(table), dtype=np.int64))).cast(field.type)
-            )
+            first = pa.array(np.zeros(len(table), dtype=np.int64))
+            values = pa.array([wanted[field.name]], type=plain).take(first).cast(field.type)
         columns.append(values)
     return pa.RecordBatch.from_arrays(columns, schema=table.schema)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -291,3 +295,16 @@ def test_the_whole_walk_writes_the_page(
     cells = json.loads((tmp_path / "s.json").read_text())["cells"]
     assert set(cells) == {f"bsdata-3|0|{last}" for last in ("nothing", "classical", "all", "gan|fit", "gan|1", "gan|choice")}
     assert "**gan, chosen**" in (tmp_path / "page.md").read_text()
+
+
+def test_a_worker_ends_when_what_started_it_is_killed(tmp_path: Path) -> None:
+    worker = "import os, time; from benchmarks.images_work import ends_with; ends_with(os.getppid(), 0.05); time.sleep(60)"
+    starts = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {worker!r}]).pid, flush=True); input()"
+    parent = subprocess.Popen([sys.executable, "-c", starts], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    time.sleep(2)
+    assert child.is_running()
+    parent.kill()
+    parent.wait()
+    child.wait(timeout=20)

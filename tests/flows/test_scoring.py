@@ -29,7 +29,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of pictures of 16 px, as far as scoring looks into one."""
     classes(tmp_path / "learned", {"good": 2, "pit": 2})
     train = Dataset(image_folder.read(tmp_path / "learned", size=16), schema(("good", "pit")))
-    train.write_parquet(tmp_path / "run/work/train.parquet")
+    train.write_parquet(tmp_path / "run" / "work" / "train.parquet")
     made = SimpleNamespace(folder=tmp_path / "run", plan=SimpleNamespace(data=SimpleNamespace(model_dump=lambda **_: {})))
     monkeypatch.setattr(scoring.Run, "find", lambda *_, **__: made)
     monkeypatch.setattr(scoring, "load_model", lambda _: Brightness())

@@ -27,7 +27,9 @@ def weave(rng: np.random.Generator, strength: float = 25.0) -> np.ndarray:
     return np.asarray(rng.uniform(120, 180, 3) + strength * threads[:, :, None] + rng.normal(0, 3, (SIZE, SIZE, 1)))
 
 
-def spot(rng: np.random.Generator, colour: float, opaque: float, *, soft: float = 0.0, radius: float = 8.0) -> tuple:
+def spot(
+    rng: np.random.Generator, colour: float, opaque: float, *, soft: float = 0.0, radius: float = 8.0
+) -> tuple[np.ndarray, np.ndarray]:
     """A weave with a round spot that hides `opaque` of it, its edge `soft` pixels wide, and the spot's mark."""
     y, x = np.mgrid[:SIZE, :SIZE]
     far = np.hypot(y - rng.uniform(20, 44), x - rng.uniform(20, 44))
@@ -37,9 +39,9 @@ def spot(rng: np.random.Generator, colour: float, opaque: float, *, soft: float 
     return np.clip(weave(rng) * (1 - cover) + colour * cover, 0, 255).astype(np.uint8), mark
 
 
-def patches(n: int, seed: int = 0, **how: float) -> list[Patch]:
+def patches(n: int, *, opaque: float, soft: float = 0.0, seed: int = 0) -> list[Patch]:
     rng = np.random.default_rng(seed)
-    return [cut(*spot(rng, 10.0, **how), 1) for _ in range(n)]  # type: ignore[arg-type]
+    return [cut(*spot(rng, 10.0, opaque, soft=soft), 1) for _ in range(n)]
 
 
 def test_a_tight_mark_grows_to_the_soft_edge_and_an_exact_one_does_not() -> None:

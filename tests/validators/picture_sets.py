@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks import gate_pictures_trials as trials
 from data.dataset import Dataset
 from data.images import Pictures, batch, schema
 from validators.base import Evidence, Finding, Intent
@@ -100,31 +100,6 @@ def blocked(given: Evidence) -> set[str]:
     return {name for name, finding in findings(given).items() if finding.verdict == "BLOCK"}
 
 
-def joined(*parts: Pictures) -> Pictures:
-    arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in ("pixels", "masks", "masked", "labels")]
-    sources = tuple(source for part in parts for source in (part.sources or (None,) * len(part)))
-    return Pictures(*arrays, parts[0].classes, sources=sources)
-
-
 def changed(held: Pictures, how: str, seed: int = 0) -> Pictures:
     """The pictures a little changed: f mirrored, s shifted by a pixel, b lit otherwise, n with noise."""
-    rng = np.random.default_rng([seed, 11])
-    pixels, masks = held.pixels.astype(np.float64), held.masks.copy()
-    for i in range(len(held)):
-        if "f" in how:
-            axes = ((1,), (0,), (0, 1))[int(rng.integers(3))]
-            pixels[i], masks[i] = np.flip(pixels[i], axes), np.flip(masks[i], axes)
-        if "s" in how:
-            by = (int(rng.choice([-1, 1])), int(rng.choice([-1, 1])))
-            pixels[i], masks[i] = (_moved(part[i], by) for part in (pixels, masks))
-        if "b" in how:
-            pixels[i] = pixels[i] * rng.uniform(0.92, 1.08) + rng.uniform(-12, 12)
-        if "n" in how:
-            pixels[i] += rng.normal(0, 3, pixels[i].shape)
-    return replace(held, pixels=np.clip(np.round(pixels), 0, 255).astype(np.uint8), masks=masks)
-
-
-def _moved(picture: Array, by: tuple[int, int]) -> Array:
-    """Shifted, the edge repeated."""
-    rows, columns = (np.clip(np.arange(n) - step, 0, n - 1) for n, step in zip(picture.shape[:2], by, strict=True))
-    return picture[rows][:, columns]
+    return trials.changed(held, how, np.random.default_rng([seed, 11]), trials.Strength((-1, 1), gain=0.08, gray=12, noise=3))

@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from benchmarks.gate_pictures_trials import joined
 from data.images import Pictures
-from tests.validators.picture_sets import blocked, changed, even, evidence, joined, made
+from tests.validators.picture_sets import blocked, changed, even, evidence, made
 from validators._pictures_copies import PictureCopiesCheck, first_rank, nearest_pairs
 from validators.base import Finding
 

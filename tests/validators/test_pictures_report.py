@@ -15,9 +15,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from benchmarks.gate_pictures_trials import joined
 from data.dataset import Dataset
 from data.images import Pictures
-from tests.validators.picture_sets import changed, dataset, even, evidence, joined, made
+from tests.validators.picture_sets import changed, dataset, even, evidence, made
 from tests.validators.test_report import Page
 from tests.validators.test_report_browser import CONTRAST, SIZES, Tab, ask, tab  # noqa: F401 - `tab` is a fixture
 from validators.base import Evidence
