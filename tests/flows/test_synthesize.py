@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,9 +109,11 @@ def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(plan_file: Path) -> No
     command += ["-o", "generator.use=gan", "-o", "generator.epochs=400", "-o", "generator.checkpoint_seconds=0"]
     environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect")}
     environment.pop("PREFECT_API_URL", None)
+    # What a shell starts in the background ignores SIGINT and hands that down; what a terminal starts does not.
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     for _ in range(2400):
         if process.poll() is not None or list((folder / "runs").glob("mixed/*/checkpoint/*")):
             break
