@@ -28,6 +28,8 @@ LEAST_CORE, CLASS_CORE = 12, 60
 FINE = 2.0
 #: A class that hides less of the texture than this is taken to hide none.
 LEAST_OPACITY = 0.2
+#: Defects of a class from which on their colours can tell; and how sure it must be (two-sided) that they do.
+LEAST_COLOURS, SURE = 4, 0.95
 
 
 def edged(patches: Sequence[Patch], size: int, *, soft: bool = True) -> list[Patch]:
@@ -88,14 +90,51 @@ def grew(patch: Patch, halo: int) -> Patch:
 
 
 def opacities(patches: Sequence[Patch]) -> list[float]:
-    """The share of the surface's texture that each defect of a class hides, 0 to 1; of small ones it is the class's."""
+    """The share of what is under it that each defect of a class hides, 0 to 1; of small ones it is the class's.
+
+    Texture tells it of each defect, but no more than a lower bound, as a defect may have texture of its own; colour tells
+    it of the class, where there are enough defects on surfaces that differ enough. The larger one holds."""
     found = [_opacity(p) for p in patches]
     known = [share for share, _ in found if share is not None]
-    middle = float(np.median(known)) if known else 0.0
-    if middle < LEAST_OPACITY:
+    middle, by_colour = float(np.median(known)) if known else 0.0, _by_colour(patches)
+    middle = middle if middle >= LEAST_OPACITY else 0.0
+    if max(middle, by_colour) < LEAST_OPACITY:
         return [0.0] * len(patches)
     own = [(middle if share is None else share, core if share is not None else 0) for share, core in found]
-    return [(core * share + CLASS_CORE * middle) / (core + CLASS_CORE) for share, core in own]
+    told = [(core * share + CLASS_CORE * middle) / (core + CLASS_CORE) if middle else 0.0 for share, core in own]
+    return [max(share, by_colour) for share in told]
+
+
+def _by_colour(patches: Sequence[Patch]) -> float:
+    """One less the slope of the defects' colours on those of the surfaces they lie on; 0 where that is not surely above 0.
+
+    What hides nothing is lighter by as much as its surface is (slope 1), what hides all has its own colour (slope 0)."""
+    from scipy import stats
+
+    if len(patches) < LEAST_COLOURS:
+        return 0.0
+    insides = [_inside(p) for p in patches]
+    outer = np.array([p.surface[where].mean(axis=0) for p, where in zip(patches, insides, strict=True)])
+    inner = np.array([p.pixels[where].mean(axis=0) for p, where in zip(patches, insides, strict=True)])
+    outer, inner = outer - outer.mean(axis=0), inner - inner.mean(axis=0)
+    # A level more or less is no difference of surfaces, only of the membrane that is spanned over them.
+    total = float((outer**2).sum())
+    if total < outer.size:
+        return 0.0
+    slope = float((outer * inner).sum()) / total
+    # The colours of a picture go together: they count as one in the error of the slope.
+    left = float(((inner - slope * outer) ** 2).sum()) / (len(patches) - 2)
+    unsure = float(stats.t.ppf((1 + SURE) / 2, len(patches) - 2)) * np.sqrt(left / total)
+    return float(np.clip(1 - slope, 0, 1)) if 1 - slope > unsure else 0.0
+
+
+def _inside(patch: Patch) -> Array:
+    """The pixels of a defect without its edge, as far as it leaves any."""
+    from scipy import ndimage
+
+    inner = [ndimage.binary_erosion(patch.mask, iterations=k) & patch.known for k in (patch.halo + 1, max(1, patch.halo))]
+    enough = [where for where in inner if where.sum() >= LEAST_CORE // 3]
+    return enough[0] if enough else patch.mask & patch.known if (patch.mask & patch.known).any() else patch.mask
 
 
 def _opacity(patch: Patch) -> tuple[float | None, int]:

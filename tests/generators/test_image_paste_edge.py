@@ -69,6 +69,30 @@ def test_on_a_smooth_surface_nothing_is_taken_to_be_hidden() -> None:
     assert opacities(plain) == [0.0] * 5
 
 
+def dots(n: int, *, opaque: float, own: float, apart: float = 60.0, seed: int = 0) -> list[Patch]:
+    """Dots with texture of their own, too small to tell by it, on surfaces whose colours differ by up to `apart`."""
+    rng, out = np.random.default_rng(seed), []
+    for _ in range(n):
+        base = np.broadcast_to(120.0 + rng.uniform(0, apart, 3), (SIZE, SIZE, 3)) + rng.normal(0, 3, (SIZE, SIZE, 1))
+        mark = np.zeros((SIZE, SIZE), dtype=bool)
+        mark[30:36, 28:34] = True
+        colour = 30.0 + rng.normal(0, 4) + rng.normal(0, own, (SIZE, SIZE, 1))
+        shown = (1 - opaque) * (base - 70.0) + opaque * colour
+        out.append(cut(np.where(mark[:, :, None], shown, base).clip(0, 255).astype(np.uint8), mark, 1))
+    return out
+
+
+@pytest.mark.parametrize(("opaque", "low", "high"), [(1.0, 0.85, 1.0), (0.6, 0.45, 0.75), (0.0, 0.0, 0.0)])
+def test_colours_tell_how_much_defects_hide_that_texture_says_nothing_of(opaque: float, low: float, high: float) -> None:
+    assert low <= np.mean(opacities(dots(10, opaque=opaque, own=8.0))) <= high
+
+
+def test_few_defects_or_surfaces_all_alike_say_nothing_by_their_colours() -> None:
+    assert opacities(dots(3, opaque=1.0, own=8.0)) == [0.0] * 3
+    found = [max(opacities(dots(6, opaque=0.0, own=8.0, apart=a, seed=s))) for s in range(40) for a in (2.0, 60.0)]
+    assert np.mean(np.array(found) > 0) <= 0.06
+
+
 def cloth(n: int = 6, goods: int = 20) -> Dataset:
     rng = np.random.default_rng(3)
     made = [(np.clip(weave(rng), 0, 255).astype(np.uint8), np.zeros((SIZE, SIZE), dtype=bool)) for _ in range(goods)]
