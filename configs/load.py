@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -28,11 +28,12 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^
 
 @dataclass(frozen=True)
 class _Document:
-    """A parsed file, and where each key of it stands."""
+    """A parsed file, and where each key of it stands. left: the keys of the file beside a `use` that an override replaced."""
 
     name: str
     tree: CommentedMap
     overridden: Mapping[Key, str]
+    left: set[Key] = field(default_factory=set)
 
     def fault(self, key: Key, message: str) -> PlanError:
         dotted = ".".join(str(part) for part in key)
@@ -60,20 +61,51 @@ class _Document:
 def load(path: Path, overrides: Iterable[str] = (), *, checks: Iterable[Callable[[Plan], None]] = ()) -> Plan:
     """Read a plan, apply `key.key=value` overrides, fill `${NAME:-default}` from the environment, and check it.
 
+    An override of a section's `use` leaves out those of the file's other keys there that the new one does not take.
+
     `checks` see the finished plan and raise KeyFault for what only they know (an unknown family, say).
     Raises PlanError: file:line:column: dotted.key: what is wrong and what was probably meant.
     """
     document = _parse(path, tuple(overrides))
+    while True:
+        try:
+            return _checked(document, checks)
+        except _LeftOver as unfit:
+            _drop(document, unfit.keys)
+
+
+class _LeftOver(Exception):
+    """What the file says at these keys was meant for what an override replaced."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        super().__init__(keys)
+        self.keys = tuple(keys)
+
+
+def _checked(document: _Document, checks: Iterable[Callable[[Plan], None]]) -> Plan:
     try:
         plan = Plan.model_validate(_fill(document, document.tree, ()))
     except ValidationError as error:
+        if unfit := {_follow(item["loc"])[0] for item in error.errors(include_url=False)} & document.left:
+            raise _LeftOver(unfit) from None
         raise PlanError("\n".join(str(fault) for fault in _faults(document, error))) from None
     for check in checks:
         try:
             check(plan)
         except KeyFault as fault:
+            if fault.key in document.left:
+                raise _LeftOver([fault.key]) from None
             raise document.fault(fault.key, fault.message) from None
     return plan
+
+
+def _drop(document: _Document, keys: Iterable[Key]) -> None:
+    for *section, last in keys:
+        node: Any = document.tree
+        for part in section:
+            node = node[part]
+        del node[last]
+    document.left.difference_update(keys)
 
 
 def dump(plan: Plan) -> str:
@@ -109,7 +141,11 @@ def _parse(path: Path, overrides: tuple[str, ...]) -> _Document:
     if not isinstance(tree, CommentedMap):
         raise PlanError(f"{path}:1:1: a plan is a mapping of keys to values; `counterpoise init DATA` writes one")
     document = _Document(str(path), tree, {})
-    return _Document(str(path), tree, {_override(document, item): item for item in overrides})
+    written = {section: (spec.get("use"), set(spec)) for section, spec in tree.items() if isinstance(spec, CommentedMap)}
+    overridden = {_override(document, item): item for item in overrides}
+    replaced = [key[0] for key in overridden if key[1:] == ("use",) and key[0] in written]
+    left = {(s, name) for s in replaced if tree[s]["use"] != written[s][0] for name in written[s][1]} - set(overridden)
+    return _Document(str(path), tree, overridden, left)
 
 
 def _yaml(text: str, name: str) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import PlanError
+from configs.errors import KeyFault, PlanError
 from configs.load import dump, fill, load
 from configs.plan import CsvSource, Plan
 from tests.conftest import ROOT
@@ -75,6 +75,32 @@ def test_overrides_win_and_are_named_in_faults(tmp_path: Path) -> None:
         load(path, ["seed=abc"])
     with pytest.raises(PlanError, match="an override is key.key=value"):
         load(path, ["seed"])
+
+
+def test_another_use_leaves_out_what_it_does_not_take_and_keeps_the_rest(tmp_path: Path) -> None:
+    text = GOOD + "generator: {use: a, normal: good, size: 64, steps: 9}\n"
+
+    def takes(plan: Plan) -> None:
+        known = {"a": {"normal", "size", "steps"}, "b": {"size", "seed", "steps"}}[plan.generator.use]
+        for name, value in plan.generator.settings.items():
+            if name not in known:
+                raise KeyFault(("generator", name), "unknown key")
+            if value == "many":
+                raise KeyFault(("generator", name), "not a number")
+
+    path = write(tmp_path, text)
+    assert load(path, checks=[takes]).generator.settings == {"normal": "good", "size": 64, "steps": 9}
+    assert load(path, ["generator.use=b"], checks=[takes]).generator.settings == {"size": 64, "steps": 9}
+    assert (
+        load(path, ["data={use: sklearn, set: wine}", "generator.use=a"], checks=[takes]).generator.settings["normal"] == "good"
+    )
+    for overrides in (["generator.use=b", "generator.normal=x"], ["generator.normal=x", "generator.use=b"]):
+        with pytest.raises(PlanError, match=r"-o generator.normal=x: generator.normal: unknown key"):
+            load(path, overrides, checks=[takes])
+    with pytest.raises(PlanError, match=r"plan.yaml:3:21: generator.nrmal: unknown key"):
+        load(write(tmp_path, text.replace("normal", "nrmal")), ["generator.use=a"], checks=[takes])
+    plan = load(write(tmp_path, text), ["data.use=csv", "data.path=a.csv"], checks=[takes])
+    assert plan.data == CsvSource(use="csv", path=Path("a.csv"))
 
 
 def test_missing_plan_names_what_is_there(tmp_path: Path) -> None:
