@@ -141,11 +141,17 @@ def _parse(path: Path, overrides: tuple[str, ...]) -> _Document:
     if not isinstance(tree, CommentedMap):
         raise PlanError(f"{path}:1:1: a plan is a mapping of keys to values; `counterpoise init DATA` writes one")
     document = _Document(str(path), tree, {})
-    written = {section: (spec.get("use"), set(spec)) for section, spec in tree.items() if isinstance(spec, CommentedMap)}
+    written = {str(name): dict(spec) for name, spec in tree.items() if isinstance(spec, CommentedMap)}
     overridden = {_override(document, item): item for item in overrides}
-    replaced = [key[0] for key in overridden if key[1:] == ("use",) and key[0] in written]
-    left = {(s, name) for s in replaced if tree[s]["use"] != written[s][0] for name in written[s][1]} - set(overridden)
-    return _Document(str(path), tree, overridden, left)
+    return _Document(str(path), tree, overridden, set(_left(written, tree, overridden)))
+
+
+def _left(written: Mapping[str, Any], tree: Mapping[str, Any], overridden: Mapping[Key, str]) -> Iterable[Key]:
+    """The keys that the file wrote beside a `use` that an override has replaced by another."""
+    for section, was in written.items():
+        now = tree[section]
+        if (section, "use") in overridden and isinstance(now, Mapping) and now.get("use") != was.get("use"):
+            yield from ((section, name) for name in was if (section, name) not in overridden and name in now)
 
 
 def _yaml(text: str, name: str) -> Any:

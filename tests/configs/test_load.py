@@ -91,16 +91,17 @@ def test_another_use_leaves_out_what_it_does_not_take_and_keeps_the_rest(tmp_pat
     path = write(tmp_path, text)
     assert load(path, checks=[takes]).generator.settings == {"normal": "good", "size": 64, "steps": 9}
     assert load(path, ["generator.use=b"], checks=[takes]).generator.settings == {"size": 64, "steps": 9}
-    assert (
-        load(path, ["data={use: sklearn, set: wine}", "generator.use=a"], checks=[takes]).generator.settings["normal"] == "good"
-    )
+    same = load(path, ["data={use: sklearn, set: wine}", "generator.use=a"], checks=[takes])
+    assert same.generator.settings["normal"] == "good"
     for overrides in (["generator.use=b", "generator.normal=x"], ["generator.normal=x", "generator.use=b"]):
         with pytest.raises(PlanError, match=r"-o generator.normal=x: generator.normal: unknown key"):
             load(path, overrides, checks=[takes])
     with pytest.raises(PlanError, match=r"plan.yaml:3:21: generator.nrmal: unknown key"):
         load(write(tmp_path, text.replace("normal", "nrmal")), ["generator.use=a"], checks=[takes])
+    with pytest.raises(PlanError, match="-o data=5: data: "):
+        load(path, ["data.use=csv", "data=5"])
     plan = load(write(tmp_path, text), ["data.use=csv", "data.path=a.csv"], checks=[takes])
-    assert plan.data == CsvSource(use="csv", path=Path("a.csv"))
+    assert plan.data == CsvSource(use="csv", path="a.csv")
 
 
 def test_missing_plan_names_what_is_there(tmp_path: Path) -> None:
