@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from configs.components import find as find_family
 from configs.plan import Plan
 from data.dataset import Dataset
 from flows.power import detectable
 from flows.run import Run, all_runs
 from flows.stages import perform
 from flows.stages.choose import drawn_rows
+from flows.stages.fit import check_material
 from flows.stages.read import fingerprint
 from flows.stages.shared import class_counts, dataset, owned
+from generators.base import Generator
 
 
 def preview(plan: Plan, runs: Path) -> dict[str, Any]:
@@ -26,6 +29,7 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         run = Run.open(Path(folder), plan, fingerprint(plan))
         facts = {name: perform(run, name)[0] for name in ("read", "profile", "choose", "split")}
+        check_material(run)
         data, holdout = dataset(run), dataset(run, "holdout")
         profile = json.loads((run.folder / "profile.json").read_text())
         counts = class_counts(data)
@@ -85,14 +89,19 @@ def _imbalance(counts: Mapping[Any, int]) -> str:
 def _cost(plan: Plan, runs: Path) -> str:
     """What earlier runs of this name took, the only honest estimate there is."""
     took = [
-        (run.stages["fit"]["seconds"], run)
+        run
         for run in all_runs(runs)
         if run.folder.parent.name == plan.name and "fit" in run.stages and run.plan.generator == plan.generator
     ]
-    if not took:
-        shorter = "generator.steps=50" if plan.modality == "image" else "generator.epochs=1"
-        return f"unknown until the first run; `-o {shorter}` shows what a part of it takes"
-    return f"fitting took {took[-1][0]:.0f} s in run {took[-1][1].id}"
+    if took:
+        last = took[-1]
+        drawn = f", drawing {last.stages['sample']['seconds']:.0f} s" if "sample" in last.stages else ""
+        return f"fitting took {last.stages['fit']['seconds']:.0f} s{drawn} in run {last.id}"
+    family = find_family(plan.generator.use, Generator, package="generators")
+    settings = getattr(family, "__dataclass_fields__", {})
+    # What a family can be told to do less of, and the drawing, which takes the longer part where nothing is learned by steps.
+    less = [f"-o generator.{name}={n}" for name, n in (("epochs", 1), ("steps", 50)) if name in settings][:1]
+    return f"unknown until the first run; `{' '.join([*less, '-o sample.rows=50'])}` shows what a part of it takes"
 
 
 def _classes(
@@ -115,4 +124,4 @@ def _gate(plan: Plan, judged: int, least: float | None) -> str:
     if least is None:
         return f"too few holdout rows ({judged:,}) to see a mode go missing; {wanted}: probably INCONCLUSIVE"
     end = "" if least <= plan.gate.detect else ": probably INCONCLUSIVE"
-    return f"sees the loss of a mode from about {100 * least:.2g} % of the {judged:,} holdout rows judged; {wanted}{end}"
+    return f"notices the absence of a mode from about {100 * least:.2g} % of the {judged:,} holdout rows judged; {wanted}{end}"

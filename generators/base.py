@@ -46,6 +46,9 @@ class Generator(Protocol):
     Class attributes:
         modality: the kind of data it learns, "tabular", "image" or "series".
         exact_conditions: whether `where` is drawn directly; otherwise rows are drawn and the rest thrown away.
+
+    A family may also have `ready()`, which raises where something it needs is not installed, and `refuse(train)`, which raises
+    what `fit` would refuse at once, such as data of which it can make nothing; both are asked before any work.
     """
 
     modality: ClassVar[str]

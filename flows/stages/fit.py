@@ -32,6 +32,13 @@ def check_generator(plan: Plan) -> None:
         family.ready()
 
 
+def check_material(run: Run) -> None:
+    """Raises what the family would refuse of the training rows before it learns."""
+    family = build(generator_spec(run.plan), Generator, package="generators")
+    if hasattr(family, "refuse"):
+        family.refuse(dataset(run, "train"))
+
+
 def check_purpose(plan: Plan) -> None:
     """Refuse a release, which needs checks of privacy that are not there yet.
 

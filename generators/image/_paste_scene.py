@@ -261,7 +261,9 @@ def checked(train: Pictures, facts: Facts) -> int:
     other = "use generator.use: image.gan, which draws whole pictures"
     good = facts.classes.index(facts.normal) if facts.normal is not None else -1
     if good < 0:
-        raise GeneratorError(f"no class of train is one of good pictures, to paste defects on; name it by normal, or {other}")
+        raise GeneratorError(
+            f"no class of train is one of good pictures, to paste defects on; name it by generator.normal, or {other}"
+        )
     if not facts.shares[good]:
         raise GeneratorError(f"train has no picture of class {facts.normal!r}, to paste defects on; add some, or {other}")
     bad = [k for k, share in enumerate(facts.shares) if share and k != good]

@@ -118,11 +118,8 @@ class FineTune:
 
         Raises GeneratorError for a backbone that is none or cannot be fetched, a LoRA or ControlNet of another base,
         painting without good pictures or without masks, and settings that contradict each other."""
-        self._check()
-        pictures = learned(train)
-        facts = self.facts_ = Facts.of(pictures, self.normal)
-        kind = None if self.backbone is None else _backbone.kind_of(_backbone.located(self.backbone), self.backbone)
-        paints = self._paints(kind, pictures, facts)
+        pictures, facts, kind, paints = self._known(train)
+        self.facts_ = facts
         told: dict[str, Any] = {
             "seed": seed, "progress": progress, "checkpoint": checkpoint, "fingerprint": fingerprint(train, self, seed)
         }  # fmt: skip
@@ -130,8 +127,6 @@ class FineTune:
         self.marked_ = tuple(bool(pictures.masks[pictures.labels == k].any()) for k in range(len(facts.classes)))
         self.surfaces_ = None
         if paints:
-            if why := missing(pictures, facts):
-                raise GeneratorError(why)
             pictures, boxes = refined(pictures, facts, seed=seed, soft=self.soft_edge)
             self.surfaces_ = Surfaces.of(pictures, facts, boxes)
             pictures = replace(pictures, masks=boxes.holes(pictures.masks, pictures.labels))
@@ -149,6 +144,13 @@ class FineTune:
         else:
             self._fit_stable(pictures, told)
         return self
+
+    def refuse(self, train: Dataset) -> None:
+        """Raises what `fit` would, save of a backbone that is not here yet: GeneratorError."""
+        if self.backbone is None or Path(self.backbone).exists():
+            self._known(train)
+        else:
+            self._check()
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         """Exactly `n` pictures; a condition on the class is drawn directly."""
@@ -216,6 +218,17 @@ class FineTune:
                     raise GeneratorError(f"{name}: {value!r} needs a backbone to work on; name one, or leave {name} out")
         if self.lora is not None and self.method == "full":
             raise GeneratorError("lora: adapters to begin with need method: lora, not full; change one of them")
+
+    def _known(self, train: Dataset) -> tuple[Pictures, Facts, str | None, bool]:
+        """The pictures, what is known of them, the backbone's kind, and whether defects are painted on good ones."""
+        self._check()
+        pictures = learned(train)
+        facts = Facts.of(pictures, self.normal)
+        kind = None if self.backbone is None else _backbone.kind_of(_backbone.located(self.backbone), self.backbone)
+        paints = self._paints(kind, pictures, facts)
+        if paints and (why := missing(pictures, facts)):
+            raise GeneratorError(why)
+        return pictures, facts, kind, paints
 
     def _paints(self, kind: str | None, train: Pictures, facts: Facts) -> bool:
         """Whether defects are painted on good pictures, rather than whole pictures drawn."""

@@ -105,6 +105,12 @@ class Paste:
             self.scene_.stock(weighed(own, learnt, self.real))
         return self
 
+    def refuse(self, train: Dataset) -> None:
+        """Raises what `fit` would: GeneratorError for settings or data from which nothing can be pasted."""
+        self._check()
+        known = learned(train)
+        checked(known, Facts.of(known, self.normal))
+
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         """Exactly `n` pictures in batches of at most 256, with masks.
 

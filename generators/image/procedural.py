@@ -60,14 +60,14 @@ class Procedural:
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
         """Keep the good pictures and the defects. Raises GeneratorError for rows of a table, or without good pictures."""
-        for name, allowed in (("way", Way), ("places", Places)):
-            if getattr(self, name) not in get_args(allowed):
-                raise GeneratorError(f"generator.{name}: {getattr(self, name)!r} is none of {', '.join(get_args(allowed))}")
-        known = learned(train)
-        self.facts_ = Facts.of(known, self.normal)
+        known, self.facts_ = self._known(train)
         self._keep(known, np.random.default_rng([seed % 2**63, 12]))
         progress.advance(1, 1, "patches", patches=float(len(self.patches_)))
         return self
+
+    def refuse(self, train: Dataset) -> None:
+        """Raises what `fit` would: GeneratorError for settings that make no sense, or no good pictures."""
+        self._known(train)
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         """Exactly `n` pictures in batches of at most 256, with exact masks.
@@ -101,14 +101,23 @@ class Procedural:
         family.bank_ = MaskBank.from_state(parts["bank_"]) if parts["bank_"] else None
         return family
 
-    def _keep(self, known: Pictures, rng: np.random.Generator) -> None:
-        facts = self.facts_
+    def _known(self, train: Dataset) -> tuple[Pictures, Facts]:
+        for name, allowed in (("way", Way), ("places", Places)):
+            if getattr(self, name) not in get_args(allowed):
+                raise GeneratorError(f"generator.{name}: {getattr(self, name)!r} is none of {', '.join(get_args(allowed))}")
+        known = learned(train)
+        facts = Facts.of(known, self.normal)
         other = "use generator.use: image.gan, which draws whole pictures"
         if facts.normal is None:
-            raise GeneratorError(f"no class of train is one of good pictures, to draw on; name it by normal, or {other}")
-        good = known.labels == facts.classes.index(facts.normal)
-        if not good.any():
+            raise GeneratorError(
+                f"no class of train is one of good pictures, to draw on; name it by generator.normal, or {other}"
+            )
+        if not facts.shares[facts.classes.index(facts.normal)]:
             raise GeneratorError(f"train has no picture of class {facts.normal!r}, to draw on; add some, or {other}")
+        return known, facts
+
+    def _keep(self, known: Pictures, rng: np.random.Generator) -> None:
+        good = known.labels == self.facts_.classes.index(self.facts_.normal or "")
         own, bad = known.take(np.flatnonzero(good)), known.take(np.flatnonzero(~good))
         marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
         self.goods_, self.sources_ = own.pixels, own.sources or (None,) * len(own)

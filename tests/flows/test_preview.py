@@ -1,0 +1,56 @@
+"""Does `plan` foresee what a run would refuse, and say what shows its cost?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from flows.cli import app
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of good parts and of a defect, no masks, and the plan that init wrote."""
+    desk = tmp_path_factory.mktemp("desk")
+    rng = np.random.default_rng(0)
+    for name, n in {"good": 60, "bad": 30}.items():
+        (desk / "parts" / name).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(rng.integers(90, 160, (32, 32), dtype=np.uint8)).save(desk / "parts" / name / f"{i}.png")
+    answer = runner.invoke(app, ["init", str(desk / "parts"), "--out", str(desk / "parts.yaml")])
+    assert answer.exit_code == 0, answer.output
+    return desk
+
+
+def plan(desk: Path, *more: str) -> tuple[int, str]:
+    answer = runner.invoke(app, ["plan", str(desk / "parts.yaml"), *(w for m in more for w in ("-o", m))])
+    return answer.exit_code, " ".join(answer.output.split())
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("generator.use=image.paste", "no picture of class 'bad' has a mask or box"),
+        ("generator.task=inpaint", "painting defects needs a mask or box of each, and class 'bad' has none"),
+        ("generator.normal=fine", "'fine'"),
+    ],
+)
+def test_material_that_a_family_cannot_use_is_refused_before_a_run(desk: Path, family: str, said: str) -> None:
+    use = () if family.startswith("generator.use") else ("generator.use=image.finetune",)
+    code, output = plan(desk, *use, family)
+    assert code == 2 and said in output
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [("image.gan", "-o generator.steps=50 -o sample.rows=50"), ("image.procedural", "`-o sample.rows=50`")],
+)
+def test_an_unknown_cost_comes_with_the_way_to_find_it(desk: Path, use: str, said: str) -> None:
+    code, output = plan(desk, f"generator.use={use}")
+    assert code == 0 and said in output
