@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from data.errors import DataError
-from data.export_formats import MARKER, Coco, Folder, Instance, Item, Names, Yolo
+from data.export_formats import MARKER, PARTS, Coco, Folder, Instance, Item, Names, Yolo, part_for
 from data.images import CLASS, IMAGE, MARKED, MASK, OBJECTS, box, decode, encode, is_pictures
 from data.schema import Schema
 
 Array = np.ndarray
 To = Literal["coco", "yolo", "folder"]
 Shape = Literal["box", "polygon"]
+Parts = dict[str, dict[str, dict[str, int]]]
 
 SYNTHETIC, SPLIT = "is_synthetic", "split"
 #: Who made it, in the file that tells an exported folder from one that a user filled.
@@ -37,7 +38,8 @@ ROWS = 64
 @dataclass(frozen=True)
 class Exported:
     """What lies in `folder`: `pictures`, `objects` marked on them, the `classes` that objects have in the order of their
-    numbers, and how many pictures of a defect came `unmarked`, without mask and box."""
+    numbers, and how many pictures of a defect came `unmarked`, without mask and box. parts: train, val, holdout -> class ->
+    real, synthetic or unknown -> pictures; places: where in `folder` a tool finds each part."""
 
     folder: Path
     to: str
@@ -45,6 +47,8 @@ class Exported:
     objects: int
     classes: tuple[str, ...]
     unmarked: int
+    parts: Parts
+    places: Mapping[str, str]
 
 
 def export(
@@ -66,10 +70,12 @@ def export(
     shape: what YOLO's labels hold, boxes or polygons. force: replace an earlier export in `out`, and nothing else. license:
     the licence that COCO's annotations name. told: called with how many pictures are done.
 
-    coco: images/ and annotations.json, where a mask is polygons along its pixels' edges, or run lengths if it has holes.
-    yolo: images/<split>/, labels/<split>/ and data.yaml.  folder: <class>/<name>.png, masks/<class>/<name>.png and
-    index.csv.  Raises DataError, and leaves `out` as it was, when the rows are no pictures, a picture or mask cannot be
-    read, there is no picture, or `out` cannot be used."""
+    coco: images/<part>/ and annotations/instances_<part>.json for train, val and holdout, where a mask is polygons along its
+    pixels' edges, or run lengths if it has holes.  yolo: images/<part>/, labels/<part>/ (train, val, test) and data.yaml.
+    folder: <class>/<name>.png, masks/<class>/<name>.png, both below their part where rows state one, and index.csv.
+
+    Raises DataError, and leaves `out` as it was, when the rows are no pictures, a picture or mask cannot be read, there is no
+    picture, a split is none of the words above, or `out` cannot be used."""
     writers: dict[str, Callable[[Path], Coco | Yolo | Folder]] = {
         "coco": lambda folder: Coco(folder, _categories(schema, normal), license=license),
         "yolo": lambda folder: Yolo(folder, _categories(schema, normal), polygons=shape == "polygon"),
@@ -82,16 +88,18 @@ def export(
     target = Path(out).expanduser().resolve()
     _check_target(target, force)
     beside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
+    writer = writers[to](beside)
     try:
         beside.mkdir(parents=True)
-        result = _write(tables, writers[to](beside), beside, normal=normal, told=told or (lambda done: None))
+        result = _write(tables, writer, normal=normal, told=told or (lambda done: None))
         (beside / MARKER).write_text(_marker(to, result), encoding="utf-8")
         _move(beside, target)
     except OSError as error:
         raise DataError(f"{target} cannot be written ({error.strerror or error}); free some space or choose another") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(target, to, result.pictures, result.objects, tuple(result.classes), result.unmarked)
+    places = {part: writer.place(part) for part in result.parts}
+    return Exported(target, to, result.pictures, result.objects, tuple(result.classes), result.unmarked, result.parts, places)
 
 
 @dataclass
@@ -100,12 +108,19 @@ class _Counts:
     objects: int = 0
     unmarked: int = 0
     classes: list[str] = field(default_factory=list)
+    parts: Parts = field(default_factory=lambda: {part: {} for part in PARTS})
+
+    def add(self, item: Item, normal: str | None) -> None:
+        self.pictures += 1
+        self.objects += len(item.instances)
+        self.unmarked += not item.instances and item.level != normal
+        origins = self.parts[item.part].setdefault(item.level, {})
+        origins[item.origin] = origins.get(item.origin, 0) + 1
 
 
 def _write(
     tables: Iterable[pa.RecordBatch],
     writer: Coco | Yolo | Folder,
-    folder: Path,
     *,
     normal: str | None,
     told: Callable[[int], None],
@@ -115,15 +130,14 @@ def _write(
         for row in _rows(tables):
             item = _item(row, names, number=counts.pictures, normal=normal)
             writer.add(item)
-            counts.pictures += 1
-            counts.objects += len(item.instances)
-            counts.unmarked += not item.instances and item.level != normal
+            counts.add(item, normal)
             if counts.pictures % ROWS == 0:
                 told(counts.pictures)
         if not counts.pictures:
             raise DataError("there is no picture to export; name a run that published or drew some")
     told(counts.pictures)
     counts.classes = list(writer.classes)
+    counts.parts = {part: classes for part, classes in counts.parts.items() if classes}
     return counts
 
 
@@ -151,10 +165,14 @@ def _item(row: dict[str, Any], names: Names, *, number: int, normal: str | None)
         raise DataError(
             f"{where} is {width} x {height} pixels, its mask {mask.shape[1]} x {mask.shape[0]}; give both the same size"
         )
+    facts = {name: row.get(name) for name in ("group", "source", "seed", SYNTHETIC, SPLIT)}
+    if (part := part_for(facts[SPLIT])) is None:
+        raise DataError(f"{where}: the split {facts[SPLIT]!r} is not train, val, test, reference or holdout")
+    facts[SPLIT] = None if facts[SPLIT] is None else part
     found = [] if level == normal else [i for i in instances(mask, row[OBJECTS], level) if i.category != normal]
     return Item(
         stem=stem, ending=ending, data=data, width=width, height=height, level=level, mask=mask, instances=found,
-        facts={name: row.get(name) for name in ("group", "source", "seed", SYNTHETIC, SPLIT)},
+        part=part, facts=facts,
     )  # fmt: skip
 
 
@@ -223,7 +241,7 @@ def _categories(schema: Schema, normal: str | None) -> list[str]:
 
 def _marker(to: str, counts: _Counts) -> str:
     facts = {"made_by": MADE_BY, "to": to, "pictures": counts.pictures, "objects": counts.objects, "classes": counts.classes}
-    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(facts | {"parts": counts.parts}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _check_target(target: Path, force: bool) -> None:

@@ -33,6 +33,11 @@ OverrideOption = Annotated[
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
 RUNS = Path("runs")
+SCORE_EXAMPLE = """Example: fit a family that scores, then ask it.
+
+counterpoise run my_parts.yaml -o name=odd -o generator.use=image.vae
+
+counterpoise score odd new_pictures --out unusual.csv"""
 
 
 def verb(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -261,13 +266,14 @@ def export(
     polygons: Annotated[bool, typer.Option("--polygons", help="YOLO: outlines for segmentation in place of boxes.")] = False,
     runs: RunsOption = RUNS,
 ) -> None:
-    """A run's pictures, masks and boxes for detectors: COCO, YOLO, or a folder for each class."""
+    """A run's pictures, masks and boxes for detectors, train apart from holdout: COCO, YOLO, or a folder for each class."""
     from flows.exporting import export_run
+    from flows.show import show_export
 
-    print(export_run(name, runs, to=to, out=out, blocked=blocked, force=force, polygons=polygons))
+    show_export(export_run(name, runs, to=to, out=out, blocked=blocked, force=force, polygons=polygons))
 
 
-@app.command()
+@app.command(epilog=SCORE_EXAMPLE)
 @verb
 def score(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose family scores, image.vae for example.")],

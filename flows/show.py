@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from data.export import Exported
     from flows.doctor import Health
     from flows.run import Run
 
@@ -101,6 +102,7 @@ def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
             {
                 "run": f"{run.folder.parent.name}/{run.id}",
                 "when": datetime.fromtimestamp(run.touched, UTC).isoformat(timespec="seconds"),
+                "family": facts.get("choose", {}).get("family"),
                 "verdict": facts.get("judge", {}).get("verdict"),
                 "version": facts.get("publish", {}).get("version"),
                 "stage": next(reversed(facts), "begun"),
@@ -111,13 +113,30 @@ def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     """The runs as a table."""
-    table = Table("run", "when (UTC)", "verdict", "version", "last stage", box=None, pad_edge=False, header_style="dim")
+    names = ("run", "when (UTC)", "family", "verdict", "version", "stage")
+    table = Table(*names, box=None, pad_edge=False, header_style="dim")
     for row in rows:
         verdict = row["verdict"] or "-"
+        # Without the seconds, so that a line fits 80 columns.
+        when, family = row["when"][:16].replace("T", " "), row["family"] or "-"
         table.add_row(
-            row["run"], row["when"], Text(verdict, style=COLOURS.get(verdict, "")), row["version"] or "-", row["stage"]
+            row["run"], when, family, Text(verdict, style=COLOURS.get(verdict, "")), row["version"] or "-", row["stage"]
         )
     _console().print(table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one")
+
+
+def show_export(done: Exported) -> None:
+    """What lies in an exported folder: of each part and class how many real and synthetic pictures; then the folder."""
+    table = Table("split", "class", "real", "synthetic", "where", box=None, pad_edge=False, header_style="dim")
+    table.columns[2].justify = table.columns[3].justify = "right"
+    for part, classes in done.parts.items():
+        for level, origins in sorted(classes.items()):
+            figures = (f"{origins.get(origin, 0):,}" for origin in ("real", "synthetic"))
+            table.add_row(part, escape(level), *figures, done.places[part])
+    _console().print(table)
+    if kept := " and ".join(part for part in done.parts if part != "train"):
+        print(f"train on {done.places.get('train', 'train')} alone: the real pictures of {kept} are kept for testing")
+    print(done.folder)
 
 
 def show_health(findings: Sequence[Health]) -> None:

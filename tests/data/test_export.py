@@ -17,7 +17,7 @@ from data import contours, export_formats
 from data.dataset import Dataset
 from data.errors import DataError
 from data.export import export, instances
-from data.images import BOXES, batch, decode, pictures, schema
+from data.images import BOXES, batch, box, decode, pictures, schema
 from data.samples import surfaces
 from data.sources import coco as coco_source
 from data.sources import image_folder, image_index
@@ -78,8 +78,8 @@ def with_boxes(rows, boxes, names):
     return rows.set_column(rows.schema.names.index("objects"), "objects", cell)
 
 
-def coco(folder):
-    value = json.loads((folder / "annotations.json").read_text())
+def coco(folder, part="train"):
+    value = json.loads((folder / f"annotations/instances_{part}.json").read_text())
     assert list(value) == ["info", "licenses", "categories", "images", "annotations"]
     return value
 
@@ -91,11 +91,11 @@ def test_coco_round_trip(table, known, tmp_path):
     assert [c["id"] for c in value["categories"]] == [1, 2, 3]
     assert (done.pictures, done.objects, done.unmarked) == (14, len(value["annotations"]), 0)
     assert value["licenses"] == [{"id": 1, "name": "MIT", "url": ""}]
-    assert sorted(p.name for p in (tmp_path / "out/images").iterdir()) == sorted(i["file_name"] for i in value["images"])
+    assert sorted(p.name for p in (tmp_path / "out/images/train").iterdir()) == sorted(i["file_name"] for i in value["images"])
     numbers = [a["id"] for a in value["annotations"]]
     assert len(set(numbers)) == len(numbers)
     for i, image in enumerate(value["images"]):
-        pixels = decode((tmp_path / "out/images" / image["file_name"]).read_bytes())
+        pixels = decode((tmp_path / "out/images/train" / image["file_name"]).read_bytes())
         assert np.array_equal(pixels, known.pixels[i])
         assert (image["width"], image["height"]) == (48, 48)
         assert image["class"] == known.classes[known.labels[i]]
@@ -202,14 +202,72 @@ def test_yolo_keeps_the_division_of_the_source(tmp_path):
         export(bad.to_batches(), "yolo", tmp_path / "bad", schema=SCHEMA)
 
 
+def divided():
+    """Two real pictures of train, one of the holdout, one drawn."""
+    rows = pa.Table.from_batches([one(ring(), name=name) for name in "abcd"])
+    rows = rows.append_column("split", pa.array(["train", "train", "holdout", "train"]))
+    return rows.append_column("is_synthetic", pa.array([False, False, False, True])).to_batches()
+
+
+def test_the_holdout_stands_apart_and_what_was_drawn_can_be_told(tmp_path):
+    done = export(divided(), "coco", tmp_path / "coco", schema=SCHEMA)
+    assert done.parts == {"train": {"scratch": {"real": 2, "synthetic": 1}}, "holdout": {"scratch": {"real": 1}}}
+    train, holdout = coco(tmp_path / "coco"), coco(tmp_path / "coco", "holdout")
+    told = [[(i["file_name"], i["split"], i["is_synthetic"]) for i in value["images"]] for value in (train, holdout)]
+    assert told == [
+        [("a.png", "train", False), ("b.png", "train", False), ("d.png", "train", True)],
+        [("c.png", "holdout", False)],
+    ]
+    assert train["categories"] == holdout["categories"]
+    assert not {i["id"] for i in train["images"]} & {i["id"] for i in holdout["images"]}
+    assert [p.name for p in (tmp_path / "coco/images/holdout").iterdir()] == ["c.png"]
+    export(divided(), "yolo", tmp_path / "yolo", schema=SCHEMA)
+    assert [p.name for p, _ in yolo(tmp_path / "yolo", "test")] == ["c.png"]
+    assert (tmp_path / "yolo/train_real.txt").read_text() == "./images/train/a.png\n./images/train/b.png\n"
+    assert (tmp_path / "yolo/train_synthetic.txt").read_text() == "./images/train/d.png\n"
+    done = export(divided(), "folder", tmp_path / "folder", schema=SCHEMA)
+    assert {p.relative_to(tmp_path / "folder").as_posix() for p in (tmp_path / "folder").rglob("c.png")} == {
+        "holdout/scratch/c.png", "masks/holdout/scratch/c.png",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "folder/export.json").read_text())["parts"] == done.parts
+
+
+@pytest.mark.parametrize("to", ["coco", "yolo", "folder"])
+def test_our_readers_take_the_division_back(to, tmp_path):
+    export(divided(), to, tmp_path / "out", schema=SCHEMA, shape="polygon")
+    readers = {"coco": [coco_source], "yolo": [yolo_source], "folder": [image_index, image_folder]}
+    for reader in readers[to]:
+        back = reader.read(tmp_path / "out", size=20, near_duplicates=False, few=True)
+        parts = {row["source"].rpartition("/")[2]: row["split"] for row in back.to_pylist()}
+        # YOLO's tools need a `val`, so there the holdout stands for it as well.
+        assert parts == {
+            "a.png": "train",
+            "b.png": "train",
+            "c.png": "reference" if to == "yolo" else "holdout",
+            "d.png": "train",
+        }
+        assert all(decode(row["mask"]["bytes"]).any() for row in back.to_pylist())
+
+
+def test_the_holdout_is_never_named_as_what_to_train_on(tmp_path):
+    rows = pa.Table.from_batches([one(ring())]).append_column("split", pa.array(["holdout"]))
+    export(rows.to_batches(), "yolo", tmp_path / "out", schema=SCHEMA)
+    assert not [line for line in (tmp_path / "out/data.yaml").read_text().splitlines() if line.startswith("train:")]
+
+
 def test_folder_round_trip(table, known, tmp_path):
     done = export(table.to_batches(), "folder", tmp_path / "out", schema=SCHEMA)
     assert done.classes == CLASSES
     with (tmp_path / "out/index.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:7] == ["image", "class", "mask", "group", "source", "seed", "is_synthetic"]
-    assert len(rows) == 14
-    for i, row in enumerate(rows):
+    first = {row["image"]: row for row in rows}
+    assert len(first) == 14
+    for i, row in enumerate(first.values()):
+        x, y, w, h = box(known.masks[i]) or (0, 0, 0, 0)
+        corners = [[float(r[k] or 0) for k in ("left", "top", "right", "bottom")] for r in rows if r["image"] == row["image"]]
+        low, high = np.min(corners, axis=0)[:2], np.max(corners, axis=0)[2:]
+        assert [*low, *high] == [x, y, x + w, y + h], "the boxes are those of the mask"
         assert row["image"].split("/")[0] == row["class"] == known.classes[known.labels[i]]
         assert np.array_equal(decode((tmp_path / "out" / row["image"]).read_bytes()), known.pixels[i])
         assert np.array_equal(decode((tmp_path / "out" / row["mask"]).read_bytes())[..., 0] == 255, known.masks[i])
@@ -217,7 +275,7 @@ def test_folder_round_trip(table, known, tmp_path):
         assert (row["seed"], row["is_synthetic"]) == ("6", "True")
 
 
-def test_folder_has_a_row_for_each_box_where_there_is_no_mask(tmp_path):
+def test_folder_has_a_row_for_each_box(tmp_path):
     rows = [
         with_boxes(one(None), [[2.0, 3.0, 5.5, 4.0], [0.0, 0.0, 3.0, 3.0]], ["scratch"] * 2),
         one(ring(), name="b", level="pit"),
@@ -227,11 +285,19 @@ def test_folder_has_a_row_for_each_box_where_there_is_no_mask(tmp_path):
         first, second, third = csv.DictReader(file)
     assert [first[k] for k in ("left", "top", "right", "bottom")] == ["2", "3", "7.5", "7"]
     assert first["image"] == second["image"] == "scratch/a.png"
-    assert (first["mask"], third["mask"], third["left"]) == ("", "masks/pit/b.png", "")
+    assert (first["mask"], third["mask"]) == ("", "masks/pit/b.png")
+    assert [third[k] for k in ("left", "top", "right", "bottom")] == ["4", "4", "17", "17"]
     back = image_index.read(tmp_path / "out", size=20, near_duplicates=False)
     assert back.num_rows == 2
     place = back["class"].to_pylist().index("scratch")
     assert back["objects"].to_pylist()[place]["bbox"] == [[2, 3, 5.5, 4], [0, 0, 3, 3]]
+
+
+def test_without_a_box_the_index_has_no_columns_for_them(tmp_path):
+    export([one(None), one(None, name="b, c")], "folder", tmp_path / "out", schema=SCHEMA)
+    head, first, second = list(csv.reader((tmp_path / "out/index.csv").open(newline="")))
+    assert head[-1] == "split"
+    assert len(head) == len(first) == len(second)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +414,9 @@ def test_other_encodings_stay_or_become_png(tmp_path):
     assert [i["file_name"].rpartition(".")[2] for i in images] == ["jpg", "png", "png"]
     assert [(i["width"], i["height"]) for i in images] == [(12, 8), (12, 8), (8, 12)]
     for i, image in enumerate(images):
-        assert np.array_equal(decode((tmp_path / "out/images" / image["file_name"]).read_bytes()), decode(cells[i]["bytes"]))
+        assert np.array_equal(
+            decode((tmp_path / "out/images/train" / image["file_name"]).read_bytes()), decode(cells[i]["bytes"])
+        )
         assert "is_synthetic" not in image
 
 
@@ -377,7 +445,7 @@ def test_an_earlier_export_is_replaced_by_force_and_nothing_else_is(table, tmp_p
         export([], "coco", out, schema=SCHEMA, force=True)
     assert (out / "index.csv").exists(), "a failed export left the earlier one alone"
     export(table.to_batches(), "coco", out, schema=SCHEMA, force=True)
-    assert sorted(p.name for p in out.iterdir()) == ["annotations.json", "export.json", "images"]
+    assert sorted(p.name for p in out.iterdir()) == ["annotations", "export.json", "images"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years")

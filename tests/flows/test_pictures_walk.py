@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -115,11 +116,24 @@ def test_the_report_is_there_and_names_its_extractor(desk: Path) -> None:
     assert (the_run(desk) / "report.html").read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize(("to", "made"), [("coco", "annotations.json"), ("yolo", "data.yaml"), ("folder", "index.csv")])
+@pytest.mark.parametrize(
+    ("to", "made"), [("coco", "annotations/instances_train.json"), ("yolo", "data.yaml"), ("folder", "index.csv")]
+)
 def test_export(to: str, made: str, desk: Path, tmp_path: Path) -> None:
     answer = call(desk, "export", "parts", "--to", to, "--out", str(tmp_path / to), "--blocked")
     assert answer.exit_code == 0, answer.output
     assert (tmp_path / to / made).is_file()
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    held = json.loads((the_run(desk) / "stages.json").read_text())["split"]["facts"]["rows"]
+    figures = {
+        (row[0], row[1]): (int(row[2]), int(row[3])) for row in rows if row[0] in ("train", "val", "holdout") and row[1] != "on"
+    }
+    assert [figures["train", name][1] for name in ("good", "dot", "line")] == [0, 20, 36]
+    assert sum(real for (part, _), (real, _) in figures.items() if part == "train") == held["train"]
+    assert sum(real for (part, _), (real, _) in figures.items() if part == "holdout") == held["holdout"]
+    assert not any(drawn for (part, _), (_, drawn) in figures.items() if part != "train")
+    assert "alone: the real pictures of holdout are kept for testing" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == str(tmp_path / to)
     again = call(desk, "export", "parts", "--to", to, "--out", str(tmp_path / to), "--blocked")
     assert again.exit_code == 2 and "not empty" in again.output
 
@@ -135,6 +149,12 @@ def test_more_pictures_into_a_folder(desk: Path, tmp_path: Path) -> None:
     answer = call(desk, "sample", "parts", "--rows", "5", "--where", "class=dot", "--out", str(tmp_path / "more"))
     assert answer.exit_code == 0, answer.output
     assert len(list((tmp_path / "more/dot").glob("*.png"))) == 5
+    with (tmp_path / "more/index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        mask = decode((tmp_path / "more" / row["mask"]).read_bytes())[:, :, 0] > 0
+        left, top, right, bottom = (int(row[name]) for name in ("left", "top", "right", "bottom"))
+        assert mask[top:bottom, left:right].any()
     answer = call(desk, "sample", "parts", "--rows", "5")
     assert answer.exit_code == 2 and "folder" in answer.output
 
@@ -153,3 +173,14 @@ def test_the_same_plan_twice_gives_the_same_bytes(desk: Path) -> None:
     answer = call(desk, "run", "parts.yaml", "-o", "gate.alpha=0.05", "-o", "gate.utility=off", "--quiet", "--fresh")
     assert answer.exit_code in (0, 3, 4), answer.output
     assert bytes_of() == before
+
+
+def test_the_list_of_runs_names_the_family(desk: Path) -> None:
+    answer = call(desk, "runs")
+    assert "family" in answer.output and "image.procedural" in answer.output
+    assert max(len(line.rstrip()) for line in answer.output.splitlines()) <= 80
+
+
+def test_the_help_of_score_shows_how_to_come_to_a_score(desk: Path) -> None:
+    said = call(desk, "score", "--help").output
+    assert "generator.use=image.vae" in said and "counterpoise score odd" in said
