@@ -11,6 +11,7 @@ from validators._picture_sweep import Choice, Comparison, best
 from validators.base import Finding, Verdict
 from validators.utility import CHECK, GAIN, IOU_GAIN
 
+NOTHING = "nothing"
 CNN, UNET = "small CNN", "small U-Net"
 SYNTHETIC = "synthetic pictures"
 Figure = tuple[float, float, float]
@@ -73,6 +74,25 @@ def finding_of(answer: Answer, limits: Mapping[str, float]) -> Finding:
     )
 
 
+def nothing_to_gain(answer: Answer) -> Finding:
+    """Where the last of the cheap ways is perfect on every score and seed, no picture can add to it and none was tried."""
+    best_way = answer.chosen
+    way = _method(best_way)
+    seeds = len(answer.found.seeds(best_way.name))
+    said = (
+        f"nothing to gain: the detector is already at 1.00 without synthetic pictures (trained on the real ones with {way}; "
+        f"average precision and recall of {_names(answer.filled)} and balanced accuracy on {answer.tested} unseen real "
+        f"pictures, each of {seeds} {'seed' if seeds == 1 else 'seeds'}), so none were tried"
+    )
+    plain = "train on the real pictures as they are" if way == NOTHING else f"train on the real pictures with {way}"
+    return Finding(
+        CHECK,
+        "PASS",
+        summary=said.replace(" with nothing;", " as they are;"),
+        details=_facts(answer, GAIN) | {"nothing_to_gain": True, "advice": f"{plain}; synthetic pictures cannot add to it"},
+    )
+
+
 def _against(name: str, figure: Figure | None, limit: float) -> str:
     if figure is None:
         return f"{name} cannot be measured on these pictures, but the plan limits it to {limit:.3g}"
@@ -120,34 +140,36 @@ def _way(answer: Answer, name: str) -> str:
 
 
 def _method(arm: Arm) -> str:
-    return SYNTHETIC if arm.ratio else "nothing" if not (arm.balanced or arm.classical) else arm.name
+    return SYNTHETIC if arm.ratio else NOTHING if not (arm.balanced or arm.classical) else arm.name
 
 
 def _advice(answer: Answer) -> str:
     made, other = answer.pair
     if answer.found.gain(made, other)[1] > 0:
         return f"add {_way(answer, made)}, with balanced sampling and classical augmentation"
-    cheap = "train on the real pictures as they are" if _way(answer, other) == "nothing" else f"use {_way(answer, other)}"
+    cheap = "train on the real pictures as they are" if _way(answer, other) == NOTHING else f"use {_way(answer, other)}"
     return f"prefer the cheaper way: {cheap}; synthetic pictures bring no gain over it"
 
 
 def _details(answer: Answer, lead: str) -> dict[str, Any]:
-    chosen = answer.chosen
     gains = _gains(answer)
+    return _facts(answer, lead) | {"advice": _advice(answer), "gain": gains[0], "gains": gains}
+
+
+def _facts(answer: Answer, lead: str) -> dict[str, Any]:
+    """What is known whether or not a synthetic picture was tried."""
+    chosen = answer.chosen
     return {
         "depth": answer.depth,
         "figure": lead,
         "unit": "pictures",
-        "advice": _advice(answer),
         "minority": ", ".join(answer.filled),
         "tested": list(answer.filled),
         "holdout_rows": answer.tested,
         "train_rows": answer.trained,
         "synthetic_rows": answer.made,
         "precision": answer.precision,
-        "turns": answer.mixed[0].changes.turns,
-        "gain": gains[0],
-        "gains": gains,
+        "turns": (answer.mixed or answer.cheap)[-1].changes.turns,
         "chosen": {"ratio": chosen.ratio, "way": _method(chosen)},
         "chosen_on": answer.choice.on,
         "sweep": _sweep(answer),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -128,10 +128,10 @@ def pronounce(
     findings = []
     for done, check in enumerate(running):
         if progress is not None:
-            progress.advance(done, len(running), f"check {check.name}")
-        findings.append(run(check, evidence))
+            progress.advance(done, len(running), f"now {check.name}; checks done")
+        findings.append(run(_telling(check, progress), evidence))
     if progress is not None:
-        progress.advance(len(running), len(running), "checks")
+        progress.advance(len(running), len(running), "checks done")
     notices = list(getattr(evidence, "notices", ()))
     told = {**(lineage or {}), **({"notices": notices} if notices else {})}
     decision = decide(findings, intent=evidence.intent, lineage=told)
@@ -140,6 +140,14 @@ def pronounce(
 
         write_docs(docs, evidence, decision)
     return decision
+
+
+def _telling(check: Check, progress: Tell | None) -> Check:
+    """A check that has a field `tell` takes minutes, and says where it stands by itself."""
+    if progress is None or not is_dataclass(check) or not hasattr(check, "tell"):
+        return check
+    told: Check = replace(check, tell=progress)
+    return told
 
 
 def run(check: Check, evidence: Evidence) -> Finding:

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from data.images import Pictures, is_pictures, pictures
-from validators._picture_answer import Answer, finding_of
+from validators._picture_answer import Answer, finding_of, nothing_to_gain
 from validators._picture_arms import Arm, Scores, Test, figures, of, overlap, rare, scores
 from validators._picture_changes import Changes, changes_of
 from validators._picture_nets import Course
 from validators._picture_sweep import DRAWS, FOLDS, RATIOS, Choice, Comparison, choose, compare
+from validators._picture_turns import Tell, Told, Turns, joined, small
 from validators._utility_rows import CannotJudgeError, share_out
 from validators.base import Evidence, Finding
 from validators.utility import CHECK, check_limits
@@ -43,7 +44,9 @@ class PictureUtilityCheck:
     interval excludes it, and warns where the interval does not: limits["utility"] may hold a least `gain` in average
     precision and a least `iou_gain`, which makes any depth full.
 
-    precision: at which the recall of a class is reported; course: how long each network learns."""
+    Where a cheap way is perfect in every score and seed, and the plan sets no limit, nothing can be gained and nothing more
+    is trained. precision: at which the recall of a class is reported; course: how long each network learns; tell: hears of
+    each training."""
 
     name: ClassVar[str] = CHECK
 
@@ -51,6 +54,7 @@ class PictureUtilityCheck:
     precision: float = 0.9
     seeds: int | None = None
     course: Course | None = None
+    tell: Tell | None = None
 
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises DataError for a limit on a figure that does not exist; pictures that no detector can be compared on give
@@ -59,33 +63,42 @@ class PictureUtilityCheck:
         limits = check_limits(evidence.intent.limits.get(CHECK, {}))
         depth: Depth = "full" if "iou_gain" in limits else self.depth
         try:
-            return finding_of(self._answer(_held(evidence), depth, evidence.intent.seed), limits)
+            answer = self._answer(_held(evidence), depth, evidence.intent.seed, stop=not limits)
         except CannotJudgeError as why:
             return Finding(CHECK, "SKIPPED", summary=str(why))
+        return finding_of(answer, limits) if answer.mixed else nothing_to_gain(answer)
 
-    def _answer(self, held: Mapping[str, Pictures], depth: Depth, seed: int) -> Answer:
+    def _answer(self, held: Mapping[str, Pictures], depth: Depth, seed: int, *, stop: bool) -> Answer:
+        """stop: go no further where a cheap way is perfect already; a limit of the plan asks for the figure all the same."""
+        quick, filled = depth == "quick", _filled(held["train"], held["synthetic"], held["holdout"])
+        if segmenter := not quick and _has_masks(held, filled):
+            stop = False
+        else:
+            held = {name: small(each) for name, each in held.items()}
         train, made = held["train"], held["synthetic"]
-        filled = _filled(train, made, held["holdout"])
-        changes = changes_of(train.pixels, train.labels, seed)
-        quick = depth == "quick"
-        cheap, mixed = cheap_arms(train, changes), ratio_arms(train, made, filled, changes, QUICK_RATIOS if quick else RATIOS)
-        cheap = [cheap[0], cheap[-1]] if quick else cheap
-        course = self.course or Course(steps=250 if quick else 600)
-        segmenter = not quick and _has_masks(held, filled)
+        cheap, mixed = self._arms(train, made, filled, quick, seed)
+        chosen_of = [*(cheap[1:] if quick else cheap), *mixed]
+        seeds, folds = range(seed, seed + (self.seeds or (2 if quick else 5))), 2 if quick else FOLDS
+        turns = Turns(self.tell, len(seeds) * len([*cheap, *mixed]) + folds * len(chosen_of))
+        options: dict[str, Any] = {"filled": filled, "course": self.course or Course(steps=250 if quick else 600)}
+        told, how = Told(turns, seeds, options), {"precision": self.precision, "segmenter": segmenter}
         test = Test.of(_cut(held["holdout"], seed), draws=DRAWS, seed=seed)
-        options: dict[str, Any] = {"filled": filled, "course": course}
-        choice = choose(
-            [*(cheap[1:] if quick else cheap), *mixed],
-            reference=held.get("reference"),
-            folds=2 if quick else FOLDS,
-            seeds=(seed,),
-            **options,
-        )
-        seeds = range(seed, seed + (self.seeds or (2 if quick else 5)))
-        found = compare([*cheap, *mixed], test, seeds=seeds, precision=self.precision, segmenter=segmenter, **options)
-        return Answer(
-            depth, filled, tuple(cheap), tuple(mixed), found, choice, self.precision, len(test.pictures), len(train), len(made)
-        )
+        found, ended = told.first_perfect(cheap, test, stop=stop, **how)
+        sizes = (self.precision, len(test.pictures), len(train), len(made))
+        if ended is not None:
+            known = tuple(arm for arm in cheap if arm.name in found.values)
+            return Answer(depth, filled, known, (), found, Choice(ended, {}, ""), *sizes)
+        choice = told.choose(chosen_of, seed, folds, held.get("reference"))
+        found = joined([found, told.compare(mixed, test, **how)])
+        return Answer(depth, filled, tuple(cheap), tuple(mixed), found, choice, *sizes)
+
+    def _arms(
+        self, train: Pictures, made: Pictures, filled: tuple[str, ...], quick: bool, seed: int
+    ) -> tuple[list[Arm], list[Arm]]:
+        """The ways without synthetic pictures, the cheapest first, and those with them."""
+        changes = changes_of(train.pixels, train.labels, seed)
+        cheap, mixed = cheap_arms(train, changes), ratio_arms(train, made, filled, changes, QUICK_RATIOS if quick else RATIOS)
+        return [cheap[0], cheap[-1]] if quick else cheap, mixed
 
 
 def cheap_arms(train: Pictures, changes: Changes | None = None) -> list[Arm]:

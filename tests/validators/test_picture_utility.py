@@ -16,6 +16,7 @@ from data.images import Pictures, batch, schema
 from validators._picture_changes import Changes, changed, changes_of, harmless, usual
 from validators._picture_nets import Scale
 from validators._picture_sweep import folds_of
+from validators._picture_turns import small
 from validators.base import Evidence, Intent
 from validators.picture_utility import (
     Arm,
@@ -281,6 +282,70 @@ def test_full_looks_at_every_way_and_at_masks_and_the_report_shows_it() -> None:
     assert str(view["overlap"]).count('class="mark m') == len(ways)
     assert "synthetic pictures to each real picture" in str(view["chart"])
     assert all(row["seeds"] for row in view["rows"])
+
+
+class Heard:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int, str]] = []
+
+    def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+        self.told.append((done, total, what))
+
+
+def glaring(counts: dict[str, int], seed: int) -> Pictures:
+    """Spots that nobody misses."""
+    out = made(counts, seed)
+    for i in np.flatnonzero(out.labels):
+        out.pixels[i, 4:12, 4:12] = 255
+    return out
+
+
+def test_where_the_detector_is_perfect_nothing_more_is_trained_and_it_is_said() -> None:
+    train, holdout, drawn = (glaring({"normal": 40, "spot": n}, n) for n in (20, 25, 60))
+    heard = Heard()
+    finding = check(tell=heard).evaluate(evidence(train, holdout, drawn))
+    assert finding.verdict == "PASS"
+    assert finding.value is None
+    assert finding.summary.startswith("nothing to gain: the detector is already at 1.00 without synthetic pictures")
+    assert not any(arm["ratio"] for arm in finding.details["sweep"])
+    assert len(heard.told) <= 4  # of 14 trainings
+    assert "synthetic pictures cannot add to it" in finding.details["advice"]
+    assert finding.details["chosen"]["ratio"] == 0.0
+    json.dumps(finding.details, allow_nan=False)
+    view = benefit.section([finding])
+    assert view is not None
+    assert view["said"].startswith("Nothing to gain")
+    assert view["chart"] is None
+    assert view["gains"] == []
+
+
+def test_a_limit_asks_for_the_gain_though_there_can_be_none() -> None:
+    sides = [glaring({"normal": 40, "spot": n}, n) for n in (20, 25, 60)]
+    finding = check(course=Course(steps=40, width=8)).evaluate(evidence(*sides, limits={"utility": {"gain": 0.1}}))
+    assert finding.value is not None
+    assert finding.verdict == "BLOCK"
+
+
+def test_each_training_is_told_before_it_begins() -> None:
+    heard = Heard()
+    check(course=Course(steps=2, width=4), tell=heard).evaluate(evidence(few(), held(), made({"spot": 21}, 7)))
+    # Two cheap ways and two ratios with two seeds each; three ways on two folds.
+    assert [(done, total) for done, total, _ in heard.told] == [(i, 14) for i in range(14)]
+    assert heard.told[0][2] == "utility: nothing, seed 0, 14 left; trained"
+    assert heard.told[4][2] == "utility: balanced + classical (choice), seed 0, 10 left; trained"
+    assert heard.told[-1][2] == "utility: 5 synthetic, seed 1, 1 left; trained"
+
+
+def test_large_pictures_are_made_small_once() -> None:
+    one = made({"spot": 2}, 3)
+    wide = replace(one, pixels=one.pixels.repeat(8, axis=1).repeat(8, axis=2), masks=one.masks.repeat(8, 1).repeat(8, 2))
+    shown = small(wide)
+    assert shown.size == 64
+    assert np.array_equal(shown.pixels, one.pixels.repeat(4, axis=1).repeat(4, axis=2))
+    assert np.array_equal(shown.masks, one.masks.repeat(4, 1).repeat(4, 2))
+    assert small(one) is one
 
 
 def test_a_limit_on_overlap_asks_for_masks() -> None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from validators.base import Finding
 from validators.report import gauges, svg
-from validators.report.text import clean, crop, figure, finite, listed
+from validators.report.text import clean, crop, figure, finite, listed, sentence
 
 View = dict[str, Any]
 METRICS: Mapping[str, str] = {
@@ -40,13 +40,16 @@ def section(findings: Sequence[Finding]) -> View | None:
     unit = "pictures" if finding.details.get("unit") == "pictures" else "rows"
     lead, overlap = ([p for p in points if p["metric"] == metric] for metric in (LEAD, OVERLAP))
     learners = _learners(lead or points)
+    # Where a way is perfect without synthetic pictures, one dot at the top is no chart.
+    ended = bool(finding.details.get("nothing_to_gain"))
     return {
+        "said": sentence(finding.summary) if ended else "",
         "unit": unit,
         "minority": clean(finding.details.get("minority") or ""),
         "advice": clean(finding.details.get("advice") or ""),
         "transfers": transfers,
         "again": any(each["again"] for each in transfers),
-        "chart": _picture(lead, learners, unit) if points else None,
+        "chart": _picture(lead, learners, unit) if points and not ended else None,
         "overlap": _picture(overlap, _learners(overlap), unit, OVERLAP),
         "learners": learners,
         "gains": _gains(finding.details.get("gains")),
