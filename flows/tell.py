@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ from generators.base import SILENT, Progress
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-#: A plain line of progress at most this often, in seconds.
-EVERY = 10.0
+#: Seconds between two plain lines of progress at least, and at most: after so long a silence it is said that work goes on.
+EVERY, SILENCE = 10.0, 30.0
 
 _SENTENCES = {
     "read": "{rows:,} rows, {columns} columns",
@@ -70,24 +71,79 @@ class Log:
 class Lines:
     """One line a stage on stderr, and a line of progress now and then: for pipes, logs and CI."""
 
+    def __init__(self) -> None:
+        self.at_work: _PlainProgress | None = None
+
     def begin(self, stage: str) -> Progress:
-        return _PlainProgress(stage)
+        self.close()
+        self.at_work = _PlainProgress(stage)
+        self.at_work.start()
+        return self.at_work
 
     def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
+        self.close()
         first, *notices = sentence(stage, how, facts).split("\n")
         print("\n".join([f"{stage:<8} {first}  ({seconds:.1f} s)", *notices]), file=sys.stderr, flush=True)
 
+    def close(self) -> None:
+        """The stage at work, if there is one, is told of no more."""
+        if self.at_work is not None:
+            self.at_work.stop()
+            self.at_work = None
+
 
 class _PlainProgress:
+    """A line where EVERY seconds have passed since the last, and where nothing is heard of a stage for SILENCE a line that it
+    is still at work."""
+
     def __init__(self, stage: str) -> None:
-        self.stage, self.last = stage, time.monotonic()
+        self.stage = stage
+        self.began = self.last = time.monotonic()
+        self.known = ""
+        self.pace: tuple[str, int, float] | None = None
+        self.over = threading.Event()
+
+    def start(self) -> None:
+        """Work that says nothing for minutes (a single slow step, a library's own loop) must not look as if it hung."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        self.over.set()
 
     def advance(self, done: int, total: int, what: str, **figures: float) -> None:
-        if time.monotonic() - self.last < EVERY:
-            return
-        self.last = time.monotonic()
+        now = time.monotonic()
         shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
-        print(f"{self.stage:<8} {what} {done:,} of {total:,}{shown}", file=sys.stderr, flush=True)
+        self.known = f"{what} {done:,} of {total:,}{shown}"
+        left = self._left(done, total, what, now)
+        if now - self.last >= EVERY:
+            self._say(self.known + left)
+
+    def _left(self, done: int, total: int, what: str, now: float) -> str:
+        """How long the rest takes at the pace so far; nothing of what has only begun."""
+        if self.pace is None or self.pace[0] != what or done < self.pace[1]:
+            # Not from nought: a training may go on from a checkpoint.
+            self.pace = (what, done, now)
+        first, since = self.pace[1:]
+        if done <= first or done >= total:
+            return ""
+        return f", about {spoken((total - done) * (now - since) / (done - first))} left"
+
+    def _watch(self) -> None:
+        while not self.over.wait(max(self.last + SILENCE - time.monotonic(), 0.01)):
+            if time.monotonic() - self.last >= SILENCE:
+                at = f", last {self.known}" if self.known else ""
+                self._say(f"still at work after {spoken(time.monotonic() - self.began)}{at}")
+
+    def _say(self, text: str) -> None:
+        self.last = time.monotonic()
+        print(f"{self.stage:<8} {text}", file=sys.stderr, flush=True)
+
+
+def spoken(seconds: float) -> str:
+    """48 -> "48 s", 200 -> "3 min", 9000 -> "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Bars:
@@ -150,13 +206,18 @@ def console(*, quiet: bool) -> Iterator[Teller]:
     if quiet:
         yield Quiet()
     elif not sys.stderr.isatty():
-        yield Lines()
+        lines = Lines()
+        try:
+            yield lines
+        finally:
+            # A stage that failed has no end.
+            lines.close()
     else:
         from rich.console import Console
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (SpinnerColumn(), TextColumn("{task.description:<8}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+        columns = (SpinnerColumn(), TextColumn("{task.description:<8}"), BarColumn(20), TextColumn("{task.fields[figures]}"))
         with RichProgress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
             yield Bars(bars)
 

@@ -67,7 +67,7 @@ def _write_draw(
             for batch in model.sample(n, where=where, seed=_seed(run.plan.seed, stream, i + 1)):
                 writer.write_batch(ids.renew(batch))
                 done += batch.num_rows
-                progress.advance(done, total, "row")
+                progress.advance(done, total, "picture" if run.plan.modality == "image" else "row")
     return done
 
 
