@@ -131,7 +131,7 @@ def plan(
     as_json: JsonOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Dry run: the data, the family chosen and why, rows per class, and the smallest mode the gate could miss."""
+    """Dry run: the data, the family chosen and why, rows per class, and the smallest mode whose absence would be noticed."""
     from flows.preview import preview
     from flows.show import show_preview
 

@@ -52,9 +52,8 @@ def show_decision(report: Mapping[str, Any]) -> None:
         console.print(Text(f"note: {notice}"), soft_wrap=True)
     least = report["smallest_detectable_mode"]
     if least is not None:
-        console.print(
-            f"smallest mode whose loss would be seen: {100 * least:.2g} % of the judged rows (attempt {report['attempt']})"
-        )
+        said = f"smallest mode whose absence would be noticed: {100 * least:.2g} % of what was judged"
+        console.print(f"{said} (attempt {report['attempt']})")
     console.print()
 
 
@@ -157,9 +156,10 @@ def show_preview(facts: Mapping[str, Any]) -> None:
         table.add_row(Text(name, style="bold"), escape(said))
     console.print(table)
     if facts["classes"]:
-        classes = Table("class", "real", "holdout", "to draw", "smallest mode that would be missed", box=None, pad_edge=False)
+        seen = "smallest mode whose absence would be noticed"
+        classes = Table("class", "real", "holdout", "to draw", seen, box=None, pad_edge=False)
         for c in facts["classes"]:
-            least = "even its complete loss" if c["detectable"] is None else f"{100 * c['detectable']:.2g} % of the class"
+            least = "none, nor the whole class" if c["detectable"] is None else f"{100 * c['detectable']:.2g} % of the class"
             classes.add_row(
                 escape(c["name"]), f"{c['real']:,}", f"{c['holdout']:,}", f"{c['draw']:,}", least if c["draw"] else "not judged"
             )

@@ -47,7 +47,7 @@ class PictureModesCheck(ModesCheck):
     def evaluate(self, evidence: Evidence) -> Finding:
         """Raises KeyError for evidence that `prepare_pictures` did not make; sets too small to test give SKIPPED."""
         narrow: Evidence = evidence.memo[MEMO]
-        found = super().evaluate(narrow)
+        found = _of_pictures(super().evaluate(narrow))
         if not found.culprits:
             return in_pictures(found, evidence)
         inside = members(narrow, [culprit.cell for culprit in found.culprits])
@@ -59,6 +59,12 @@ class PictureModesCheck(ModesCheck):
             if old.cell in inside
         }
         return told
+
+
+def _of_pictures(found: Finding) -> Finding:
+    """The verdict speaks of pictures where the check has counted rows."""
+    seen = found.details.get("detectable")
+    return replace(found, details={**found.details, "detectable": {**seen, "unit": "picture"}}) if seen else found
 
 
 #: A cell of places as bins name it, and what the thirds of a picture are called, each by its middle.

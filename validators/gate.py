@@ -15,6 +15,8 @@ EXIT_CODES: Mapping[str, int] = {"PASS": 0, "WARN": 0, "BLOCK": 3, "INCONCLUSIVE
 SHOWN_CULPRITS = 10
 #: Synthetic rows for each holdout row that buy most of the gate's power.
 DRAWS = 10
+#: Where no smaller part of the set, or of a class, would have been missed, a PASS says so before anything else.
+COARSE, COARSE_CLASS = 0.1, 0.5
 
 #: What to do when a check blocks and has no advice of its own.
 ADVICE: Mapping[str, str] = {
@@ -36,13 +38,17 @@ class Detectable:
     whole: as a share of the set; classes: class -> as a share of that class; None where even a complete loss would
     pass unseen. rows_needed: holdout rows with which a mode of `Intent.detect` would be seen, given DRAWS synthetic rows
     for each; class_rows_needed: class -> holdout rows with which the loss of the whole class would be seen; few_synthetic:
-    there are fewer than DRAWS synthetic rows for each holdout row."""
+    there are fewer than DRAWS synthetic rows for each holdout row; rows, class_rows: holdout rows that were judged, of all
+    and of each class; unit: what a row is."""
 
     whole: float | None = None
     classes: Mapping[str, float | None] = field(default_factory=dict)
     rows_needed: int | None = None
     class_rows_needed: Mapping[str, int | None] = field(default_factory=dict)
     few_synthetic: bool = False
+    rows: int | None = None
+    class_rows: Mapping[str, int] = field(default_factory=dict)
+    unit: str = "row"
 
     @classmethod
     def of(cls, findings: Sequence[Finding]) -> Detectable:
@@ -51,6 +57,18 @@ class Detectable:
             if "detectable" in finding.details:
                 return cls(**finding.details["detectable"])
         return cls()
+
+    @property
+    def coarse(self) -> bool:
+        """Whether even a large part could be missing and nobody would see."""
+        return self.whole is not None and (self.whole > COARSE or self.worst is not None)
+
+    @property
+    def worst(self) -> str | None:
+        """The class of which the largest part could be missing unseen, where that is most of it and it is not alone."""
+        known = {name: share for name, share in self.classes.items() if share is not None}
+        name = max(known, key=lambda each: known[each], default=None)
+        return None if name is None or len(known) < 2 or known[name] <= COARSE_CLASS else name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +80,7 @@ class Decision:
     next_action: str
     smallest_detectable_mode: float | None
     detectable: Mapping[str, float | None]
+    coarse: bool = False
     attempt: int
     alpha: float
     spent: float
@@ -115,6 +134,7 @@ def decide(
         next_action=action,
         smallest_detectable_mode=seen.whole,
         detectable=dict(seen.classes),
+        coarse=seen.coarse,
         attempt=intent.attempt,
         alpha=intent.alpha,
         spent=intent.spent,
@@ -148,12 +168,33 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
     warned = [f for f in findings if f.verdict == "WARN"]
     if warned:
         return "WARN", _and_others(warned), f"use it if its purpose allows this; else {_advice(warned[0])}"
+    return ("PASS", *_passed(findings, seen))
+
+
+def _passed(findings: Sequence[Finding], seen: Detectable) -> tuple[str, str]:
+    """Reason and next action; where the gate could see large gaps alone, that comes first."""
     judged = sum(f.verdict == "PASS" for f in findings)
     skipped = [f.check for f in findings if f.verdict == "SKIPPED"]
     blind = f"; {listed(skipped)} could not judge" if skipped else ""
+    if seen.coarse:
+        more = f"the set may be used; with more holdout {seen.unit}s the gate would see smaller gaps"
+        return f"{_limits(seen)}; all {judged} checks passed{blind}", more
     loss = f"and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
     looked = "but no mode could be looked for, nor was any asked for" if seen.whole is None else loss
-    return "PASS", f"all {judged} checks passed, {looked}{blind}", "nothing: the set may be used"
+    return f"all {judged} checks passed, {looked}{blind}", "nothing: the set may be used"
+
+
+def _limits(seen: Detectable) -> str:
+    """What so few rows could not show, in words."""
+    count = "so few" if seen.rows is None else f"{seen.rows:,}"
+    units = seen.unit if seen.rows == 1 else f"{seen.unit}s"
+    kind = "a kind of defect" if seen.unit == "picture" else "a mode"
+    said = f"with {count} judged real {units}, {kind} making up less than {_share(seen.whole)} could be missing unseen"
+    if seen.worst is None:
+        return said
+    few = seen.class_rows.get(seen.worst)
+    own = "" if few is None else f", which has {few} of them"
+    return f"{said}, and of class {seen.worst!r}{own}, any part below {_share(seen.classes[seen.worst])}"
 
 
 def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:

@@ -212,6 +212,8 @@ def _detectable(table: Table, found: Classes | None, rows: Mapping[int | None, t
         rows_needed=_rows_needed(intent.detect, alpha, tests, chance(None)),
         class_rows_needed=needed,
         few_synthetic=few,
+        rows=rows[None][0],
+        class_rows={name: rows[y][0] for y, name in enumerate(names)},
     )
 
 
@@ -219,7 +221,8 @@ def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, 
     if not named:
         size = "none" if seen.whole is None else percent(seen.whole)
         least = percent(intent.warn_rho)
-        return f"none of {tested} tested cells surely has less than {least} of its rows; smallest mode seen: {size}"
+        said = f"none of {tested} tested cells surely has less than {least} of its rows"
+        return f"{said}; smallest mode whose absence would be noticed: {size}"
     worst = named[0]
     more = len(named) - 1
     others = f", and {more} more {'cell is' if more == 1 else 'cells are'} named" if more else ""

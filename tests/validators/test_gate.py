@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 
@@ -44,6 +46,29 @@ def test_what_could_not_be_seen_is_never_a_pass() -> None:
     assert blind.verdict == "INCONCLUSIVE" and "'rare'" in blind.reason
 
 
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (
+            Detectable(whole=0.44, rows=12),
+            "with 12 judged real rows, a mode making up less than 44 % could be missing unseen; ",
+        ),
+        (
+            Detectable(whole=0.06, classes={"pit": 0.75, "stain": 0.3}, rows=78, class_rows={"pit": 6}, unit="picture"),
+            "with 78 judged real pictures, a kind of defect making up less than 6 % could be missing unseen, and of class "
+            "'pit', which has 6 of them, any part below 75 %; ",
+        ),
+    ],
+)
+def test_a_pass_says_first_what_so_few_rows_could_not_show(seen: Detectable, said: str) -> None:
+    passed = decide([Finding("modes", "PASS"), Finding("spread", "SKIPPED")], intent=Intent(detect=1.0), detectable=seen)
+    assert (passed.verdict, passed.coarse) == ("PASS", True)
+    assert passed.reason == f"{said}all 1 checks passed; spread could not judge"
+    assert "would see smaller gaps" in passed.next_action
+    fine = verdict("PASS")
+    assert not fine.coarse and fine.next_action == "nothing: the set may be used"
+
+
 def test_report_json_is_strict() -> None:
     culprit = Culprit(cell="a", expected=3, observed=0, ratio=math.nan, ratio_ci=(0.0, math.inf))
     decision = decide([Finding("modes", "BLOCK", value=math.nan, culprits=(culprit,))], intent=Intent(), detectable=SEEN)
@@ -71,6 +96,30 @@ class Broken:
 def test_a_check_that_raises_becomes_an_error_and_not_a_pass() -> None:
     decision = pronounce(evidence(frame(50, 1), frame(50, 2), frame(50, 3)), only=[Broken()])
     assert decision.verdict == "INCONCLUSIVE" and "ZeroDivisionError: no rows" in decision.findings[0].summary
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Takes long, and says where it stands."""
+
+    name: ClassVar[str] = "slow"
+    tell: Any = None
+
+    def evaluate(self, evidence: Evidence) -> Finding:
+        self.tell.advance(1, 2, "half")
+        return Finding("slow", "PASS")
+
+
+def test_where_the_judging_stands_is_told_as_it_is() -> None:
+    told: list[tuple[int, int, str]] = []
+
+    class Heard:
+        def advance(self, done: int, total: int, what: str, **figures: float) -> None:
+            told.append((done, total, what))
+
+    pronounce(evidence(frame(50, 1), frame(50, 2), frame(50, 3)), only=[Broken(), Slow()], progress=Heard())
+    ends = [(0, 2, "now broken; checks done"), (1, 2, "now slow; checks done"), (1, 2, "half"), (2, 2, "checks done")]
+    assert told == ends
 
 
 def test_all_checks_together_judge_frames() -> None:

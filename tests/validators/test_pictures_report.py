@@ -21,12 +21,13 @@ from data.images import Pictures
 from tests.validators.picture_sets import changed, dataset, even, evidence, made
 from tests.validators.test_report import Page
 from tests.validators.test_report_browser import CONTRAST, SIZES, Tab, ask, tab  # noqa: F401 - `tab` is a fixture
+from validators._pictures_missing import PictureModesCheck
 from validators.base import Evidence
-from validators.gate import Decision
-from validators.judge import pronounce
+from validators.gate import Decision, decide
+from validators.judge import pronounce, run
 from validators.pictures import picture_checks
 from validators.report import render_html, write_html
-from validators.report.thumbs import outline, shot
+from validators.report.thumbs import closer, outline, shot
 
 Array = np.ndarray
 
@@ -49,6 +50,11 @@ def images(html: str) -> list[Array]:
     """Every picture inside the page, decoded: (h, w) uint8 each."""
     found = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
+
+
+def whole(html: str) -> str:
+    """The page without the cuts that stand below pictures."""
+    return re.sub(r'<svg[^>]*class="shot near-by[^>]*>.*?</svg>', "", html, flags=re.DOTALL)
 
 
 def section(html: str, name: str) -> str:
@@ -75,7 +81,7 @@ def test_the_page_is_self_contained_and_speaks_of_pictures(html: str) -> None:
 
 def test_what_is_missing_is_shown(html: str, judged: tuple[Evidence, Decision, Pictures]) -> None:
     train = judged[2]
-    shown = images(section(html, "missing"))
+    shown = images(whole(section(html, "missing")))
     places = [int(np.flatnonzero([(p[:, :, 0] == one).all() for p in train.pixels])[0]) for one in shown]
     modes = [train.sources[i] for i in places]
     assert len(modes) >= 5 and modes.count("narrow") >= 0.8 * len(modes)
@@ -84,11 +90,49 @@ def test_what_is_missing_is_shown(html: str, judged: tuple[Evidence, Decision, P
 def test_classes_stand_side_by_side(html: str, judged: tuple[Evidence, Decision, Pictures]) -> None:
     given, _, train = judged
     part = section(html, "gallery")
-    shown = images(part)
+    shown = images(whole(part))
     assert len(shown) == 3 * 20
     drawn = given.memo["pictures"]["synthetic"]
     assert sum(known(shown, train)) == sum(known(shown, drawn)) == 30
     assert part.count('class="mark-edge"') == 40  # pits and lines are outlined, good parts are not
+    assert part.count("near-by") == 40  # and stand enlarged below
+
+
+def test_outlines_can_be_taken_away_without_a_script(html: str) -> None:
+    assert html.count('<input type="checkbox" id="bare">') == 1
+    rule = re.search(r"([^}]*)\{ visibility: hidden; \}", html)
+    assert rule is not None and all(f"body:has(#bare:checked) .{name}" in rule[1] for name in ("halo", "mark-edge"))
+    assert ".shot:hover .mark-edge" in rule[1]
+
+
+def test_an_outline_keeps_clear_of_its_mark_and_the_mark_stands_enlarged_without_it() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 1), dtype=np.uint8)
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[40:43, 10:14] = True  # a small one, and elsewhere a speck
+    mask[2, 60] = True
+    drawn = re.search(r'd="([^"]*)" class="mark-edge"', shot(pixels, mask, "pit"))
+    assert drawn is not None
+    corners = np.array([(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)", drawn[1])])
+    near = corners[(abs(corners[:, 0] - 12) < 20) & (abs(corners[:, 1] - 41) < 20)]
+    assert near[:, 1].min() <= 40 - 3 and near[:, 0].min() <= 10 - 3  # three pixels off, not on its edge
+    cut = str(closer(pixels, mask, "pit"))
+    assert "mark-edge" not in cut
+    inside = images(cut)[0]
+    assert inside.shape == (22, 22) and (inside == pixels[30:52, 1:23, 0]).all()
+    everywhere = images(str(closer(pixels, np.ones((64, 64), dtype=bool), "stain")))[0]
+    assert everywhere.shape == (64, 64)
+    assert closer(pixels, np.zeros((64, 64), dtype=bool), "good") is None
+
+
+def test_a_pass_on_few_pictures_does_not_read_as_a_plain_one() -> None:
+    given = evidence(made(even(30), 1), made(even(30), 2), made(even(300), 3))
+    found = run(PictureModesCheck(), given)
+    said = decide([replace(found, verdict="PASS")], intent=given.intent)
+    assert said.reason.startswith("with 90 judged real pictures, a kind of defect making up less than ")
+    html = render_html(said, evidence=given)
+    assert "as far as so few real pictures can tell" in html and 'class="hero coarse"' in html
+    plain = render_html(replace(said, coarse=False), evidence=given)
+    assert "as far as" not in plain and 'class="hero"' in plain
 
 
 def test_the_nearest_pairs_stand_together(html: str, judged: tuple[Evidence, Decision, Pictures]) -> None:

@@ -117,6 +117,14 @@ def test_losses_skip_what_is_not_finite_and_take_flat_entries() -> None:
     assert "<svg" in render_html(decision(findings=()), training=entries)
 
 
+def test_a_family_that_does_not_train_by_steps_has_no_curve() -> None:
+    assert losses.series([{"patches": 182.0}]) == {}
+    assert 'id="training"' not in render_html(decision(findings=()), training=[{"patches": 182.0}])
+    # What is told once at the end would bend the scale of the losses.
+    told = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}, {"step": 2, "kept_step": 1200.0}]
+    assert losses.series(told) == {"loss": [(1.0, 1.0), (2.0, 0.5)]}
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [(1234.5, "1,234"), (0.01234, "0.0123"), (1e-9, "1e-9"), (None, "–"), (float("nan"), "–"), (0.5, "0.5"), (3, "3"),

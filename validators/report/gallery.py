@@ -16,11 +16,12 @@ from validators._pictures_features import SHOWN, judged_rows
 from validators.base import Culprit, Evidence, Finding
 from validators.looks import MEMO as LOOKS
 from validators.points import keys
+from validators.report import svg
 from validators.report.cloud import Cloud
 from validators.report.members import CELLS
 from validators.report.rows import Drawn
 from validators.report.text import clean, crop, figure, many, share
-from validators.report.thumbs import shot
+from validators.report.thumbs import closer, shot
 
 __all__ = ["SHOWN", "TRACES", "of_cells", "pictorial", "sections"]
 
@@ -64,6 +65,13 @@ class Album:
         held = self.sides[side]
         return shot(held.pixels[i], held.masks[i] if held.masked[i] else None, label)
 
+    def marked(self, side: str, i: int, label: str) -> Markup:
+        """One picture, and below it what is marked in it, enlarged."""
+        held = self.sides[side]
+        near = closer(held.pixels[i], held.masks[i], f"what is marked in {label}, enlarged") if held.masked[i] else None
+        whole = self.shot(side, i, label)
+        return whole if near is None else svg.tag("span", whole, near, class_="closer")
+
     def class_of(self, side: str, i: int) -> str:
         held = self.sides[side]
         return clean(held.classes[int(held.labels[i])])
@@ -81,7 +89,8 @@ def _gallery(album: Album) -> View | None:
     classes = [k for k in range(len(made.classes)) if k in judged and (made.labels == k).any()]
     rows = [_class(album, k) for k in classes[:CLASSES]]
     left_out = [clean(made.classes[k]) for k in classes[CLASSES:]]
-    return {"classes": rows, "left_out": left_out} if rows else None
+    marked = any(album.sides[side].masked.any() for side in ("train", "synthetic"))
+    return {"classes": rows, "left_out": left_out, "marked": marked} if rows else None
 
 
 def _class(album: Album, k: int) -> View:
@@ -93,7 +102,7 @@ def _class(album: Album, k: int) -> View:
         some = np.sort(rng.permutation(mine)[:EACH])
         word = "real" if side == "train" else "synthetic"
         hidden = side == "train" and album.bins_only
-        shown[side] = [] if hidden else [album.shot(side, int(i), f"a {word} picture of {name}") for i in some]
+        shown[side] = [] if hidden else [album.marked(side, int(i), f"a {word} picture of {name}") for i in some]
         shown[f"{side}_count"] = many(len(mine), "picture")
     return {"name": name, **shown}
 
@@ -153,7 +162,7 @@ def _missing(album: Album, culprits: Sequence[Culprit]) -> list[View] | None:
                 "name": name if words else "",
                 "counts": f"{figure(culprit.observed)} where {figure(culprit.expected)} were expected",
                 "shots": [
-                    album.shot("reference", int(i), f"a real picture of {album.class_of('reference', int(i))} in this cell")
+                    album.marked("reference", int(i), f"a real picture of {album.class_of('reference', int(i))} in this cell")
                     for i in some
                 ],
                 "count": many(len(inside), "real picture"),

@@ -23,6 +23,8 @@ MEANING: Mapping[str, tuple[str, str]] = {
     "BLOCK": ("This set must not be published", "\N{MULTIPLICATION X}"),
     "INCONCLUSIVE": ("The gate could not see enough to judge", "?"),
 }
+#: What it means where even a large gap could have passed unseen.
+COARSE = "This set may be published, as far as so few real rows can tell"
 #: What of the lineage stands on the first screen, in this order, and how it is called there.
 BRIEF: Mapping[str, str] = {"run": "run", "model": "model", "seed": "seed", "data_sha256": "data", "plan_sha256": "plan"}
 #: What stands there for files judged without a run.
@@ -77,11 +79,13 @@ def _in_pictures(view: Any) -> Any:
 def head(decision: Decision, title: str | None = None) -> View:
     """The verdict in words, the reason and the next action."""
     word, sign = MEANING.get(decision.verdict, MEANING["INCONCLUSIVE"])
+    coarse = decision.coarse and decision.verdict == "PASS"
     return {
         "name": clean(title or decision.lineage.get("dataset") or decision.lineage.get("name") or "synthetic data"),
         "verdict": decision.verdict,
-        "meaning": word,
+        "meaning": COARSE if coarse else word,
         "sign": sign,
+        "coarse": coarse,
         "reason": sentence(decision.reason),
         "action": sentence(decision.next_action),
         "notices": [sentence(str(note)) for note in listed(decision.lineage.get("notices"))],
@@ -89,7 +93,7 @@ def head(decision: Decision, title: str | None = None) -> View:
 
 
 def whole(decision: Decision, evidence: Evidence | None) -> View:
-    """The smallest mode whose loss would be seen, beside the one that was asked for."""
+    """The smallest mode whose absence would be noticed, beside the one that was asked for."""
     asked = evidence.intent.detect if evidence is not None else None
     smallest = decision.smallest_detectable_mode
     return {

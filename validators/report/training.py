@@ -18,7 +18,8 @@ LINES = 6
 
 
 def series(training: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Name of a loss -> its (epoch, value) in order; values that are not finite are left out."""
+    """Name of a loss -> its (epoch, value) in order; values that are not finite are left out, and so are figures that were
+    told once: a family that does not learn by steps says how many patches it took, which is no curve."""
     found: dict[str, list[tuple[float, float]]] = {}
     for place, entry in enumerate(training, start=1):
         losses = entry.get("losses") if isinstance(entry.get("losses"), Mapping) else entry
@@ -27,7 +28,8 @@ def series(training: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float,
             number = None if name in ("epoch", "step") else finite(value)
             if number is not None:
                 found.setdefault(clean(name), []).append((place if epoch is None else epoch, number))
-    return dict(list(found.items())[:LINES])
+    curves = [(name, points) for name, points in found.items() if len({at for at, _ in points}) > 1]
+    return dict(curves[:LINES])
 
 
 def picture(lines: Mapping[str, Sequence[tuple[float, float]]]) -> Markup:
