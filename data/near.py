@@ -31,6 +31,8 @@ SHIFT = 2
 #: A picture whose grays spread less than this is flat: it shows nothing, so it ties nothing together.
 FLAT = 1.0
 ROWS = 512
+#: Groups that a notice names, and pictures of each.
+SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,19 @@ def thumbnail(pixels: Array) -> Array:
 
 
 def groups_of(
-    pixels: Array, groups: Sequence[str | None] | None = None, *, keys: Sequence[str] | None = None, alike: bool = True
+    pixels: Array,
+    groups: Sequence[str | None] | None = None,
+    *,
+    keys: Sequence[str] | None = None,
+    alike: bool = True,
+    names: Sequence[str] | None = None,
 ) -> Grouped:
     """Groups in which identical and, with `alike`, nearly identical pictures stand together.
 
     pixels: (n, h, w[, c]) uint8, or what `thumbnail` made of them; groups: those that are known, None for a picture without;
-    keys: equal for identical pictures, those of the pixels when None. Flat pictures are left as they are. Where joining
-    would bring more than MOST of the pictures into one group, only closer pairs are joined, at last identical ones alone."""
+    keys: equal for identical pictures, those of the pixels when None; names: what notices call the pictures. Flat pictures
+    are left as they are. Where joining would bring more than MOST of the pictures into one group, only closer pairs are
+    joined, at last identical ones alone."""
     n = len(pixels)
     known = [None] * n if groups is None else list(groups)
     thumbs = pixels if pixels.shape[1:] == (SIDE, SIDE) else np.stack([thumbnail(one) for one in pixels]) if n else pixels
@@ -79,9 +87,27 @@ def groups_of(
         notices.append(f"Near-duplicates would tie {loose} of {n} pictures into one group, so only {closer} are joined.")
     used = np.unique(np.concatenate([identical, pairs[strength >= least]]))
     if len(used):
-        count = len(np.unique(members[used]))
-        notices.insert(0, f"Kept together because they show the same or nearly so: {len(used)} pictures (groups: {count}).")
+        notices.insert(0, _said(members, used, names))
     return Grouped(_named(members, known), len(used), tuple(notices))
+
+
+def _said(members: Array, used: Array, names: Sequence[str] | None) -> str:
+    """How many pictures stand together because they are alike, and of the first groups which."""
+    together: dict[int, list[int]] = {}
+    for i in used:
+        together.setdefault(int(members[i]), []).append(int(i))
+    said = f"Kept together because they show the same or nearly so: {len(used)} pictures (groups: {len(together)})"
+    if names is None:
+        return f"{said}."
+    shown = [_some([names[i] for i in some]) for some in list(together.values())[:SHOWN]]
+    rest = len(together) - len(shown)
+    return f"{said}: {'; '.join(shown)}" + (
+        f"; and {rest} more groups." if rest > 1 else "; and 1 more group." if rest else "."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return " = ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def near_pairs(thumbs: Array, looked_at: Array | None = None) -> tuple[Array, Array]:

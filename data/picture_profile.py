@@ -18,7 +18,8 @@ def profile_pictures(rows: Dataset) -> dict[str, Any]:
     """The run's profile.json for pictures. JSON values only.
 
     classes: of each its pictures, how many have a mask, the groups it falls into, the median share of a picture that its
-    masks mark, and brightness (mean and deviation, 0..255); imbalance: the largest class over the smallest."""
+    masks mark, and brightness (mean and deviation, 0..255); imbalance: the largest class over the smallest; groups: of each
+    that holds several pictures where these came from."""
     held = pictures(rows)
     classes = [_class(held, k) for k in range(len(held.classes))]
     counts = [c["pictures"] for c in classes]
@@ -29,10 +30,20 @@ def profile_pictures(rows: Dataset) -> dict[str, Any]:
         "target": {"name": CLASS, "kind": "categorical", "missing": 0},
         "group": GROUP,
         "classes": classes,
+        "groups": _groups(held),
         "imbalance": max(counts) / max(min(counts), 1) if counts else None,
         "columns": [],
     }
     return out | {"notices": _notices(held, classes)}
+
+
+def _groups(held: Pictures) -> dict[str, list[str]]:
+    """Group -> where its pictures came from, for groups of two and more, in the order of the pictures."""
+    found: dict[str, list[str]] = {}
+    for group, source in zip(held.groups, held.sources, strict=True):
+        if group is not None:
+            found.setdefault(str(group), []).append(str(source))
+    return {group: sources for group, sources in found.items() if len(sources) > 1}
 
 
 def _class(held: Pictures, k: int) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
         f"# yaml-language-server: $schema={schema_reference(path)}",
         f"# counterpoise run {path}",
         f"# {len(held):,} pictures: {shown}. {_marks(held)} Keys not named here have defaults.",
-        *(f"# Note: {said}" for said in notices_of(table)),
+        *(f"# Note: {said}" for said in [*notices_of(table), *_where_groups(held, path)]),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
         "data:",
@@ -108,6 +108,13 @@ def _marks(held: Pictures) -> str:
     if not marked and bool(held.masked.any()):
         return "All masks are empty."
     return f"{marked:,} have marks." if marked else "None has a mask or box."
+
+
+def _where_groups(held: Pictures, plan: Path) -> list[str]:
+    """A notice names the first groups alone."""
+    if not any(held.groups):
+        return []
+    return [f"all groups are listed by `counterpoise plan {plan} --json FILE`, and in the profile.json of each run."]
 
 
 def _judged(table: pa.Table, held: Pictures, stated: bool, balanced: bool) -> int | None:

@@ -40,7 +40,8 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
     least = detectable(plan.gate, judged)
     said["gate"] = _gate(plan, judged, least)
-    return {"said": said, "classes": classes, "notices": profile["notices"], "smallest_detectable_mode": least}
+    told = {"said": said, "classes": classes, "notices": profile["notices"], "smallest_detectable_mode": least}
+    return told | ({"groups": profile["groups"]} if "groups" in profile else {})
 
 
 def _said(

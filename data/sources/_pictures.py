@@ -133,7 +133,7 @@ def _table(brought: list[Brought], rules: Rules, size: int, said: list[str]) -> 
     found = [one.found for one in brought]
     grouped = groups_of(
         np.stack([one.thumb for one in brought]), [one.group for one in found], keys=[one.key for one in brought],
-        alike=rules.near_duplicates,
+        alike=rules.near_duplicates, names=[one.name for one in found],
     )  # fmt: skip
     said += grouped.notices
     _tell_twins(brought, said)

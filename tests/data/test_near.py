@@ -112,3 +112,13 @@ def test_identical_ones_are_joined_without_a_look_at_what_is_alike():
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_pictures(n):
     assert near.groups_of(parts(3)[:n]).groups == (None,) * n
+
+
+def test_a_notice_names_the_first_groups_and_counts_the_others():
+    pictures = parts(40, 1)
+    both = np.concatenate([pictures, pictures[:5], pictures[:1], pictures[:1]])
+    found = near.groups_of(both, names=[f"{i}.png" for i in range(len(both))], alike=False)
+    assert found.notices == (
+        "Kept together because they show the same or nearly so: 12 pictures (groups: 5): "
+        "0.png = 40.png = 45.png and 1 more; 1.png = 41.png; 2.png = 42.png; and 2 more groups.",
+    )

@@ -236,7 +236,7 @@ def test_copies_are_grouped_and_twins_of_two_classes_told(tmp_path):
     assert groups["a/000.png"] == groups["a/copy.png"] == groups["b/same.png"] == "alike-00001"
     assert sum(name is not None for name in groups.values()) == 3
     said = notices(table)
-    assert "nearly so: 3 pictures (groups: 1)" in said
+    assert "nearly so: 3 pictures (groups: 1): a/000.png = a/copy.png = b/same.png." in said
     assert "Identical and yet of different classes: 1 (a/000.png (a) and b/same.png (b))" in said
     plain = image_folder.read(tmp_path, size=64, near_duplicates=False)
     assert sum(name is not None for name in plain["group"].to_pylist()) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,19 @@ def test_init_finds_the_good_parts_the_masks_and_a_family_that_paints(desk: Path
     assert "normal: good" in text
     assert "64 have marks" in text
     assert "mix: balanced" in text
+
+
+def test_init_names_pictures_that_are_alike_and_where_all_of_them_are_listed(desk: Path, tmp_path: Path) -> None:
+    write_folder(tmp_path / "twins", {"good": 12, "dot": 12})
+    for i in range(5):
+        shutil.copy(tmp_path / f"twins/good/{i:03d}.png", tmp_path / f"twins/good/twin{i}.png")
+    assert call(tmp_path, "init", "twins").exit_code == 0
+    note, where = (line for line in (tmp_path / "twins.yaml").read_text().splitlines() if line.startswith("# Note: "))
+    assert "good/000.png = good/twin0.png; good/001.png = good/twin1.png" in note and "more groups" in note
+    assert "counterpoise plan twins.yaml --json FILE" in where
+    assert call(tmp_path, "plan", "twins.yaml", "--json", "told.json").exit_code == 0
+    groups = json.loads((tmp_path / "told.json").read_text())["groups"].values()
+    assert ["good/004.png", "good/twin4.png"] in list(groups)
 
 
 def test_a_plan_says_what_would_happen(desk: Path) -> None:
