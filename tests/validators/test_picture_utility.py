@@ -317,6 +317,7 @@ def test_where_the_detector_is_perfect_nothing_more_is_trained_and_it_is_said() 
     view = benefit.section([finding])
     assert view is not None
     assert view["said"].startswith("Nothing to gain")
+    assert view["said"].endswith("synthetic pictures cannot add to it.")
     assert view["chart"] is None
     assert view["gains"] == []
 

@@ -43,7 +43,7 @@ def section(findings: Sequence[Finding]) -> View | None:
     # Where a way is perfect without synthetic pictures, one dot at the top is no chart.
     ended = bool(finding.details.get("nothing_to_gain"))
     return {
-        "said": sentence(finding.summary) if ended else "",
+        "said": f"{sentence(finding.summary)} {sentence(str(finding.details.get('advice') or ''))}" if ended else "",
         "unit": unit,
         "minority": clean(finding.details.get("minority") or ""),
         "advice": clean(finding.details.get("advice") or ""),
