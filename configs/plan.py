@@ -232,7 +232,7 @@ class SplitSpec(Spec):
     @model_validator(mode="after")
     def _leaves_rows_to_train(self) -> SplitSpec:
         if self.reference + self.holdout > 0.8:
-            raise ValueError("reference and holdout together take more than 0.8 of the rows; leave more to the generator")
+            raise ValueError("reference and holdout together take more than 0.8 of the data; leave more to the generator")
         return self
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from data.errors import PublishError
 from data.schema import Schema
 from data.shards import Written, feature
+from data.words import spoken
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))  # fmt: skip
@@ -64,8 +65,9 @@ class Facts:
 
 def card(facts: Facts, written: Written, schema: Schema, *, dataset: str, version: str | None, data_bytes: int) -> str:
     """README.md: YAML front matter, then the words. `version` is None for what went into quarantine."""
-    sections = [_opening(facts, dataset, version), _classes(facts, written, schema), _columns(facts, written, schema),
-                _making(facts, schema), _limits(facts), _loading(dataset, version)]  # fmt: skip
+    say = spoken if schema.of_kind("image") else str
+    sections = [_opening(facts, dataset, version, say), _classes(facts, written, schema, say), _columns(facts, written, schema),
+                say(_making(facts, schema)), say(_limits(facts)), _loading(dataset, version)]  # fmt: skip
     front = "\n".join(_yaml(_front(facts, written, schema, dataset, data_bytes)))
     return f"---\n{front}\n---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
 
@@ -120,7 +122,7 @@ def _card_feature(value: dict[str, Any]) -> dict[str, Any]:
     return {"struct": [{"name": name, **_card_feature(child)} for name, child in value.items()]}
 
 
-def _opening(facts: Facts, dataset: str, version: str | None) -> str:
+def _opening(facts: Facts, dataset: str, version: str | None, say: Callable[[str], str]) -> str:
     title = facts.title or dataset
     what = {
         "augment": "Rows drawn to fill what is scarce in a real dataset; `is_synthetic` marks every row that was drawn.",
@@ -128,14 +130,15 @@ def _opening(facts: Facts, dataset: str, version: str | None) -> str:
     }[facts.purpose]
     state = f"Version `{version}`." if version else "**Quarantined**: these rows did not pass the gate."
     verdict = f"**Verdict: {facts.verdict}.** {_sentence(facts.reason)}".strip()
-    parts = (f"# {title}", facts.description, what, f"{state} Purpose: `{facts.purpose}`.", verdict)
+    parts = (f"# {title}", facts.description, say(what), f"{say(state)} Purpose: `{facts.purpose}`.", verdict)
     return "\n\n".join(part for part in parts if part)
 
 
-def _classes(facts: Facts, written: Written, schema: Schema) -> str:
+def _classes(facts: Facts, written: Written, schema: Schema, say: Callable[[str], str]) -> str:
     marks = {mark for _, mark in written.counts}
     real, drawn = (sum(n for (_, m), n in written.counts.items() if m is mark) for mark in (False, True))
     head = f"## Rows\n\n{written.total:,} rows" + (f": {real:,} real and {drawn:,} synthetic." if marks != {None} else ".")
+    head = say(head)
     if schema.target is None or not schema[schema.target].discrete:
         return head
     totals: dict[Any, int] = {}

@@ -238,9 +238,10 @@ def judge(
 @verb
 def sample(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows, or pictures.")],
     where: Annotated[
-        list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="What every row must hold; repeatable.")
+        list[str] | None,
+        typer.Option("--where", metavar="COLUMN=VALUE", help="What every row, or picture, must hold; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same rows and ids, another one others.")] = 0,
     out: Annotated[

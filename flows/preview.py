@@ -58,16 +58,16 @@ def _said(
         kinds[column.kind] = kinds.get(column.kind, 0) + 1
     shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: -item[1]))
     rows, pictures = facts["split"]["rows"], plan.modality == "image"
+    unit = "pictures" if pictures else "rows"
     reference = (
-        "training rows are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
+        f"training {unit} are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
     )
     return {
         "data": _data(profile, data) if pictures else f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
-        "imbalance": _imbalance(class_counts(data)),
+        "imbalance": _imbalance(class_counts(data), unit),
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
         "family": f"{facts['choose']['family']}: {facts['choose']['reason']}",
-        ("pictures" if pictures else "rows"): f"{sum(drawn.values()):,} synthetic"
-        + (f", beside {kept:,} real" if plan.sample.include_real else ""),
+        unit: f"{sum(drawn.values()):,} synthetic" + (f", beside {kept:,} real" if plan.sample.include_real else ""),
         "cost": _cost(plan, runs),
     }
 
@@ -79,12 +79,12 @@ def _data(profile: Mapping[str, Any], data: Dataset) -> str:
     return f"{data.num_rows:,} pictures of {side} x {side} px, {profile['mode']}, {marked:,} with marks, in {groups:,} groups"
 
 
-def _imbalance(counts: Mapping[Any, int]) -> str:
+def _imbalance(counts: Mapping[Any, int], unit: str) -> str:
     if not counts:
         return "no classes: the plan names no categorical target"
     top, low = max(counts.values()), min(counts.values())
     rare = str(min(counts, key=lambda level: counts[level])).strip()
-    return f"{top / low:.3g} rows of the largest class for each of {rare} ({low:,} rows)"
+    return f"{top / low:.3g} {unit} of the largest class for each of {rare} ({low:,} {unit})"
 
 
 def _cost(plan: Plan, runs: Path) -> str:
@@ -122,7 +122,10 @@ def _classes(
 
 def _gate(plan: Plan, judged: int, least: float | None) -> str:
     wanted = f"the plan asks for {100 * plan.gate.detect:.3g} %"
+    unit = "pictures" if plan.modality == "image" else "rows"
     if least is None:
-        return f"too few holdout rows ({judged:,}) to see a mode go missing; {wanted}: probably INCONCLUSIVE"
+        return f"too few holdout {unit} ({judged:,}) to see a mode go missing; {wanted}: probably INCONCLUSIVE"
     end = "" if least <= plan.gate.detect else ": probably INCONCLUSIVE"
-    return f"notices the absence of a mode from about {100 * least:.2g} % of the {judged:,} holdout rows judged; {wanted}{end}"
+    return (
+        f"notices the absence of a mode from about {100 * least:.2g} % of the {judged:,} holdout {unit} judged; {wanted}{end}"
+    )

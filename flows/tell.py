@@ -27,6 +27,7 @@ _SENTENCES = {
     "judge": "{verdict}",
     "publish": "{uri}",
 }
+_OF_PICTURES = {"read": "{pictures:,} pictures", "profile": "{pictures:,} pictures of {size} x {size} px"}
 
 
 class Teller(Protocol):
@@ -227,7 +228,8 @@ def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:
     if how == "skipped":
         return "unchanged, skipped"
     notices = "".join(f"\n         · {notice}" for notice in facts.get("notices", ()))
-    said = _SENTENCES[stage].format(**facts) if stage in _SENTENCES else _counts(stage, facts)
+    sentences = _SENTENCES | _OF_PICTURES if "pictures" in facts else _SENTENCES
+    said = sentences[stage].format(**facts) if stage in sentences else _counts(stage, facts)
     said += " (went on from a checkpoint)" if facts.get("resumed") else ""
     return said + (" (taken from an earlier run with the same inputs)" if how == "borrowed" else "") + notices
 

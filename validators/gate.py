@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from data.words import spoken
 from validators.base import Culprit, Finding, Intent, Verdict
 from validators.stats import listed
 
@@ -128,6 +129,8 @@ def decide(
     if any(f.details.get("yardstick") for f in findings):
         findings = [_undecided(f) for f in findings]
     verdict, reason, action = _judge(findings, intent, seen)
+    if seen.unit == "picture":
+        reason, action = spoken(reason), spoken(action)
     return Decision(
         verdict=verdict,
         reason=reason,

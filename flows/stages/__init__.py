@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from data.errors import DataError
+from data.words import spoken
 from flows.run import Run, through
 from flows.stages import choose, fit, judge, profile, publish, read, sample, split
 from flows.stages.shared import Step
@@ -18,4 +22,17 @@ STEPS: dict[str, Step] = {
 def perform(run: Run, name: str, progress: Progress = SILENT) -> tuple[dict[str, Any], str]:
     """Do one stage of a run unless its inputs are unchanged: (its facts, "done" | "skipped" | "borrowed")."""
     step = STEPS[name]
-    return through(run, step.stage, step.key(run), lambda: step.work(run, progress))
+    with _in_words_of(run, name):
+        return through(run, step.stage, step.key(run), lambda: step.work(run, progress))
+
+
+@contextmanager
+def _in_words_of(run: Run, name: str) -> Iterator[None]:
+    """What is shared by tables and pictures refuses rows; of a run of pictures it means pictures."""
+    try:
+        yield
+    except DataError as error:
+        # A reader's rows are lines of an index, and its sentences were written for pictures.
+        if name != "read" and run.plan.modality == "image":
+            error.args = (spoken(str(error)),)
+        raise

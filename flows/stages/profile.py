@@ -56,7 +56,7 @@ def _profile_pictures(run: Run, table: pa.Table) -> Mapping[str, Any]:
     facts = profile_pictures(Dataset(table, kept))
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1))
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1))
-    return {"notices": facts["notices"], "columns": len(kept)}
+    return {"notices": facts["notices"], "columns": len(kept), "pictures": len(table), "size": facts["size"]}
 
 
 def _check_classes(schema: Schema) -> None:

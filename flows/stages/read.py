@@ -62,6 +62,7 @@ def _read(run: Run, progress: Progress) -> Mapping[str, Any]:
     table = table.replace_schema_metadata(None)
     table_dataset(table).write_parquet(run.folder / "work/data.parquet")
     facts = {"rows": table.num_rows, "columns": table.num_columns, "data_sha256": table_digest(table)}
+    facts |= {"pictures": table.num_rows} if run.plan.modality == "image" else {}
     return facts | ({"notices": notices} if notices else {})
 
 

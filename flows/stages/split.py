@@ -7,6 +7,7 @@ from typing import Any
 
 from data.dataset import Dataset
 from data.errors import DataError
+from data.words import spoken
 from flows.run import Run, Stage
 from flows.stages.shared import SPLIT, Step, dataset, key_of
 from generators.base import Progress
@@ -28,7 +29,8 @@ def _split(run: Run, progress: Progress) -> Mapping[str, Any]:
         part.write_parquet(run.folder / f"work/{name}.parquet")
         rows[name] = part.num_rows
     facts = {"rows": rows, "reference_is_train": parts.reference_rows is parts.train_rows}
-    return facts | ({"notices": list(parts.notices)} if parts.left else {})
+    notices = [spoken(said) if plan.modality == "image" else said for said in parts.notices]
+    return facts | ({"notices": notices} if parts.left else {})
 
 
 def _stated(run: Run) -> list[str | None]:

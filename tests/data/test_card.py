@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -174,3 +175,12 @@ def test_features_are_json_that_datasets_reads() -> None:
     assert feature(pa.float64()) == {"dtype": "float64", "_type": "Value"}
     assert feature(pa.list_(pa.int8())) == {"feature": {"dtype": "int8", "_type": "Value"}, "_type": "List"}
     assert feature(pa.binary(), "image") == {"_type": "Image"}
+
+
+def test_the_card_of_pictures_speaks_of_pictures() -> None:
+    schema = Schema((Column(name="img", kind="image", dtype="struct"),))
+    held = Written(rows=[3], arrow=pa.schema([("img", pa.binary())]), counts=Counter({(None, True): 3}))
+    text = card(Facts(), held, schema, dataset="parts", version="v000001", data_bytes=9)
+    words = text.split("---\n", 2)[2].partition("## How to load")[0]
+    assert "## Pictures" in words and "pictures" in words
+    assert not re.search(r"\brows?\b", words, re.I)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from data.images import box, decode
 from flows.cli import app
 
 SIZE = 32
+ROWS = re.compile(r"(?<!\.)\brows?\b")
 runner = CliRunner()
 
 
@@ -101,6 +103,7 @@ def test_a_plan_says_what_would_happen(desk: Path) -> None:
     answer = call(desk, "plan", "parts.yaml")
     assert answer.exit_code == 0, answer.output
     assert "124 pictures of 32 x 32 px, gray" in answer.output
+    assert not ROWS.search(answer.output)
 
 
 def test_defects_are_filled_up_to_the_good_parts_which_are_not_drawn(desk: Path) -> None:
@@ -198,3 +201,21 @@ def test_the_list_of_runs_names_the_family(desk: Path) -> None:
 def test_the_help_of_score_shows_how_to_come_to_a_score(desk: Path) -> None:
     said = call(desk, "score", "--help").output
     assert "generator.use=image.vae" in said and "counterpoise score odd" in said
+
+
+def test_a_run_of_pictures_speaks_of_pictures(desk: Path) -> None:
+    answer = call(desk, "run", "parts.yaml", "-o", "gate.detect=0.01", "-o", "gate.utility=off", "--runs", "others")
+    assert "124 pictures\n" in re.sub(r"  \(.*s\)", "", answer.output)
+    assert "holdout pictures would do" in answer.output
+    assert not ROWS.search(answer.output), ROWS.search(answer.output)
+    few = call(desk, "plan", "parts.yaml", "-o", "sample.mix=balanced", "-o", "split={holdout: 0.01, reference: 0.0}")
+    assert not ROWS.search(few.output), few.output
+
+
+def test_a_refusal_of_few_pictures_speaks_of_pictures(tmp_path: Path) -> None:
+    write_folder(tmp_path / "few", {"good": 20, "dot": 5})
+    assert call(tmp_path, "init", "few").exit_code == 0
+    answer = call(tmp_path, "run", "few.yaml", "-o", "split.holdout=0.2", "-o", "gate.draws=1")
+    assert answer.exit_code == 2
+    assert "holdout pictures of dot" in answer.output
+    assert "give more pictures" in answer.output
