@@ -17,13 +17,13 @@ $(VENV)/.app: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.app
-	@echo "adding SDV and the tools of development (some minutes, once)"
+	@echo "setup, check and test work on the whole, so this adds to $(VENV), once: SDV for the families sdv:* (80 MB), diffusers and its kin for pictures (230 MB), and pytest, mypy, ruff and other tools of development (200 MB)"
 	@$(PIP) install -c constraints.txt -e '.[sdv,image,dev]'
 	@touch $@
 
 # What pictures need on top: diffusers and its kin.
 $(VENV)/.image: $(VENV)/.app
-	@echo "adding what pictures need (a minute, once)"
+	@echo "adding what pictures need to $(VENV), once: diffusers and its kin (230 MB)"
 	@$(PIP) install -c constraints.txt -e '.[image]'
 	@touch $@
 
