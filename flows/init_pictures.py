@@ -16,6 +16,8 @@ from data.images import CLASS, Pictures, normal_class, pictures, schema
 from flows.init import plan_name, scalar, schema_reference, sizes_for
 from flows.stages.read import notices_of
 from flows.stages.shared import SPLIT
+from generators.base import GeneratorError
+from generators.image._find import marked
 
 
 def pictures_plan(source: dict[str, Any], path: Path, *, target: str | None) -> tuple[Callable[[Path], str], str]:
@@ -95,19 +97,31 @@ def family_for(held: Pictures) -> tuple[str, str]:
     """The family a first plan names, and why."""
     normal = normal_class(held)
     scarce = [k for k, c in enumerate(held.classes) if c != normal]
-    marked = np.asarray(held.masks.any(axis=(1, 2)))
-    ready = all(marked[held.labels == k].any() for k in scarce)
+    known = np.asarray(held.masks.any(axis=(1, 2)))
+    ready = all(known[held.labels == k].any() for k in scarce)
     if normal is not None and ready and scarce:
         return "image.paste", "pastes defects on your good parts; or image.finetune, which learns to paint them (slower)"
+    if normal is not None and scarce and _finds(held, normal):
+        return "image.paste", "pastes defects on your good parts, found where they look like none of these; or image.gan"
     why = "no class of good parts was found" if normal is None else "the defects have no masks or boxes"
     return "image.gan", f"whole pictures, as {why}; or image.diffusion (finer, slower)"
 
 
+def _finds(held: Pictures, normal: str) -> bool:
+    """Whether defects without marks are found by themselves, of every class."""
+    good = held.classes.index(normal)
+    try:
+        found = np.asarray(marked(held, good, 0).masks.any(axis=(1, 2)))
+    except GeneratorError:
+        return False
+    return all(found[held.labels == k].any() for k in np.unique(held.labels) if k != good)
+
+
 def _marks(held: Pictures) -> str:
-    marked = int(held.masks.any(axis=(1, 2)).sum())
-    if not marked and bool(held.masked.any()):
+    count = int(held.masks.any(axis=(1, 2)).sum())
+    if not count and bool(held.masked.any()):
         return "All masks are empty."
-    return f"{marked:,} have marks." if marked else "None has a mask or box."
+    return f"{count:,} have marks." if count else "None has a mask or box."
 
 
 def _where_groups(held: Pictures, plan: Path) -> list[str]:

@@ -256,8 +256,8 @@ class Scene:
         return cls(state["goods"], sources, MaskBank.from_state(bank), stock, turns, (levels[0], levels[1]) if levels else None)
 
 
-def checked(train: Pictures, facts: Facts) -> int:
-    """The label of the good pictures. Raises GeneratorError without good pictures, defects, or marks of a defect."""
+def good_label(facts: Facts) -> int:
+    """The label of the good pictures. Raises GeneratorError without good pictures, or without defects."""
     other = "use generator.use: image.gan, which draws whole pictures"
     good = facts.classes.index(facts.normal) if facts.normal is not None else -1
     if good < 0:
@@ -266,13 +266,19 @@ def checked(train: Pictures, facts: Facts) -> int:
         )
     if not facts.shares[good]:
         raise GeneratorError(f"train has no picture of class {facts.normal!r}, to paste defects on; add some, or {other}")
-    bad = [k for k, share in enumerate(facts.shares) if share and k != good]
-    if not bad:
+    if sum(share > 0 for share in facts.shares) < 2:
         raise GeneratorError("train has good pictures alone, and no defect to paste; add at least one picture of each defect")
-    for k in bad:
-        if not train.masks[train.labels == k].any():
-            raise GeneratorError(f"no picture of class {facts.classes[k]!r} has a mask or box; give one at least, or {other}")
     return good
+
+
+def check_marks(train: Pictures, facts: Facts) -> None:
+    """Raises GeneratorError where a class of defects has no marks."""
+    for k, name in enumerate(facts.classes):
+        if facts.shares[k] and name != facts.normal and not train.masks[train.labels == k].any():
+            raise GeneratorError(
+                f"no picture of class {name!r} has a mask or box; give one at least, or use generator.use: image.gan, which "
+                "draws whole pictures"
+            )
 
 
 def levels_of(pixels: Array) -> tuple[int, int] | None:

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
+from data.images import Pictures
 from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.image._find import bare_classes, marked
 from generators.image._masks import Places
 from generators.image._paste_learn import more, weighed
-from generators.image._paste_scene import Blend, Scene, Style, checked
+from generators.image._paste_scene import Blend, Scene, Style, check_marks, good_label
 from generators.image._pictures import Facts, fingerprint, learned, read_json, write_json
 
 __all__ = ["Paste"]
@@ -33,7 +35,8 @@ class Paste:
     lie, one is taken whose surroundings look alike (a bite out of a trace then lies on the edge of a trace). Every pixel
     outside the mask stays as it was; only where train's marks are so tight that the soft edge of their defects lies outside,
     up to four pixels of edge are pasted too. Black and white pictures stay black and white. Where the marks of a class are
-    boxes, the defect in each is found first, and drawn pictures are marked by boxes too. The source of a drawn picture is
+    boxes, the defect in each is found first, and drawn pictures are marked by boxes too. A class without any marks has its
+    defects found where they look like no good picture, and is drawn without marks. The source of a drawn picture is
     that of the good one. Asked for good pictures, it mends a piece of one with a piece of another.
 
     Sources: Perez et al. 2003 (Poisson blending); Ghiasi et al. 2021 (simple copy-paste); Dvornik et al. 2018 (context
@@ -86,10 +89,8 @@ class Paste:
         """Cut out the defects and, where patches are drawn, learn them; a killed training goes on from `checkpoint`.
 
         Raises GeneratorError for rows of a table, without good pictures, or for a defect without a mask or box."""
-        self._check()
-        known = learned(train)
-        self.facts_ = Facts.of(known, self.normal)
-        good = checked(known, self.facts_)
+        known, self.facts_, self.bare_ = self._known(train, seed)
+        good = good_label(self.facts_)
         self.scene_ = Scene.of(known, good, np.random.default_rng([seed % 2**63, 11]), soft=self.soft_edge)
         self.kind_ = self._kind()
         progress.advance(1, 1, "patches", patches=float(len(self.scene_.patches)))
@@ -107,9 +108,7 @@ class Paste:
 
     def refuse(self, train: Dataset) -> None:
         """Raises what `fit` would: GeneratorError for settings or data from which nothing can be pasted."""
-        self._check()
-        known = learned(train)
-        checked(known, Facts.of(known, self.normal))
+        self._known(train, 0)
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         """Exactly `n` pictures in batches of at most 256, with masks.
@@ -122,7 +121,8 @@ class Paste:
         folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = self.scene_.to_state()
         np.savez_compressed(folder / SCENE, **arrays)
-        write_json(folder / STATE, {"facts": self.facts_.to_json(), "kind": self.kind_, "sources": list(self.scene_.sources)})
+        state = {"facts": self.facts_.to_json(), "kind": self.kind_, "sources": list(self.scene_.sources)}
+        write_json(folder / STATE, state | {"bare": list(self.bare_)})
         seal(folder, self)
 
     @classmethod
@@ -130,10 +130,22 @@ class Paste:
         """Read back what `save` wrote; no pickled code is run."""
         family = cls(**unseal(folder)["settings"])
         state = read_json(folder / STATE)
-        family.facts_, family.kind_ = Facts.from_json(state["facts"]), state["kind"]
+        family.facts_, family.kind_, family.bare_ = Facts.from_json(state["facts"]), state["kind"], tuple(state["bare"])
         with np.load(folder / SCENE, allow_pickle=False) as arrays:
             family.scene_ = Scene.from_state({name: arrays[name] for name in arrays.files}, tuple(state["sources"]))
         return family
+
+    def _known(self, train: Dataset, seed: int) -> tuple[Pictures, Facts, tuple[bool, ...]]:
+        """The pictures, all defects of them marked; what is known of them; whether a class came without any mask."""
+        self._check()
+        known = learned(train)
+        facts = Facts.of(known, self.normal)
+        bare = bare_classes(known)
+        known = marked(known, good_label(facts), seed)
+        check_marks(known, facts)
+        # Good pictures need no masks; where no defect has one either, none of any class is handed out.
+        whole = all(k in bare for k, name in enumerate(facts.classes) if facts.shares[k] and name != facts.normal)
+        return known, facts, tuple(k in bare and (whole or name != facts.normal) for k, name in enumerate(facts.classes))
 
     def _check(self) -> None:
         for name, allowed in (("patches", Patches), ("blend", Blend), ("places", Places)):
@@ -163,4 +175,5 @@ class Paste:
             for k in labels
         ]
         pixels = np.stack([one[0] for one in made]) if made else np.zeros((0, *self.scene_.goods.shape[1:]), dtype=np.uint8)
-        return pixels, [one[1] for one in made], [one[2] for one in made]
+        masks = [None if self.bare_[k] else one[1] for k, one in zip(labels, made, strict=True)]
+        return pixels, masks, [one[2] for one in made]

@@ -54,3 +54,19 @@ def test_material_that_a_family_cannot_use_is_refused_before_a_run(desk: Path, f
 def test_an_unknown_cost_comes_with_the_way_to_find_it(desk: Path, use: str, said: str) -> None:
     code, output = plan(desk, f"generator.use={use}")
     assert code == 0 and said in output
+
+
+@pytest.mark.parametrize(("shown", "use"), [(True, "image.paste"), (False, "image.gan")])
+def test_init_pastes_what_it_can_find_without_masks(tmp_path: Path, shown: bool, use: str) -> None:
+    rng = np.random.default_rng(1)
+    for name, n in {"good": 60, "bad": 20}.items():
+        (tmp_path / "parts" / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.normal(130, 8, (32, 32)).clip(0, 255).astype(np.uint8)
+            if name == "bad" and shown:
+                y, x = rng.integers(4, 24, 2)
+                pixels[y : y + 5, x : x + 5] = 15
+            Image.fromarray(pixels).save(tmp_path / "parts" / name / f"{i}.png")
+    answer = runner.invoke(app, ["init", str(tmp_path / "parts"), "--out", str(tmp_path / "plan.yaml")])
+    assert answer.exit_code == 0, answer.output
+    assert f"use: {use}" in (tmp_path / "plan.yaml").read_text()
