@@ -31,8 +31,9 @@ FALSE, LEAST_FOUND, CHANCE = 0.1, 0.6, 0.01
 FALLS, ORDINARY = 0.5, 0.98
 #: What covers more of the picture than this is no defect on a surface.
 MOST_SHARE = 0.5
-#: Widths in pixels of what colours are averaged over, and of the edges and the grain that describe texture.
-COLOURS, TEXTURES = (1.0, 2.0, 4.0), (0.7, 1.5, 3.0)
+#: Widths in pixels of what colours are averaged over, and of the edges and the grain that describe texture; of pictures
+#: of fewer pixels a side than this they are as much narrower, down to the least share.
+COLOURS, TEXTURES, SMALL, NARROWEST = (1.0, 2.0, 4.0), (0.7, 1.5, 3.0), 64, 0.5
 
 
 def marked(train: Pictures, good: int, seed: int) -> Pictures:
@@ -119,10 +120,11 @@ def _described(pixels: Array) -> Array:
     seen = pixels[:, : pixels.shape[1] // by * by, : pixels.shape[2] // by * by].astype(np.float32)
     n, h, w, c = seen.shape
     seen = seen.reshape(n, h // by, by, w // by, by, c).mean(axis=(2, 4))
-    parts = [ndimage.gaussian_filter(seen, (0, wide, wide, 0)) for wide in COLOURS]
+    share = min(1.0, max(NARROWEST, seen.shape[1] / SMALL))
+    parts = [ndimage.gaussian_filter(seen, (0, share * wide, share * wide, 0)) for wide in COLOURS]
     gray = seen.mean(axis=3)
     last = gray
-    for wide in TEXTURES:
+    for wide in (share * width for width in TEXTURES):
         low = ndimage.gaussian_filter(gray, (0, wide, wide))
         band, last = last - low, low
         down, across = (ndimage.gaussian_filter(gray, (0, wide, wide), order=way) for way in ((0, 1, 0), (0, 0, 1)))
