@@ -238,7 +238,10 @@ def _locked(path: Path) -> Iterator[None]:
 def _sweep(place: Path) -> None:
     """Remove the staged folders whose publisher is dead: their lock can be taken."""
     for mark in place.glob("*.lock"):
-        handle = os.open(mark, os.O_RDWR)
+        try:
+            handle = os.open(mark, os.O_RDWR)
+        except FileNotFoundError:  # its publisher has just finished
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -146,6 +146,19 @@ def test_publishers_at_once_get_distinct_numbers(tmp_path: Path) -> None:
     assert all(publisher.verify(name) == [] for name in names)
 
 
+def test_a_publisher_that_finishes_meanwhile_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(publisher := Publisher(str(tmp_path / "out"), "d"), tmp_path)
+    listed = Path.glob
+
+    def gone_once_seen(place: Path, pattern: str) -> Iterator[Path]:
+        if pattern == "*.lock":
+            yield place / "run-1-finished.lock"
+        yield from listed(place, pattern)
+
+    monkeypatch.setattr(Path, "glob", gone_once_seen)
+    assert publish(publisher, tmp_path).name == "v000002"
+
+
 def test_latest_never_moves_backwards(tmp_path: Path) -> None:
     store = stores.LocalStore(tmp_path, "d")
     (tmp_path / "d").mkdir()
