@@ -63,12 +63,14 @@ class Style:
 
 class Scene:
     """goods: (n, size, size, c) uint8; sources: of the good pictures; bank: masks of the defects; patches: of defects;
-    turns: symmetries of a square that the pictures allow; levels: the two values of black and white pictures, or None."""
+    turns: symmetries of a square that the pictures allow; levels: the two values of black and white pictures, or None;
+    groups: (n,) int64 what each good picture is of, -1 where that is unknown."""
 
     def __init__(
         self, goods: Array, sources: tuple[str | None, ...], bank: MaskBank, patches: list[Patch], turns: tuple[int, ...],
-        levels: tuple[int, int] | None,
+        levels: tuple[int, int] | None, groups: Array,
     ) -> None:  # fmt: skip
+        self.groups = groups
         self.goods, self.sources, self.bank, self.turns, self.levels = goods, sources, bank, turns, levels
         self.size = int(goods.shape[1])
         self.grounds, self.ring = Grounds(goods, 1.0 if levels else LIGHT), ring_of(self.size)
@@ -82,13 +84,16 @@ class Scene:
         bad = train.take(np.flatnonzero(train.labels != good))
         turns = symmetries(train.pixels[np.sort(rng.permutation(len(train))[:MOST])])
         bank, levels = MaskBank.fit(bad), levels_of(train.pixels)
-        scene = cls(own.pixels, own.sources or (None,) * len(own), bank, [], turns, levels)
-        if find:
-            found = cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None)
-            scene.stock(edged(found, scene.size, soft=soft) if levels is None else found)
-        else:
-            marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
-            scene.stock([cut(bad.pixels[i], bad.masks[i], int(bad.labels[i])) for i in marked])
+        grouped, of_bad = _numbered(own, bad)
+        scene = cls(own.pixels, own.sources or (None,) * len(own), bank, [], turns, levels, grouped)
+        marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
+        found = (
+            cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None)
+            if find
+            else [cut(bad.pixels[i], bad.masks[i], int(bad.labels[i])) for i in marked]
+        )
+        found = [replace(patch, group=int(of_bad[i])) for i, patch in zip(marked, found, strict=True)]
+        scene.stock(edged(found, scene.size, soft=soft) if find and levels is None else found)
         return scene
 
     def stock(self, patches: list[Patch]) -> None:
@@ -114,32 +119,34 @@ class Scene:
             mask = _shrunk(mask)
         other = int(rng.integers(len(self.goods)))
         plain = replace(style, vary=0.0, places="uniform", blend="copy" if self.levels else "poisson")
-        one, spot = self._laid_out(cut(self.goods[other], mask, -1), rng, plain, but=other)
+        patch = replace(cut(self.goods[other], mask, -1), group=int(self.groups[other]))
+        one, spot = self._laid_out(patch, rng, plain, but=other)
         made, _ = self._blended(one, spot, [], rng, plain)
         return made, np.zeros((self.size, self.size), dtype=bool), self.sources[spot.ground]
 
     def _laid_out(self, patch: Patch, rng: np.random.Generator, style: Style, *, but: int = -1) -> tuple[Piece, Spot]:
         """The patch as it fits, and where: one of the tries that fit about as well as the best. but: a good picture that it
-        must not be laid on, as it comes from there."""
+        must not be laid on, as it comes from there. Nor is it laid on others of its group, of which it would give a copy."""
+        others = np.flatnonzero((np.arange(len(self.goods)) != but) & ((self.groups != patch.group) | (self.groups < 0)))
+        others = others if len(others) else np.arange(len(self.goods))
         poor, perfect = (POOR_SHARP, PERFECT_SHARP) if self.levels else (POOR, PERFECT)
         found: list[tuple[Piece, Spot]] = []
         for k in range(MOST_TRIES):
             if found and (not style.context or (k >= TRIES and min(s.cost for _, s in found) <= poor)):
                 break
             one = self._varied(patch, rng, style, plain=k % TRIES == 0 and style.context)
-            found += [(one, spot) for spot in [self._spot(one, rng, style, but)] if spot is not None]
+            found += [(one, spot) for spot in [self._spot(one, rng, style, others)] if spot is not None]
         if found:
             least = min(spot.cost for _, spot in found)
             found = [pair for pair in found if pair[1].cost <= AS_GOOD * least + perfect]
             return found[int(rng.integers(len(found)))]
         one = piece(patch, 0, self.ring, levels=self.levels)
-        return one, Spot(int(rng.integers(len(self.goods))), *kept(0, 0, one, self.size), 0.0)
+        return one, Spot(int(rng.choice(others)), *kept(0, 0, one, self.size), 0.0)
 
-    def _spot(self, one: Piece, rng: np.random.Generator, style: Style, but: int) -> Spot | None:
+    def _spot(self, one: Piece, rng: np.random.Generator, style: Style, others: Array) -> Spot | None:
         allowed = None if style.places == "uniform" or one.label < 0 else self._allowed(one.label, rng, style)
         if not style.context:
-            return self._any_spot(one, rng, allowed)
-        others = np.setdiff1d(np.arange(len(self.goods)), [but]) if len(self.goods) > 1 else np.zeros(1, dtype=np.int64)
+            return self._any_spot(one, rng, allowed, others)
         which = rng.choice(others, min(len(others), max(1, style.candidates // TRIES)), replace=False)
         spots = self.grounds.spots(one, which, allowed, 2 * style.choices)
         if one.label >= 0 and self.levels:
@@ -148,13 +155,12 @@ class Scene:
         good = [s for s in spots[: style.choices] if s.cost <= AS_GOOD * spots[0].cost + perfect]
         return good[int(rng.integers(len(good)))] if good else None
 
-    def _any_spot(self, one: Piece, rng: np.random.Generator, allowed: Array | None) -> Spot:
+    def _any_spot(self, one: Piece, rng: np.random.Generator, allowed: Array | None, others: Array) -> Spot:
         free = np.argwhere(allowed) if allowed is not None else np.array([rng.integers(self.size, size=2)])
         y, x = free[rng.integers(len(free))]
         left, top, w, h = one.box
-        return Spot(
-            int(rng.integers(len(self.goods))), *kept(int(y) - top - h // 2, int(x) - left - w // 2, one, self.size), 0.0
-        )
+        place = kept(int(y) - top - h // 2, int(x) - left - w // 2, one, self.size)
+        return Spot(int(rng.choice(others)), *place, 0.0)
 
     def _changes(self, one: Piece, spot: Spot) -> bool:
         """Whether most of what is pasted differs from what is there: a gap pasted into nothing is no defect."""
@@ -241,7 +247,7 @@ class Scene:
     def to_state(self) -> dict[str, Array]:
         """Arrays for an npz file, without pickled objects; sources are not among them."""
         levels = np.array(self.levels if self.levels else (), dtype=np.int64)
-        state = {"goods": self.goods, "turns": np.array(self.turns), "levels": levels}
+        state = {"goods": self.goods, "groups": self.groups, "turns": np.array(self.turns), "levels": levels}
         state |= {f"bank_{name}": value for name, value in self.bank.to_state().items()}
         return state | {f"patch_{name}": value for name, value in _patches.to_state(self.patches).items()}
 
@@ -253,7 +259,15 @@ class Scene:
         )
         levels, turns = state["levels"].tolist(), tuple(state["turns"].tolist())
         stock = _patches.from_state(patches)
-        return cls(state["goods"], sources, MaskBank.from_state(bank), stock, turns, (levels[0], levels[1]) if levels else None)
+        two = (levels[0], levels[1]) if levels else None
+        return cls(state["goods"], sources, MaskBank.from_state(bank), stock, turns, two, state["groups"])
+
+
+def _numbered(*parts: Pictures) -> list[Array]:
+    """A number of the group of each picture, the same in all parts; -1 where it has none."""
+    names = sorted({name for part in parts for name in part.groups if name is not None})
+    numbers = {name: i for i, name in enumerate(names)} | {None: -1}
+    return [np.array([numbers[name] for name in part.groups or (None,) * len(part)], dtype=np.int64) for part in parts]
 
 
 def good_label(facts: Facts) -> int:

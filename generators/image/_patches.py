@@ -33,7 +33,7 @@ class Patch:
     label: its class; margin: (4,) pixels that its mark goes beyond the mask: top, left, bottom, right (all 0 where the mark
     is the mask); trust: how often it is pasted, against others of its class; less where its mask was hard to find; halo: pixels
     that the mask was grown by, as the defect reaches beyond its mark; opacity: the share of a surface's texture it hides;
-    tight: (h, w) bool, the mask before it grew; None where it did not."""
+    tight: (h, w) bool, the mask before it grew; None where it did not; group: the number of the part it is of, -1 for none."""
 
     pixels: Array
     mask: Array
@@ -44,6 +44,7 @@ class Patch:
     halo: int = 0
     opacity: float = 0.0
     tight: Array | None = None
+    group: int = -1
 
     @property
     def marked(self) -> Array:
@@ -215,6 +216,7 @@ def to_state(patches: Sequence[Patch]) -> dict[str, Array]:
         "tights": np.concatenate([p.marked.ravel() for p in patches]),
         "halos": np.array([p.halo for p in patches]),
         "opacities": np.array([p.opacity for p in patches], dtype=np.float64),
+        "groups": np.array([p.group for p in patches], dtype=np.int64),
     }
 
 
@@ -228,7 +230,7 @@ def from_state(state: Mapping[str, Any]) -> list[Patch]:
                 state["pixels"][flat].reshape(h, w, c), state["masks"][spread].reshape(h, w),
                 state["known"][spread].reshape(h, w), int(state["labels"][i]), state["margins"][i], float(state["trusts"][i]),
                 int(state["halos"][i]), float(state["opacities"][i]),
-                state["tights"][spread].reshape(h, w) if state["halos"][i] else None,
+                state["tights"][spread].reshape(h, w) if state["halos"][i] else None, int(state["groups"][i]),
             )
         )  # fmt: skip
         at, marked = at + h * w * c, marked + h * w

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from data.dataset import Dataset
-from data.images import Pictures, box, pictures, schema
+from data.images import Pictures, batch, box, pictures, schema
 from generators.base import GeneratorError
 from generators.image._masks import turned
 from generators.image._paste_fit import Grounds, kept
@@ -143,6 +143,35 @@ def test_context_decides_and_without_it_a_patch_lands_anywhere(board_model: Past
         return out
 
     assert np.mean(off(True)) < 0.03 and np.mean(off(False)) > 0.15
+
+
+def test_a_defect_is_not_pasted_on_the_part_it_comes_from() -> None:
+    """A good picture of the same board fits best of all, and would give a copy of the very picture the defect was cut from."""
+    rng = np.random.default_rng(0)
+    good = rng.integers(0, 255, (6, SIZE, SIZE, 1), dtype=np.uint8)
+    bad, mark = good[:3].copy(), np.zeros((3, SIZE, SIZE), dtype=bool)
+    mark[:, 20:26, 20:28] = True
+    bad[mark] = 0
+    names, parts = ["normal"] * 6 + ["dot"] * 3, [*"abcdef", *"abc"]
+
+    def sources(groups: list[str] | None) -> set[str]:
+        rows = batch(
+            np.concatenate([good, bad]), names, masks=[None] * 6 + list(mark), names=[str(i) for i in range(9)],
+            groups=groups, sources=[f"good of {p}" for p in "abcdef"] + ["-"] * 3,
+        )  # fmt: skip
+        train = Dataset(pa.Table.from_batches([rows]), schema(("normal", "dot")))
+        model = Paste(vary=0.0, mix=0.0, choices=1).fit(train, seed=0)
+        assert model.scene_.patches[0].group == (0 if groups else -1)
+        found, every = set(), model.scene_.patches
+        for k, patch in enumerate(every):
+            model.scene_.stock([patch])
+            rows = pa.Table.from_batches(list(model.sample(12, where={"class": "dot"}, seed=k)))
+            found |= {f"{k} on {source}" for source in rows.column("source").to_pylist()}
+        return found
+
+    own = {f"{k} on good of {p}" for k, p in enumerate("abc")}
+    assert not own & sources(parts)
+    assert own & sources(None), "nobody said which parts they are, and the very board fits best"
 
 
 def test_the_best_place_is_found_where_the_patch_came_from() -> None:
