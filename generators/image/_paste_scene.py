@@ -135,7 +135,9 @@ class Scene:
             if found and (not style.context or (k >= TRIES and min(s.cost for _, s in found) <= poor)):
                 break
             one = self._varied(patch, rng, style, plain=k % TRIES == 0 and style.context)
-            found += [(one, spot) for spot in [self._spot(one, rng, style, others)] if spot is not None]
+            # Where nothing near the class's places fits, a trace does elsewhere: its surroundings make a defect what it is.
+            way = replace(style, places="uniform") if self.levels and k >= TRIES else style
+            found += [(one, spot) for spot in [self._spot(one, rng, way, others)] if spot is not None]
         if found:
             least = min(spot.cost for _, spot in found)
             found = [pair for pair in found if pair[1].cost <= AS_GOOD * least + perfect]
