@@ -26,7 +26,7 @@ def test_with_six_pictures_the_gate_says_what_it_cannot_see() -> None:
     said = decide(list(found.values()), intent=given.intent)
     assert said.verdict == "INCONCLUSIVE"
     assert said.smallest_detectable_mode is None or said.smallest_detectable_mode > 0.25
-    assert "holdout rows would do" in said.next_action
+    assert "holdout pictures would do" in said.next_action
     assert "a memoriser is seen only if" in found["copies"].summary
 
 
