@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    text = record(store.cells, settings, options.arms, range(options.seeds), limits, _command(options))
+    text = record(store.cells, settings, options.arms, _seeds(options), limits, _command(options))
     print(text)
     if options.out:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
@@ -185,10 +185,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measure(settings: Sequence[str], options: argparse.Namespace, store: Store, limits: Limits) -> None:
     """Cheap ways first: families are tried where they show headroom."""
-    seeds = range(options.seeds)
+    seeds = _seeds(options)
     run(list(plan(settings, options.arms, seeds, options.trials)), store, limits, options.jobs)
     worth = [name for name in settings if options.everywhere or (headroom(store.cells, name, seeds) or 0.0) > HEADROOM]
     run(list(fits(worth, options.arms, seeds)), store, limits, options.jobs, trials=options.trials)
+
+
+def _seeds(options: argparse.Namespace) -> range:
+    return range(options.first_seed, options.first_seed + options.seeds)
 
 
 def _given(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -207,6 +211,7 @@ def _given(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _command(options: argparse.Namespace) -> str:
     shown = [f"--settings {' '.join(options.settings)}", f"--arms {' '.join(options.arms)}", f"--seeds {options.seeds}"]
+    shown += [f"--first-seed {options.first_seed}"] if options.first_seed else []
     shown += [f"--trials {options.trials}"] if options.trials > 1 else []
     shown += [f"--minutes {options.minutes:g}", f"--steps {options.steps}", f"--folds {options.folds}"]
     shown += [f"--ratios {' '.join(f'{r:g}' for r in options.ratios)}"]
@@ -219,6 +224,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--settings", nargs="+", default=list(DEFAULTS), help=f"of {' '.join(DEFAULTS)}; any number will do")
     cli.add_argument("--arms", nargs="+", default=[*CHEAP[:-1], *FAMILIES, ALL], help="cheap ways, and image.* by their file")
     cli.add_argument("--seeds", type=int, default=3, help="draws of the few pictures")
+    cli.add_argument("--first-seed", type=int, default=0, help="a later one asks again by draws that no choice has seen")
     cli.add_argument("--trials", type=int, default=1, help="detectors trained for each figure, of which the mean is taken")
     cli.add_argument("--minutes", type=float, default=3.0, help="for the training of each family, on one core")
     cli.add_argument("--steps", type=int, default=600, help="updates of each detector")

@@ -140,7 +140,7 @@ def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, level
         # Apart, so that a blurred edge of the defect does not pass for its surroundings.
         if patch.tight is not None:
             marked = warp(np.zeros((*marked.shape, 1)), marked, known)[1]
-        both, mask, known = warp(np.concatenate([surface, rest], axis=2), mask, known)
+        both, mask, known = warp(np.concatenate([surface, _beyond(rest, mask)], axis=2), mask, known)
         surface, rest = np.split(both, 2, axis=2)
         margin = np.rint(margin * np.array(warp.scale * 2)).astype(np.int64)
     if levels is not None:
@@ -184,6 +184,16 @@ class Warp:
         level = float(np.partition(soft, -wanted, axis=None)[-wanted])
         inside = ndimage.map_coordinates(known.astype(np.float64), where, order=1, mode="constant") > 0.99
         return np.stack(made, axis=2), (soft >= max(level, 1e-6)) & (soft > 0), inside
+
+
+def _beyond(rest: Array, mask: Array) -> Array:
+    """What a defect adds, continued around its mask: else a warped edge would mix with what lies outside, and pale."""
+    from scipy import ndimage
+
+    if not mask.any():
+        return rest
+    nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
+    return np.asarray(rest[tuple(nearest)])
 
 
 def _turned_sides(sides: Array, turn: int) -> Array:

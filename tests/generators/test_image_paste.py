@@ -242,7 +242,7 @@ def test_a_warp_scales_the_area_and_keeps_thin_defects() -> None:
         one = piece(patch, 0, 2, warp=Warp(0.2, (1.0, 1.2), seed))
         assert abs(one.mask.sum() - 1.2 * mask.sum()) <= 2
         assert one.box[2] > 30 and ndimage.label(one.mask, np.ones((3, 3)))[1] <= 4
-        assert one.rest[one.mask].mean() > 60 and not one.rest[~one.mask].any()
+        assert one.rest[one.mask].min() > 0.8 * 200 and not one.rest[~one.mask].any()
 
 
 def test_the_good_surface_under_a_mark_is_told_from_its_surroundings() -> None:
