@@ -99,6 +99,9 @@ class ImageFolderSource(PictureSource):
     use: Literal["image_folder"]
     masks: str | None = None
     """The folder of the masks, relative to path; found by its name (masks, ground_truth, labels) if not stated."""
+    folders: Literal["auto", "class", "part"] = "auto"
+    """What a folder of pictures is: a class, or the part that was photographed, where masks tell what is defective. auto:
+    parts where masks are there and many folders go by one name and a number (kos01, kos02), with few pictures each."""
 
 
 class ImageIndexSource(PictureSource):

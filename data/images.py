@@ -40,8 +40,12 @@ IMAGE, MASK, OBJECTS, CLASS, GROUP, SOURCE, SEED = "image", "mask", "objects", "
 MARKED = 128
 
 #: Names that good parts go by, and words that say so within a name.
-GOOD = frozenset("pass no_defect no_defects nodefect defectfree non_defective nondefective no_anomaly undamaged".split())
-GOOD_WORDS = frozenset("normal good ok free clean intact healthy".split())
+GOOD = frozenset("pass no_defect no_defects non_defective no_anomaly".split())
+GOOD_WORDS = frozenset(
+    "normal good ok free clean intact healthy nodefect nodefects defectfree nondefective undamaged uncracked perfect".split()
+)
+#: Beginnings of a name that deny the rest of it, and names that are good beside another one only.
+DENIALS, BESIDE = ("no_", "non_", "not_", "without_", "no", "non", "un"), {"negative": "positive", "neg": "pos"}
 
 
 def schema(classes: Sequence[str]) -> Schema:
@@ -174,12 +178,27 @@ def batch(
 
 
 def good(classes: Sequence[str]) -> str | None:
-    """The class that is named as good parts are (good, OK, ok_front, MT_Free, no defect), None where there is none."""
-    return next((str(name) for name in classes if _is_good(str(name))), None)
+    """The class that is named as good parts are (good, OK, ok_front, MT_Free, no defect), or that denies another one (no_crack
+    beside crack, Negative beside Positive); None where there is none."""
+    named = [str(name) for name in classes]
+    return next((name for name in named if _is_good(name)), None) or next((n for n in named if _denies(n, named)), None)
+
+
+def _plain(name: str) -> str:
+    return "_".join(word for word in re.split(r"[^a-z]+", name.lower()) if word)
+
+
+def _denies(name: str, names: Sequence[str]) -> bool:
+    """Whether a class is what another one is not."""
+    plain, others = _plain(name), {_plain(other) for other in names} - {""}
+    if BESIDE.get(plain) in others:
+        return True
+    denied = {plain.removeprefix(start) for start in DENIALS if plain.startswith(start)} - {""}
+    return bool(denied & others)
 
 
 def _is_good(name: str) -> bool:
-    plain = "_".join(word for word in re.split(r"[^a-z]+", name.lower()) if word)
+    plain = _plain(name)
     words = set(plain.split("_"))
     return plain in GOOD or (bool(words & GOOD_WORDS) and not words & {"no", "not", "non", "un"})
 

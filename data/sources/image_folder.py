@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,15 +13,11 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.images import Fit
-from data.sources._found import ENDINGS, UNKNOWN, Found, Rules, listed, of_one_photo, part_of, pictures_below, told
+from data.sources._folders import are_parts, meaning, role, shared
+from data.sources._found import ENDINGS, UNKNOWN, Found, Rules, listed, of_one_photo, pictures_below, told
 from data.sources._marks import MaskFiles
 from data.sources._pictures import table_of
 
-#: Folders that hold masks, and folders that hold pictures of all classes without being one.
-MASK_FOLDERS = frozenset(
-    "mask masks ground_truth groundtruth ground-truth gt label labels annotation annotations segmentation segmentations".split()
-)
-HOLDERS = frozenset("image images img imgs picture pictures photo photos data dataset jpegimages rgb".split())
 #: How the name of a mask ends that lies beside its picture.
 MASK_NAME = re.compile(r"^(?P<stem>.+?)[-_ ](mask|label|gt|ground_?truth|seg|segmentation|annotation)$", re.IGNORECASE)
 
@@ -50,6 +45,7 @@ def read(
     near_duplicates: bool = True,
     normal: str | None = None,
     few: bool = False,
+    folders: Literal["auto", "class", "part"] = "auto",
 ) -> pa.Table:
     """The pictures of a folder as the table of `data.sources._pictures.table_of`.
 
@@ -57,6 +53,8 @@ def read(
     (images); folders below it do not matter. Its mask is the file named as it is, with or without `_mask`, beside it, or at
     the same place below a folder of masks (masks, ground_truth, labels, or the one stated). Where no folder is a class but
     there are masks, what is marked is of class defect, and the rest is normal. few: one picture or class will do.
+    folders: what that first folder is, a class or the part that was photographed; auto: parts where masks tell what is
+    defective and there are many folders of one name with a number, with few pictures each.
 
     Raises DataError for no folder, no pictures, one class, several sets in one folder, stated masks that match nothing."""
     root = Path(path)
@@ -64,7 +62,10 @@ def read(
     spots, marks = _apart(root, _files(root), masks)
     said: list[str] = []
     known = _with_class(root, spots, bool(marks), said, few=few)
-    found = list(_found(root, known, marks, said))
+    parts = folders == "part" or (folders == "auto" and bool(marks) and are_parts(s.folders[0] for s in known if s.folders))
+    if parts and folders == "auto":
+        said.append(_told_parts(known))
+    found = list(_found(root, known, marks, said, parts=parts))
     if few and not marks:
         found = [replace(one, level=one.level or UNKNOWN) for one in found]
     if masks is not None and not any(one.marks for one in found):
@@ -99,7 +100,7 @@ def _apart(root: Path, files: Sequence[Path], stated: str | None) -> tuple[list[
             raise DataError(f"masks: there is no folder {root / stated}; name it relative to {root}")
         masks = pictures_below(base)
     else:
-        masks = [p for p in files if any(part.lower() in MASK_FOLDERS for part in p.relative_to(root).parts[:-1])]
+        masks = [p for p in files if any(role(part).masks for part in p.relative_to(root).parts[:-1])]
     if len(masks) == len(files) and stated is None:
         masks = []  # classes below a folder that is merely called labels
     of_masks = set(masks)
@@ -108,9 +109,9 @@ def _apart(root: Path, files: Sequence[Path], stated: str | None) -> tuple[list[
     images = [p for p in images if p not in beside]
     if not images:
         raise DataError(f"{root} holds masks and no pictures; name a folder with pictures")
-    shared = _shared([p.relative_to(root).parts[:-1] for p in images])
-    spots = [_spot(p, root, shared) for p in images]
-    return spots, [_spot(p, base, shared) for p in masks] + [_spot(p, root, shared) for p in sorted(beside)]
+    outer = shared([meaning(p.relative_to(root).parts[:-1]) for p in images])
+    spots = [_spot(p, root, outer) for p in images]
+    return spots, [_spot(p, base, outer) for p in masks] + [_spot(p, root, outer) for p in sorted(beside)]
 
 
 def _beside(images: Sequence[Path]) -> set[Path]:
@@ -137,19 +138,13 @@ def _two_valued(file: Path) -> bool:
     return pixels.shape[2] == 1 and len(set(pixels.ravel().tolist())) <= 2
 
 
-def _shared(folders: Sequence[Parts]) -> Parts:
-    """The outer folders that all pictures share, up to the first that is a part of a split."""
-    first = os.path.commonprefix([list(parts) for parts in folders])
-    return tuple(first[: next((i for i, name in enumerate(first) if part_of(name)), len(first))])
-
-
-def _spot(file: Path, base: Path, shared: Parts) -> _Spot:
-    folders = file.relative_to(base).parts[:-1]
-    if folders[: len(shared)] == shared:
-        folders = folders[len(shared) :]
-    part = next((name for name in folders if part_of(name)), None)
-    left = [name for name in folders if name != part and name.lower() not in HOLDERS | MASK_FOLDERS]
-    return _Spot(file, part_of(part or ""), tuple(left), file.stem)
+def _spot(file: Path, base: Path, outer: Parts) -> _Spot:
+    parts = file.relative_to(base).parts[:-1]
+    folders = meaning(parts)
+    if folders[: len(outer)] == outer:
+        folders = folders[len(outer) :]
+    part = next((said for name in parts if (said := role(name).part)), None)
+    return _Spot(file, part, tuple(name for name in folders if not role(name).part), file.stem)
 
 
 def _with_class(root: Path, spots: list[_Spot], masked: bool, said: list[str], *, few: bool) -> list[_Spot]:
@@ -181,10 +176,20 @@ def _splits_below(root: Path, spot: _Spot) -> bool:
     """Whether the part of a split lies between the first folder that means something and the next."""
     parts = spot.file.relative_to(root).parts[:-1]
     first, second = parts.index(spot.folders[0]), len(parts) - 1 - parts[::-1].index(spot.folders[1])
-    return any(part_of(name) for name in parts[first:second])
+    return any(role(name).part for name in parts[first:second])
 
 
-def _found(root: Path, spots: Sequence[_Spot], marks: Sequence[_Spot], said: list[str]) -> Iterator[Found]:
+def _told_parts(spots: Sequence[_Spot]) -> str:
+    names = sorted({spot.folders[0] for spot in spots if spot.folders})
+    return (
+        f"The {len(names)} folders ({listed(names)}) are taken for parts that were photographed: masks tell what is defective, "
+        "and pictures of one part stay on one side of the split; state folders: class if they are classes."
+    )
+
+
+def _found(
+    root: Path, spots: Sequence[_Spot], marks: Sequence[_Spot], said: list[str], *, parts: bool = False
+) -> Iterator[Found]:
     by_place = _by_place(marks)
     alone = Counter(spot.stem for spot in spots)
     # Where a mask does not say of which part it is, and two parts have a picture for it, it is the test part's.
@@ -200,9 +205,10 @@ def _found(root: Path, spots: Sequence[_Spot], marks: Sequence[_Spot], said: lis
         used.update(files)
         name = spot.file.relative_to(root).as_posix()
         origin = ", ".join(_relative(file, root) for file in files)
+        outer = spot.folders[0] if spot.folders else None
         yield Found(
-            spot.file, name, spot.folders[0] if spot.folders else None, MaskFiles(tuple(files), origin) if files else None,
-            group=of_one_photo(spot.stem), split=spot.part,
+            spot.file, name, None if parts else outer, MaskFiles(tuple(files), origin) if files else None,
+            group=(outer if parts else None) or of_one_photo(spot.stem), split=spot.part,
         )  # fmt: skip
     if idle := [_relative(spot.file, root) for spot in marks if spot.file not in used]:
         said.append(told("Masks that belong to no picture", idle))

@@ -268,3 +268,19 @@ def test_good_parts_by_their_names():
         assert images.good(["scratch", name]) == name
     for name in ("not ok", "no good", "abnormal", "broken", "defect", "bypass", "non_normal", "goods"):
         assert images.good([name]) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "named"),
+    [
+        (["crack", "no_crack"], "no_crack"),
+        (["Cracked", "NonCracked"], "NonCracked"),
+        (["Positive", "Negative"], "Negative"),
+        (["Negative", "pit"], None),
+        (["even", "notch"], None),
+        (["defect", "NODefect_images"], "NODefect_images"),
+        (["not_good", "bad"], None),
+    ],
+)
+def test_a_class_that_is_what_another_one_is_not_is_the_good_one(classes: list[str], named: str | None) -> None:
+    assert images.good(classes) == named
