@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data.schema import Kind
 
 #: Sources of pictures, and the column that their classes come in.
-PICTURE_SOURCES = frozenset({"image_folder", "image_index", "coco", "yolo", "image_parquet", "surfaces", "digits_images"})
+PICTURE_SOURCES = frozenset(
+    {"image_folder", "image_index", "coco", "yolo", "voc", "image_parquet", "surfaces", "digits_images"}
+)
 CLASS = "class"
 #: What is fitted to pictures when the plan names no family.
 PICTURE_FAMILY = "image.gan"
@@ -116,6 +118,9 @@ class ImageIndexSource(PictureSource):
     """Their classes."""
     mask_column: str | None = None
     """The files of their masks."""
+    rle_column: str | None = None
+    """Marked runs (start length start length ..., from 1, column by column) in place of masks; pictures beside these that
+    have no row are good."""
     box_columns: Annotated[list[str], Field(min_length=4, max_length=4)] | None = None
     """left, top, right, bottom in pixels; or left, top, width, height when the last two are named so."""
     group_column: str | None = None
@@ -138,6 +143,14 @@ class YoloSource(PictureSource):
     use: Literal["yolo"]
     names: list[str] | None = None
     """The classes in the order of their numbers; from data.yaml or classes.txt if not stated."""
+
+
+class VocSource(PictureSource):
+    """A folder with Pascal VOC annotations, an .xml for each picture; pictures without one are good. Boxes."""
+
+    use: Literal["voc"]
+    images: str | None = None
+    """The folder of the pictures, relative to the working directory; looked for below path if not stated."""
 
 
 class ImageParquetSource(PictureSource):
@@ -190,6 +203,7 @@ AnySource = (
     | ImageIndexSource
     | CocoSource
     | YoloSource
+    | VocSource
     | ImageParquetSource
     | SurfacesSource
     | DigitsImagesSource

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError
-from data.images import box, opened, to_mask
+from data.images import box, opened, parts_of, to_mask
 
 Array = np.ndarray
 Box = tuple[float, float, float, float]
@@ -72,14 +72,34 @@ class RunLengths:
 
 
 @dataclass(frozen=True)
+class Starts:
+    """Where marked runs start, each with its length behind it, column by column, counted from 1."""
+
+    runs: tuple[int, ...]
+    origin: str
+
+    def mask(self, shape: tuple[int, int]) -> Array:
+        """(h, w) bool. Raises Damaged for runs of another picture."""
+        flat = np.zeros(shape[0] * shape[1], dtype=bool)
+        for start, length in zip(self.runs[::2], self.runs[1::2], strict=True):
+            if start < 1 or length < 0 or start - 1 + length > len(flat):
+                raise Damaged(f"{self.origin}: the run {start} {length} does not fit the {shape[1]} x {shape[0]} pixels")
+            flat[start - 1 : start - 1 + length] = True
+        return flat.reshape(shape[::-1]).T.copy()
+
+
+Outline = tuple[Array, ...] | RunLengths | Starts
+
+
+@dataclass(frozen=True)
 class Object:
     """One thing on a picture: a category with a box, an outline, or both.
 
-    box: x, y, width, height; outline: polygons as (k, 2) x, y, or run lengths."""
+    box: x, y, width, height; outline: polygons as (k, 2) x, y, or run lengths, of which Starts may be several things."""
 
     category: str
     box: Box | None = None
-    outline: tuple[Array, ...] | RunLengths | None = None
+    outline: Outline | None = None
 
 
 @dataclass(frozen=True)
@@ -99,14 +119,18 @@ class Objects:
         shape = self.shape or shape
         scale = np.array([shape[1], shape[0]] if self.relative else [1, 1], dtype=float)
         total = np.zeros(shape, dtype=bool)
-        boxes, categories = [], []
+        boxes: list[Box] = []
+        categories: list[str] = []
         for thing in self.things:
             drawn = _drawn(thing.outline, scale, shape)
-            found = _around(drawn) if thing.box is None else within(np.array(thing.box) * np.tile(scale, 2), shape, self.origin)
-            if found is not None:
-                boxes.append(found)
-                categories.append(thing.category)
-            total |= _filled(found, shape) if drawn is None else drawn
+            if thing.box is not None:
+                found = within(np.array(thing.box) * np.tile(scale, 2), shape, self.origin)
+                some = [] if found is None else [found]
+            else:
+                some = _around(drawn, apart=isinstance(thing.outline, Starts))
+            boxes += some
+            categories += [thing.category] * len(some)
+            total |= _filled(some, shape) if drawn is None else drawn
         mask = total if self.outlined or any(thing.outline is not None for thing in self.things) else None
         return Marks(mask, boxes, categories, self.origin, self.shape)
 
@@ -196,22 +220,26 @@ def _opened(file: Path | bytes, origin: str) -> Any:
         raise Damaged(f"the mask {origin} {str(error).removeprefix('the picture ')}") from None
 
 
-def _drawn(outline: tuple[Array, ...] | RunLengths | None, scale: Array, shape: tuple[int, int]) -> Array | None:
+def _drawn(outline: Outline | None, scale: Array, shape: tuple[int, int]) -> Array | None:
     if outline is None:
         return None
+    if isinstance(outline, Starts):
+        return outline.mask(shape)
     if isinstance(outline, RunLengths):
         return outline.mask()
     return np.asarray(np.logical_or.reduce([polygon(points * scale, shape) for points in outline]))
 
 
-def _around(mask: Array | None) -> Box | None:
-    found = None if mask is None else box(mask)
-    return None if found is None else (float(found[0]), float(found[1]), float(found[2]), float(found[3]))
+def _around(mask: Array | None, *, apart: bool) -> list[Box]:
+    """The box around what is marked, or one for each connected part."""
+    if mask is None:
+        return []
+    found = parts_of(mask, "")["bbox"] if apart else [one for one in [box(mask)] if one is not None]
+    return [(float(x), float(y), float(width), float(height)) for x, y, width, height in found]
 
 
-def _filled(found: Box | None, shape: tuple[int, int]) -> Array:
+def _filled(boxes: Sequence[Box], shape: tuple[int, int]) -> Array:
     out = np.zeros(shape, dtype=bool)
-    if found is not None:
-        x, y, width, height = found
+    for x, y, width, height in boxes:
         out[int(y) : int(np.ceil(y + height)), int(x) : int(np.ceil(x + width))] = True
     return out

@@ -24,7 +24,7 @@ from data.sources._found import DEFECT, NORMAL, Found, Rules, in_order, told
 NOTICES = b"counterpoise.notices"
 SPLIT = "split"
 #: In the order in which they are asked: an index, or annotations, say more than the folders they lie in.
-READERS = ("image_index", "coco", "yolo", "image_parquet", "image_folder")
+READERS = ("image_index", "coco", "yolo", "voc", "image_parquet", "image_folder")
 
 
 def recognise(path: Path) -> dict[str, Any] | None:

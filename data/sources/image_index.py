@@ -6,67 +6,34 @@ import csv
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from data.errors import DataError
-from data.images import Fit
+from data.images import Fit, good
 from data.sources._bring import head
 from data.sources._dialect import load, sniff_delimiter, to_utf8
-from data.sources._found import DEFECT, ENDINGS, NORMAL, Found, Rules, in_order, listed, part_of, pictures_below, rarest, told
-from data.sources._marks import Both, Box, Marks, MaskFiles, Object, Objects, fits
+from data.sources._found import (
+    DEFECT,
+    ENDINGS,
+    NORMAL,
+    Found,
+    Rules,
+    in_order,
+    is_picture,
+    listed,
+    part_of,
+    pictures_below,
+    rarest,
+    told,
+)
+from data.sources._index_columns import Columns, Row, columns_of, image_column_of, is_file, named
+from data.sources._marks import Both, Box, Marks, MaskFiles, Object, Objects, Starts, fits
 from data.sources._pictures import table_of
 
-#: Names that columns go by, in the order in which they are taken.
-NAMES = {
-    "image": "image image_path img_path image_file image_name file_name filename img picture path file image_id".split(),
-    "class": "class label target category class_name defect_type defect type".split(),
-    "mask": "mask mask_path mask_file mask_name ground_truth gt segmentation".split(),
-    "group": "group group_id part part_id board board_id lot serial panel patient_id".split(),
-    "split": "split subset partition set".split(),
-}
-#: Names of the four columns of a box; the last four of these rows are width and height, not right and bottom.
-CORNERS = (
-    "bx0 by0 bx1 by1",
-    "xmin ymin xmax ymax",
-    "x_min y_min x_max y_max",
-    "x0 y0 x1 y1",
-    "x1 y1 x2 y2",
-    "left top right bottom",
-)
-SIDES = (
-    "bbox_x bbox_y bbox_w bbox_h",
-    "bbox_x bbox_y bbox_width bbox_height",
-    "x y w h",
-    "x y width height",
-    "left top width height",
-)
 FAR = 3
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Which column holds what; "" for what none holds."""
-
-    image: str
-    level: str
-    mask: str
-    group: str
-    split: str
-    box: tuple[str, ...]
-    sides: bool
-
-
-@dataclass(frozen=True)
-class _Row:
-    line: int
-    cells: Mapping[str, str]
-
-    def of(self, column: str) -> str:
-        return self.cells.get(column, "").strip() if column else ""
 
 
 def read(
@@ -76,6 +43,7 @@ def read(
     image_column: str | None = None,
     class_column: str | None = None,
     mask_column: str | None = None,
+    rle_column: str | None = None,
     box_columns: Sequence[str] | None = None,
     group_column: str | None = None,
     split_column: str | None = None,
@@ -91,16 +59,17 @@ def read(
 
     path: the csv, or a folder with an index.csv or a single csv that names pictures; columns that are not stated are found
     by their names. Several rows of one picture are several boxes; its class is then the rarest of theirs. Boxes that reach
-    out of their pictures are none when there are masks (they tell where a picture was cut from).
+    out of their pictures are none when there are masks (they tell where a picture was cut from). Marks may be runs of pixels
+    as text; then pictures of the same folders that have no row are good, and the csv may lie beside the folder of the pictures.
 
     Raises DataError, with the line where there is one, for no such file, no column of pictures, a stated column that is not
     there, files that are not there, a box that is no number, and as `table_of` does."""
     file = _index(Path(path))
     rules = Rules(str(file), size, fit, mode, strict, near_duplicates, normal, few)
     names, rows = _rows(file)
-    stated = {"image": image_column, "class": class_column, "mask": mask_column, "group": group_column, "split": split_column}
-    columns = _columns(file, names, rows, stated, box_columns)
-    base = _Base(file, Path(root) if root is not None else None)
+    stated = {"image": image_column, "class": class_column, "mask": mask_column, "rle": rle_column, "group": group_column}
+    columns = columns_of(file, names, rows, stated | {"split": split_column}, box_columns)
+    base = _Base(file, Path(root) if root is not None else None, below=bool(columns.rle))
     said: list[str] = []
     found = _found(file, base, columns, rows, rules, said)
     return table_of(found, rules, said)
@@ -110,15 +79,21 @@ def recognises(path: Path) -> dict[str, Any] | None:
     """A csv whose rows name pictures that are there, or a folder with an index.csv or just one such csv."""
     if (path / "index.csv").is_file():
         return {"path": str(path)} if _means_pictures(path / "index.csv") else None
-    candidates = [path] if path.is_file() and path.suffix.lower() == ".csv" else []
-    candidates += sorted(path.glob("*.csv")) if path.is_dir() else []
-    return {"path": str(path)} if sum(_names_pictures(file) for file in candidates) == 1 else None
+    if path.is_dir():
+        return {"path": str(path)} if len(_naming(path)) == 1 else None
+    return {"path": str(path)} if path.is_file() and path.suffix.lower() == ".csv" and _names_pictures(path) else None
+
+
+def _naming(folder: Path) -> list[Path]:
+    """The csv files of a folder that name pictures, but for the forms that a contest wants filled in."""
+    naming = [file for file in sorted(folder.glob("*.csv")) if _names_pictures(file)]
+    return [file for file in naming if "submission" not in file.stem.lower()] or naming
 
 
 def _means_pictures(file: Path) -> bool:
     """Whether an index.csv is one of pictures, whole or not: what is wrong with it is told when it is read."""
     try:
-        return _image_column(*_rows(file)) is not None
+        return image_column_of(*_rows(file)) is not None
     except DataError:
         return bool(pictures_below(file.parent))
 
@@ -128,7 +103,7 @@ def _index(path: Path) -> Path:
         return path
     if (path / "index.csv").is_file():
         return path / "index.csv"
-    naming = [file for file in sorted(path.glob("*.csv")) if _names_pictures(file)]
+    naming = _naming(path)
     if len(naming) != 1:
         seen = (
             f"{len(naming)} that name pictures ({listed([file.name for file in naming])})"
@@ -142,13 +117,14 @@ def _index(path: Path) -> Path:
 def _names_pictures(file: Path) -> bool:
     try:
         names, rows = _rows(file)
-        column = _image_column(names, rows)
-        return column is not None and any(_Base(file, None).of(row.of(column)) for row in rows[:50])
+        column = image_column_of(names, rows)
+        base = _Base(file, None, below=bool(named(names, "rle", rows)))
+        return column is not None and any(base.of(row.of(column)) for row in rows[:50])
     except DataError:
         return False
 
 
-def _rows(file: Path) -> tuple[list[str], list[_Row]]:
+def _rows(file: Path) -> tuple[list[str], list[Row]]:
     text, _ = to_utf8(load(file), file)
     reader = csv.reader(io.StringIO(text.decode("utf-8"), newline=""), delimiter=sniff_delimiter(text))
     names: list[str] = []
@@ -161,7 +137,7 @@ def _rows(file: Path) -> tuple[list[str], list[_Row]]:
                 raise DataError(
                     f"{file}, line {reader.line_num}: {len(cells)} fields where the header has {len(names)}; mend the row"
                 )
-            rows.append(_Row(reader.line_num, dict(zip(names, cells, strict=True))))
+            rows.append(Row(reader.line_num, dict(zip(names, cells, strict=True))))
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise DataError(f"{file}: the column name {twice!r} stands there twice; rename one")
@@ -170,103 +146,74 @@ def _rows(file: Path) -> tuple[list[str], list[_Row]]:
     return names, rows
 
 
-def _columns(
-    file: Path, names: list[str], rows: list[_Row], stated: Mapping[str, str | None], box: Sequence[str] | None
-) -> _Columns:
-    for name in [*stated.values(), *(box or ())]:
-        if name is not None and name not in names:
-            raise DataError(f"{file}: there is no column {name!r}; the columns are {', '.join(names)}")
-    image = stated["image"] or _image_column(names, rows)
-    if image is None:
-        raise DataError(f"{file} has no column of pictures (image, file, path, ...): {', '.join(names)}; state image_column")
-    found = {"image": image}
-    for what in ("mask", "class", "group", "split"):
-        free = [name for name in names if name not in found.values()]
-        found[what] = stated[what] or _named(free, what, rows)
-    places, sides = _box_columns(names, box)
-    return _Columns(image, found["class"], found["mask"], found["group"], found["split"], places, sides)
-
-
-def _named(names: list[str], what: str, rows: list[_Row]) -> str:
-    plain = {_plain(name): name for name in reversed(names)}
-    fit = [plain[name] for name in NAMES[what] if name in plain]
-    if what == "mask":
-        fit = [name for name in fit if any(_is_file(row.of(name)) for row in rows)]
-    if what == "class":
-        fit = [name for name in fit if not any(_is_file(row.of(name)) for row in rows[:50])]
-    if what == "split":
-        fit = [name for name in fit if all(part_of(row.of(name)) for row in rows if row.of(name))]
-    return fit[0] if fit else ""
-
-
-def _image_column(names: list[str], rows: list[_Row]) -> str | None:
-    plain = {_plain(name): name for name in reversed(names)}
-    held = [
-        name
-        for name in names
-        if _is_file(rows[0].of(name)) and all(_is_file(cell) for row in rows[:50] if (cell := row.of(name)))
-    ]
-    return next((plain[name] for name in NAMES["image"] if plain.get(name) in held), held[0] if len(held) == 1 else None)
-
-
-def _box_columns(names: list[str], stated: Sequence[str] | None) -> tuple[tuple[str, ...], bool]:
-    if stated is not None:
-        return tuple(stated), re.search(r"w(idth)?$", _plain(stated[2])) is not None
-    plain = {_plain(name): name for name in reversed(names)}
-    for sides, rows in ((False, CORNERS), (True, SIDES)):
-        for row in rows:
-            if all(name in plain for name in row.split()):
-                return tuple(plain[name] for name in row.split()), sides
-    return (), False
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
-
-
-def _is_file(cell: str) -> bool:
-    return Path(cell).suffix.lower() in ENDINGS
-
-
 class _Base:
-    """Where the files of an index start from: the folder stated, else the csv's or one of those that it lies in."""
+    """Where the files of an index start from: the folder stated, else the csv's or one of those that it lies in, or with
+    `below` one of those beside it."""
 
-    def __init__(self, file: Path, root: Path | None) -> None:
+    def __init__(self, file: Path, root: Path | None, *, below: bool) -> None:
         around = [file.parent, *list(file.resolve().parent.parents)[:FAR]]
         self.folders = [root] if root is not None else around
+        self.below = sorted(p for p in file.parent.iterdir() if p.is_dir()) if below and root is None else []
 
     def of(self, name: str) -> Path | None:
         """The file of this name, None when it is not there."""
         if not name:
             return None
         places = [folder / name.replace("\\", "/") for folder in self.folders]
-        bare = [] if _is_file(name) else [Path(f"{place}{ending}") for place in places for ending in sorted(ENDINGS)]
-        return next((file for file in [*places, *bare] if file.is_file()), None)
+        bare = [] if is_file(name) else [Path(f"{place}{ending}") for place in places for ending in sorted(ENDINGS)]
+        found = next((file for file in [*places, *bare] if file.is_file()), None)
+        beside = [folder / name for folder in self.below if (folder / name).is_file()] if found is None else []
+        return beside[0] if len(beside) == 1 else found
 
 
-def _found(file: Path, base: _Base, columns: _Columns, rows: list[_Row], rules: Rules, said: list[str]) -> list[Found]:
-    pictures: dict[str, list[_Row]] = {}
+def _found(file: Path, base: _Base, columns: Columns, rows: list[Row], rules: Rules, said: list[str]) -> list[Found]:
+    pictures: dict[str, list[Row]] = {}
     for row in rows:
         pictures.setdefault(row.of(columns.image), []).append(row)
     files = _there(file, base, [(name, some[0].line) for name, some in pictures.items()])
     if columns.level:
         _leave_out_unnamed(file, columns, pictures, rules, said)
-    elif not columns.mask and not columns.box:
+    elif not columns.mask and not columns.rle and not columns.box:
         raise DataError(f"{file} has no column of classes (class, label, ...) and none of masks or boxes; state class_column")
-    levels = rarest([{row.of(columns.level) for row in some} - {""} for some in pictures.values()], NORMAL)
+    classes = [_levels(columns, some) for some in pictures.values()]
+    normal = rules.normal or good(sorted(set().union(*classes))) or NORMAL
+    levels = rarest(classes, normal)
     masks = _masks(file, base, columns, pictures)
     boxes = _boxes(file, columns, pictures, files, bool(masks), said)
-    return [
+    found = [
         Found(
             files[name], name.replace("\\", "/"), level if columns.level else None, _marks(file, name, masks, boxes),
             group=some[0].of(columns.group) or None, split=part_of(some[0].of(columns.split)),
         )
         for (name, some), level in zip(pictures.items(), levels, strict=True)
     ]  # fmt: skip
+    return found + (_without_rows(file, files, normal if columns.level else None, said) if columns.rle else [])
 
 
-def _leave_out_unnamed(file: Path, columns: _Columns, pictures: dict[str, list[_Row]], rules: Rules, said: list[str]) -> None:
-    unnamed = [name for name, some in pictures.items() if not any(row.of(columns.level) for row in some)]
+def _levels(columns: Columns, some: Sequence[Row]) -> set[str]:
+    """The classes of a picture: where a row stands for each class that there is, those of the rows with marks."""
+    levels = {row.of(columns.level) for row in some} - {""}
+    if not columns.rle or len(levels) < 2:
+        return levels
+    return {row.of(columns.level) for row in some if row.of(columns.rle)} - {""}
+
+
+def _without_rows(file: Path, files: Mapping[str, Path], level: str | None, said: list[str]) -> list[Found]:
+    """The pictures in the folders of those with rows that have none themselves."""
+    folders = {where.parent: Path(name.replace("\\", "/")).parent for name, where in files.items()}
+    taken = set(files.values())
+    rest = [(p, name) for p, name in folders.items() for p in sorted(p.iterdir()) if is_picture(p) and p not in taken]
+    if rest:
+        said.append(told(f"Taken for good because {file.name} has no row of them", [p.name for p, _ in rest]))
+    return [Found(p, (name / p.name).as_posix(), level) for p, name in rest]
+
+
+def _leave_out_unnamed(file: Path, columns: Columns, pictures: dict[str, list[Row]], rules: Rules, said: list[str]) -> None:
+    unnamed = [
+        name
+        for name, some in pictures.items()
+        if not any(row.of(columns.level) for row in some) and (not columns.rle or any(row.of(columns.rle) for row in some))
+    ]
     if unnamed and rules.strict:
         raise DataError(f"{file}, line {pictures[unnamed[0]][0].line}: {unnamed[0]} has no class; name it, or remove the row")
     if unnamed:
@@ -287,7 +234,7 @@ def _there(file: Path, base: _Base, names: Sequence[tuple[str, int]]) -> dict[st
     return {name: where for name, where in found.items() if where is not None}
 
 
-def _masks(file: Path, base: _Base, columns: _Columns, pictures: Mapping[str, list[_Row]]) -> dict[str, MaskFiles]:
+def _masks(file: Path, base: _Base, columns: Columns, pictures: Mapping[str, list[Row]]) -> dict[str, MaskFiles]:
     if not columns.mask:
         return {}
     cells = {
@@ -304,13 +251,13 @@ def _masks(file: Path, base: _Base, columns: _Columns, pictures: Mapping[str, li
 
 
 def _boxes(
-    file: Path, columns: _Columns, pictures: Mapping[str, list[_Row]], files: Mapping[str, Path], masked: bool, said: list[str]
+    file: Path, columns: Columns, pictures: Mapping[str, list[Row]], files: Mapping[str, Path], masked: bool, said: list[str]
 ) -> dict[str, tuple[Object, ...]]:
-    """The boxes of each picture that has some; none at all when there are masks and a box does not fit its picture."""
+    """The boxes and runs of each picture that has some; none at all when there are masks and a box does not fit its picture."""
     out: dict[str, tuple[Object, ...]] = {}
     for name, some in pictures.items():
-        found = [(row.of(columns.level) or DEFECT, _box(file, columns, row)) for row in some]
-        if things := tuple(Object(level, box) for level, box in found if box is not None):
+        found = [Object(row.of(columns.level) or DEFECT, _box(file, columns, row), _runs(file, columns, row)) for row in some]
+        if things := tuple(thing for thing in found if thing.box is not None or thing.outline is not None):
             out[name] = things
     if not masked or not out:
         return out
@@ -324,7 +271,7 @@ def _boxes(
     return out
 
 
-def _box(file: Path, columns: _Columns, row: _Row) -> Box | None:
+def _box(file: Path, columns: Columns, row: Row) -> Box | None:
     cells = [row.of(name) for name in columns.box]
     if not any(cells):
         return None
@@ -336,6 +283,16 @@ def _box(file: Path, columns: _Columns, row: _Row) -> Box | None:
     if not box[2] > 0 or not box[3] > 0:
         raise DataError(f"{file}, line {row.line}: the box {', '.join(cells)} has no area; correct it or leave its cells empty")
     return box
+
+
+def _runs(file: Path, columns: Columns, row: Row) -> Starts | None:
+    text = row.of(columns.rle)
+    if not text:
+        return None
+    numbers = text.split()
+    if len(numbers) % 2 or not all(re.fullmatch(r"[0-9]{1,15}", number) for number in numbers):
+        raise DataError(f"{file}, line {row.line}: the runs {text[:40]!r} are not pairs of a start and a length; correct them")
+    return Starts(tuple(int(number) for number in numbers), f"{file.name}, line {row.line}")
 
 
 def _marks(
