@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import SILENT, GeneratorError, Progress
+from generators.image._loop_state import State
 
 Precision = Literal["auto", "no", "bf16"]
-STATE = "training.pt"
 GRIDS = "grids"
 
 
@@ -202,8 +202,12 @@ def _train(
     rows = len(next(iter(data.values())))
     chances = torch.ones(rows) if weights is None else weights.detach().cpu().float()
     picker = torch.Generator().manual_seed((seed + 104_729 * accelerator.process_index) % 2**63)
-    state = _State(trainee, hand, picker, max(1, rules.batch_size // accelerator.num_processes))
+    state = State(trainee, hand, picker, max(1, rules.batch_size // accelerator.num_processes))
     step, stopped = state.load(checkpoint, fingerprint)
+    if len(set(hand.of_all(step))) > 1:  # they would wait for each other without end
+        raise GeneratorError(
+            f"the processes of this training see different checkpoints in {checkpoint}; put it on a shared disk"
+        )
     written = time.monotonic()
     while step < rules.steps and not stopped:
         figures = _step(trainee, hand, resident, chances, state)
@@ -268,65 +272,7 @@ def _follow(hand: Hand, trainee: Trainee, decay: float, step: int) -> None:
             kept.copy_(fresh)
 
 
-class _State:
-    """Everything that the next step depends on."""
-
-    def __init__(self, trainee: Trainee, hand: Hand, picker: torch.Generator, batch_size: int) -> None:
-        self.trainee, self.hand, self.picker, self.batch_size = trainee, hand, picker, batch_size
-
-    def save(self, folder: Path, step: int, stopped: bool, fingerprint: str) -> None:
-        """Write the state; every process calls it, the first one writes."""
-        streams = self.hand.of_all(self.streams())
-        if not self.hand.main:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        value = {
-            "fingerprint": fingerprint, "step": step, "stopped": stopped, "batch_size": self.batch_size,
-            "parts": {name: part.state_dict() for name, part in self.trainee.parts.items()},
-            "average": {name: part.state_dict() for name, part in self.hand.average.items()},
-            "optimizers": {name: one.state_dict() for name, one in self.trainee.optimizers.items()},
-            "streams": streams, "memory": self.trainee.memory(),
-        }  # fmt: skip
-        beside = folder / (STATE + ".part")
-        torch.save(value, beside)
-        beside.replace(folder / STATE)
-
-    def streams(self) -> dict[str, Tensor]:
-        """Where this process's random streams stand: of the rows, of the family's noise, of dropout."""
-        found = {"picker": self.picker.get_state(), "rng": self.hand.rng.get_state(), "torch": torch.get_rng_state()}
-        if self.hand.device.type == "cuda":
-            found["cuda"] = torch.cuda.get_rng_state(self.hand.device)
-        return found
-
-    def rewind(self, streams: Mapping[str, Tensor]) -> None:
-        """Put the streams where they stood."""
-        self.picker.set_state(streams["picker"])
-        self.hand.rng.set_state(streams["rng"])
-        torch.set_rng_state(streams["torch"])
-        if "cuda" in streams and self.hand.device.type == "cuda":
-            torch.cuda.set_rng_state(streams["cuda"], self.hand.device)
-
-    def load(self, folder: Path | None, fingerprint: str) -> tuple[int, bool]:
-        """The step to go on from, and whether the family had stopped."""
-        if folder is None or not (folder / STATE).is_file():
-            return 0, False
-        value = torch.load(folder / STATE, map_location="cpu", weights_only=False)
-        if value["fingerprint"] != fingerprint:
-            return 0, False
-        for name, part in self.trainee.parts.items():
-            part.load_state_dict(value["parts"][name])
-        for name, part in self.hand.average.items():
-            part.load_state_dict(value["average"][name])
-        for name, one in self.trainee.optimizers.items():
-            one.load_state_dict(value["optimizers"][name])
-        if self.hand.rank < len(value["streams"]):
-            self.rewind(value["streams"][self.hand.rank])
-        self.trainee.recall(value["memory"])
-        self.batch_size, self.hand.steps = value["batch_size"], value["step"]
-        return int(value["step"]), bool(value["stopped"])
-
-
-def _step(trainee: Trainee, hand: Hand, data: Mapping[str, Tensor], chances: Tensor, state: _State) -> dict[str, Tensor]:
+def _step(trainee: Trainee, hand: Hand, data: Mapping[str, Tensor], chances: Tensor, state: State) -> dict[str, Tensor]:
     while True:
         before = state.streams()
         places = torch.multinomial(chances, state.batch_size, replacement=True, generator=state.picker)
@@ -340,7 +286,7 @@ def _step(trainee: Trainee, hand: Hand, data: Mapping[str, Tensor], chances: Ten
         state.rewind(before)
 
 
-def _halve(trainee: Trainee, state: _State) -> None:
+def _halve(trainee: Trainee, state: State) -> None:
     if state.batch_size <= 1:
         raise GeneratorError("one picture a step does not fit the GPU's memory; use smaller pictures, or a narrower network")
     for one in trainee.optimizers.values():

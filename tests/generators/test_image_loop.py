@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from generators.base import SILENT, GeneratorError
-from generators.image._loop import STATE, Hand, Look, Rules, Trained, device_of, grid, train
+from generators.image._loop import Hand, Look, Rules, Trained, device_of, grid, train
+from generators.image._loop_state import STATE
 from generators.image._pictures import fingerprint
 from generators.image.gan import GAN
 from tests.conftest import ROOT
@@ -275,14 +276,23 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_train_one_network_on_different_rows_and_resume(tmp_path: Path) -> None:
+def together(code: str, folder: Path) -> list[int]:
+    """Two processes that train one network, told the folder and their rank; how each ended."""
     port = str(20_000 + os.getpid() % 20_000)
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
     started = []
     for rank in ("0", "1"):
         env = os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        started.append(subprocess.Popen([sys.executable, "-c", PAIR, str(tmp_path), rank], env=env, cwd=ROOT))
-    assert [process.wait(120) for process in started] == [0, 0]
+        started.append(subprocess.Popen([sys.executable, "-c", code, str(folder), rank], env=env, cwd=ROOT))
+    try:
+        return [process.wait(120) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def test_two_processes_train_one_network_on_different_rows_and_resume(tmp_path: Path) -> None:
+    assert together(PAIR, tmp_path) == [0, 0]
     for rank in (0, 1):
         (weights, rows, average), (again, left, followed) = torch.load(tmp_path / f"{rank}.pt")
         assert len(rows) == 6 * 4 and left == rows[3 * 4 :]
@@ -291,3 +301,27 @@ def test_two_processes_train_one_network_on_different_rows_and_resume(tmp_path: 
     (first, of_first, _), (second, of_second, _) = (torch.load(tmp_path / f"{rank}.pt")[0] for rank in (0, 1))
     assert of_first != of_second
     assert_same(first, second)
+
+
+def test_processes_that_see_different_checkpoints_say_so_and_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    assert together(APART, tmp_path) == [0, 0]
+
+
+APART = (
+    PAIR.partition("whole, _, resumed")[0]
+    + """
+from generators.base import GeneratorError
+trained(3, folder / "state")
+if sys.argv[2] == "0":
+    (folder / "state").rename(folder / "mine")
+torch.distributed.barrier()
+try:
+    trained(6, folder / ("mine" if sys.argv[2] == "0" else "state"))
+except GeneratorError as error:
+    assert "see different checkpoints" in str(error)
+else:
+    raise AssertionError("they trained on")
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+)
