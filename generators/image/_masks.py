@@ -90,6 +90,15 @@ class MaskBank:
         drawn = kind.middles[rng.integers(len(kind.middles), size=n)] + kind.place * rng.standard_normal((n, 2))
         return np.asarray(np.clip(drawn, np.maximum(low, 0), np.minimum(high, 1)))
 
+    def region(self, label: int, size: int, reach: int) -> Array:
+        """The smallest upright box around the middles of a class's masks, wider by `reach` pixels: (size, size) bool."""
+        kind = self._kind(label)
+        low, high = kind.middles.min(axis=0) * size - reach, kind.middles.max(axis=0) * size + reach
+        out = np.zeros((size, size), dtype=bool)
+        (top, left), (bottom, right) = np.maximum(low, 0).astype(int), np.minimum(np.ceil(high), size - 1).astype(int)
+        out[top : bottom + 1, left : right + 1] = True
+        return out
+
     def draw(
         self,
         label: int,

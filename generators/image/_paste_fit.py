@@ -21,6 +21,10 @@ LIGHT = 0.15
 KEPT = 512
 #: A place must show this share of the ring.
 SHOWN = 0.5
+#: How much a pixel that touches the mask counts, against one further out: there it shows whether the defect joins on.
+SEAM = np.float32(3)
+#: What shows this share of it counts as a place within the picture.
+WHOLE = 0.999
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,11 @@ class Grounds:
                 mine = fft.irfft2(inside * np.conj(cross[k]), (spread, spread))
                 gap = (fft.irfft2(once[:, k] * np.conj(weight), (spread, spread)) - mine) / total
                 costs -= (1 - self.light) * gap**2
-        costs = np.where(shown >= SHOWN * seen.weight.sum(), np.maximum(costs, 0), np.inf)
+        costs = np.maximum(costs, 0)
+        # What lies beyond the border was not compared: it costs what a place costs on average, or defects gather there.
+        share = np.clip(shown / seen.weight.sum(), 0, 1)
+        usual = costs[:, share >= WHOLE].mean() if (share >= WHOLE).any() else 0.0
+        costs = np.where(share >= SHOWN, share * costs + (1 - share) * usual, np.inf)
         over = (h, w)
         return np.roll(costs, over, axis=(1, 2))[:, : side + h, : side + w], over
 
@@ -142,7 +150,10 @@ class _Seen:
 
     @classmethod
     def of(cls, piece: Piece, by: int) -> _Seen:
-        weight = (~piece.mask & piece.known).astype(np.float32)
+        from scipy import ndimage
+
+        touching = ndimage.binary_dilation(piece.mask, np.ones((3, 3)))
+        weight = (~piece.mask & piece.known) * np.where(touching, SEAM, np.float32(1))
         pixels = piece.surface.astype(np.float32) / 255
         small = _smaller(weight[None, :, :, None], by)[0, :, :, 0]
         weighted = _smaller((pixels * weight[:, :, None])[None], by)[0]

@@ -135,9 +135,9 @@ class Scene:
             if found and (not style.context or (k >= TRIES and min(s.cost for _, s in found) <= poor)):
                 break
             one = self._varied(patch, rng, style, plain=k % TRIES == 0 and style.context)
-            # Where nothing near the class's places fits, a trace does elsewhere: its surroundings make a defect what it is.
-            way = replace(style, places="uniform") if self.levels and k >= TRIES else style
-            found += [(one, spot) for spot in [self._spot(one, rng, way, others)] if spot is not None]
+            # Where nothing near a few places fits, a trace does elsewhere: its surroundings make a defect what it is.
+            spot = self._spot(one, rng, style, others, wide=self.levels is not None and k >= TRIES)
+            found += [(one, spot)] if spot is not None else []
         if found:
             least = min(spot.cost for _, spot in found)
             found = [pair for pair in found if pair[1].cost <= AS_GOOD * least + perfect]
@@ -145,8 +145,9 @@ class Scene:
         one = piece(patch, 0, self.ring, levels=self.levels)
         return one, Spot(int(rng.choice(others)), *kept(0, 0, one, self.size), 0.0)
 
-    def _spot(self, one: Piece, rng: np.random.Generator, style: Style, others: Array) -> Spot | None:
-        allowed = None if style.places == "uniform" or one.label < 0 else self._allowed(one.label, rng, style)
+    def _spot(self, one: Piece, rng: np.random.Generator, style: Style, others: Array, *, wide: bool = False) -> Spot | None:
+        """Where a piece fits. wide: anywhere between where its class's defects lie, not near some of their places alone."""
+        allowed = None if style.places == "uniform" or one.label < 0 else self._allowed(one.label, rng, style, wide=wide)
         if not style.context:
             return self._any_spot(one, rng, allowed, others)
         which = rng.choice(others, min(len(others), max(1, style.candidates // TRIES)), replace=False)
@@ -173,21 +174,26 @@ class Scene:
 
     def _varied(self, patch: Patch, rng: np.random.Generator, style: Style, *, plain: bool = False) -> Piece:
         turn = int(rng.choice(self.turns))
-        if style.vary <= 0 or plain:
+        if style.vary <= 0:
             return piece(patch, turn, self.ring, levels=self.levels)
         angle = 0.0 if any(patch.cut_off) else np.deg2rad(TURN) * rng.standard_normal() * style.vary
         side, aspect = np.exp(self._spread[patch.label][0] * style.vary * rng.standard_normal(2) * (1.0, 0.5))
+        if plain:  # its size stays, or it would come off what it touches
+            side, aspect = 1.0, 1.0
         _, _, w, h = box(patch.mask) or (0, 0, 1, 1)
         most = 0.98 * self.size / max(w, h)
         warp = Warp(
-            angle, (min(side * aspect, most), min(side / aspect, most)), int(rng.integers(2**31)), _patches.BEND * style.vary
-        )
+            angle, (min(side * aspect, most), min(side / aspect, most)), int(rng.integers(2**31)), _patches.BEND * style.vary,
+            plain,
+        )  # fmt: skip
         return piece(patch, turn, self.ring, warp=warp, levels=self.levels)
 
-    def _allowed(self, label: int, rng: np.random.Generator, style: Style) -> Array:
+    def _allowed(self, label: int, rng: np.random.Generator, style: Style, *, wide: bool = False) -> Array:
         """Where the middle of the mask's box may lie: around places drawn from where the class's defects lie."""
         out = np.zeros((self.size, self.size), dtype=bool)
         reach = max(1, round(self.size * NEAR)) if style.context else 0
+        if wide:
+            return self.bank.region(label, self.size, reach)
         for y, x in np.minimum(self.bank.places(label, rng, DRAWN if style.context else 1) * self.size, self.size - 1).astype(
             int
         ):

@@ -140,12 +140,15 @@ def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, level
         # Apart, so that a blurred edge of the defect does not pass for its surroundings.
         if patch.tight is not None:
             marked = warp(np.zeros((*marked.shape, 1)), marked, known)[1]
-        both, mask, known = warp(np.concatenate([surface, _beyond(rest, mask)], axis=2), mask, known)
-        surface, rest = np.split(both, 2, axis=2)
+        both, mask, inside = warp(np.concatenate([surface, _beyond(rest, mask)], axis=2), mask, known)
+        moved, rest = np.split(both, 2, axis=2)
+        surface, known = (surface, known) if warp.inner else (moved, inside)
         margin = np.rint(margin * np.array(warp.scale * 2)).astype(np.int64)
     if levels is not None:
         sharp = [np.where(v >= sum(levels) / 2, float(levels[1]), float(levels[0])) for v in (surface, surface + rest)]
         surface, rest = sharp[0], sharp[1] - sharp[0]
+        if warp is not None and warp.inner and (mask & rest.any(axis=2)).any():
+            mask = mask & rest.any(axis=2)  # where the defect came to lie on what is like it, there is none
     rest = np.where(mask[:, :, None], rest, 0.0)
     marked = mask if patch.tight is None or not (marked & mask).any() else marked & mask
     x, y, w, h = box(mask) or (0, 0, 1, 1)
@@ -158,19 +161,23 @@ def piece(patch: Patch, turn: int, ring: int, *, warp: Warp | None = None, level
 
 @dataclass(frozen=True)
 class Warp:
-    """A small change of place: turned by `angle` in radians, scaled down and across, bent by slow waves `seed` draws."""
+    """A small change of place: turned by `angle` in radians, scaled down and across, bent by slow waves `seed` draws.
+
+    inner: the defect alone is to change, and what lies around it is to stay."""
 
     angle: float
     scale: tuple[float, float]
     seed: int
     bend: float = BEND
+    inner: bool = False
 
     def __call__(self, pixels: Array, mask: Array, known: Array) -> tuple[Array, Array, Array]:
         """(h, w, c), (h, w), (h, w) -> the same on a larger or smaller canvas; the mask's area grows as scaled."""
         from scipy import ndimage
 
         h, w = mask.shape
-        shape = tuple(max(3, int(np.ceil(side * by))) for side, by in zip((h, w), self.scale, strict=True))
+        grown = tuple(max(3, int(np.ceil(side * by))) for side, by in zip((h, w), self.scale, strict=True))
+        shape = (h, w) if self.inner else grown
         grid = np.stack(np.meshgrid(*(np.arange(side) - (side - 1) / 2 for side in shape), indexing="ij"))
         reach = float(max(shape))
         grid = bending(grid / reach, np.random.default_rng(self.seed), self.bend) * reach

@@ -203,6 +203,33 @@ def test_large_pictures_are_compared_smaller_and_still_fit() -> None:
     assert best.ground == 1 and abs(best.top + y - 60) <= 3 and abs(best.left + x - 100) <= 3
 
 
+def test_what_fits_nowhere_is_not_pushed_to_the_border_where_less_of_it_is_compared() -> None:
+    rng = np.random.default_rng(0)
+    rough = np.where(ndimage.gaussian_filter(rng.standard_normal((80, 40, 40, 1)), (0, 2, 2, 0)) > 0, 255, 0).astype(np.uint8)
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[17:23, 17:23] = True
+    one = piece(cut(rough[0], mask, 0), 0, 4)
+    spots = Grounds(rough[1:], 1.0).spots(one, np.arange(79), most=79)
+    x, y, w, h = one.box
+    out = [not (4 <= s.top + y <= 36 - h and 4 <= s.left + x <= 36 - w) for s in spots]
+    places = (40 - h + 1) * (40 - w + 1)
+    assert np.mean(out) < 1.25 * (1 - (33 - h) * (33 - w) / places)
+
+
+def test_a_change_of_the_defect_alone_leaves_its_surroundings() -> None:
+    rng = np.random.default_rng(0)
+    pixels, mask = rng.integers(0, 120, (48, 48, 1), dtype=np.uint8), np.zeros((48, 48), dtype=bool)
+    mask[20:26, 12:34] = True
+    pixels[mask] = 250
+    patch = cut(pixels, mask, 0)
+    plain = piece(patch, 3, 100)
+    for seed in range(5):
+        one = piece(patch, 3, 100, warp=Warp(0.1, (1.0, 1.0), seed, inner=True))
+        np.testing.assert_array_equal(one.surface, plain.surface)
+        assert not np.array_equal(one.mask, plain.mask) and (one.mask & plain.mask).sum() > 0.6 * plain.mask.sum()
+        assert one.rest[one.mask].min() > 0.5 * plain.rest[plain.mask].min() > 0 and not one.rest[~one.mask].any()
+
+
 def test_the_middle_may_be_held_in_a_region_and_a_cut_defect_at_its_border() -> None:
     grounds = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
     mask = np.zeros((32, 32), dtype=bool)
