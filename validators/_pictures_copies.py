@@ -25,6 +25,11 @@ MEMO = "traces"
 TWINS = "twins"
 #: Pairs of a synthetic picture and the training picture nearest to it that are told.
 TOLD = 24
+#: What to do where copied defects lie on good pictures.
+ADVICE = (
+    "let pasted defects vary more (generator.vary: 2), add learned ones (generator.patches: gan), or paint them "
+    "(generator.use: image.finetune), then judge a new attempt"
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class PictureCopiesCheck:
             told = {"nearest": [pair.plain() for pair in nearest.pairs]}
             found = replace(found, details={**found.details, **told})
             found = _few(found, near, nearest)
-        return in_pictures(_exact(found, evidence), evidence)
+        return in_pictures(_advised(_exact(found, evidence), evidence), evidence)
 
 
 def nearest_pairs(evidence: Evidence) -> Nearest | None:
@@ -148,6 +153,14 @@ def _few(found: Finding, near: Evidence, nearest: Nearest) -> Finding:
         culprits=tuple(_culprit(pair) for pair in nearest.pairs[:10]),
         details={**found.details, **told},
     )
+
+
+def _advised(found: Finding, evidence: Evidence) -> Finding:
+    """What to do where the copies were made on real good pictures: those are of defects, and no training makes them."""
+    held = evidence.memo.get("pictures", {}).get("synthetic")
+    if found.verdict != "BLOCK" or found.details.get("advice") or held is None or not any(held.sources or ()):
+        return found
+    return replace(found, details={**found.details, "advice": ADVICE})
 
 
 def _culprit(pair: Pair) -> Culprit:

@@ -180,11 +180,18 @@ def _passed(findings: Sequence[Finding], seen: Detectable) -> tuple[str, str]:
     skipped = [f.check for f in findings if f.verdict == "SKIPPED"]
     blind = f"; {listed(skipped)} could not judge" if skipped else ""
     if seen.coarse:
-        more = f"the set may be used; with more holdout {seen.unit}s the gate would see smaller gaps"
+        more = f"the set may be used; {_more(seen)} the gate would see smaller gaps"
         return f"{_limits(seen)}; all {judged} checks passed{blind}", more
+    if seen.whole is None:
+        kind = "kind of defect" if seen.unit == "picture" else "mode"
+        lost = f"any {kind} could be missing unseen, as none could be looked for nor was asked for"
+        return f"{lost}; all {judged} checks passed{blind}", f"the set may be used; {_more(seen)} the gate would see gaps"
     loss = f"and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
-    looked = "but no mode could be looked for, nor was any asked for" if seen.whole is None else loss
-    return f"all {judged} checks passed, {looked}{blind}", "nothing: the set may be used"
+    return f"all {judged} checks passed, {loss}{blind}", "nothing: the set may be used"
+
+
+def _more(seen: Detectable) -> str:
+    return f"with more holdout {seen.unit}s"
 
 
 def _limits(seen: Detectable) -> str:

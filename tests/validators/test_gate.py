@@ -65,6 +65,9 @@ def test_a_pass_says_first_what_so_few_rows_could_not_show(seen: Detectable, sai
     assert (passed.verdict, passed.coarse) == ("PASS", True)
     assert passed.reason == f"{said}all 1 checks passed; spread could not judge"
     assert "would see smaller gaps" in passed.next_action
+    blind = decide([Finding("schema", "PASS")], intent=Intent(detect=1.0), detectable=Detectable(unit="picture"))
+    assert blind.reason.startswith("any kind of defect could be missing unseen, as none could be looked for")
+    assert "with more holdout pictures the gate would see gaps" in blind.next_action
     fine = verdict("PASS")
     assert not fine.coarse and fine.next_action == "nothing: the set may be used"
 

@@ -71,6 +71,14 @@ def test_near_copies_are_found_among_many_others(train: Pictures, holdout: Pictu
     assert copies(train, holdout, drawn).verdict == "PASS"
 
 
+def test_copied_defects_on_good_pictures_are_told_from_copies_by_training(train: Pictures, holdout: Pictures) -> None:
+    copied = train.take(np.arange(0, len(train), 4))
+    told = copies(train, holdout, replace(copied, sources=()))
+    pasted = copies(train, holdout, copied)
+    assert told.verdict == pasted.verdict == "BLOCK"
+    assert "advice" not in told.details and "generator.vary" in pasted.details["advice"]
+
+
 def test_the_nearest_pairs_are_the_copies_and_what_they_copy(train: Pictures, holdout: Pictures) -> None:
     drawn = made(even(60), 3)
     origins = np.array([70, 80, 130, 140])
