@@ -197,14 +197,19 @@ def _sample(counts: dict[Any, int], balanced: bool) -> list[str]:
     return [f"  mix: balanced         # every class is filled up to the largest: {shown}", "  include_real: true"]
 
 
-def sizes_for(counts: dict[Any, int], rows: int, balanced: bool, *, judged: int | None = None) -> Sizes:
-    """Shares and limits that fit data of this size. judged: holdout rows that are judged, where they are known."""
+def sizes_for(
+    counts: dict[Any, int], rows: int, balanced: bool, *, judged: int | None = None, most: int | None = None
+) -> Sizes:
+    """Shares and limits that fit data of this size. judged: holdout rows that are judged, where they are known; most: rows
+    that the gate should draw at most, where drawing takes time."""
     least = min(counts.values()) if counts else rows
     reference = 0.0 if least < 100 else 0.15
     holdout = 0.3 if least < 100 else 0.25
     those = (rows - max(counts.values())) if balanced else rows
     n = max(1, int(holdout * those)) if judged is None else max(1, judged)
     draws = 10 if n >= 500 else 50
+    if most is not None:
+        draws = max(10, min(draws, most // n))
     seen = detectable(GateSpec(draws=draws), n) or 1.0
     # The gate tests a few cells more or fewer than is foretold; a plan that asks for the last bit would be INCONCLUSIVE.
     return Sizes(reference, holdout, draws, next((step for step in STEPS if MARGIN * seen <= step), 1.0))

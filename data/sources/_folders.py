@@ -11,7 +11,8 @@ from data.sources._found import part_of
 
 #: Words of folders that hold masks, and of folders that hold pictures of all classes without being one.
 MASK_WORDS = frozenset(
-    "mask masks groundtruth gt gts label labels lab annotation annotations segmentation segmentations seg".split()
+    "mask masks groundtruth gt gts label labels lab annotation annotations segmentation segmentations seg "
+    "segmentationclass segmentationobject".split()
 )
 HOLDER_WORDS = frozenset("image images img imgs picture pictures photo photos data dataset jpegimages rgb".split())
 #: Names of masks that are two words.

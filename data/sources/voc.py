@@ -17,12 +17,11 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.images import Fit, good
+from data.sources._folders import role
 from data.sources._found import NORMAL, Found, Rules, files_below, of_one_photo, part_of, pictures_below, rarest, told
 from data.sources._marks import Box, Damaged, Object, Objects
 from data.sources._pictures import table_of
 
-#: Folders whose pictures are masks of others.
-MASKS = re.compile(r"(masks?|labels?|annotations?|gt|ground[-_ ]?truth|segmentation\w*)$", re.IGNORECASE)
 #: Bytes of a file in which its root stands, and bytes that one of annotations holds there.
 START, ROOT = 4096, b"<annotation"
 
@@ -328,7 +327,7 @@ def _taken(base: Path, pictures: _Pictures, held: _Set, categories: Sequence[str
         folders = file.relative_to(base).parts[:-1]
         if file in held.notes:
             taken.append(file)
-        elif file in held.broken or any(MASKS.match(name) for name in folders):
+        elif file in held.broken or any(role(name).masks for name in folders):
             continue  # told with its .xml, or none of the pictures
         elif file in held.twins or any(_is_defect(name, categories) for name in file.relative_to(shared).parts[:-1]):
             left.append(file.relative_to(base).as_posix())
