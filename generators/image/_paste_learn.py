@@ -43,12 +43,13 @@ def more(
     train = _dataset([c[0] for c in crops], [c[1] for c in crops], [names[p.label] for p in patches], names)
     model = family.fit(train, seed=seed, progress=progress, checkpoint=checkpoint)
     out: list[Patch] = []
-    for label in labels:
+    for done, label in enumerate(labels):
         own = [(p, c) for p, c in zip(patches, crops, strict=True) if p.label == label]
         rng = np.random.default_rng([seed % 2**63, label])
         drawn: list[Patch] = []
         for part in range(ROUNDS):
             if len(drawn) < n:
+                progress.advance(done * n + len(drawn), len(labels) * n, "drawn patch")
                 table = pa.Table.from_batches(list(model.sample(n, where={"class": names[label]}, seed=seed + part)))
                 drawn += _usable(pictures(Dataset(table, schema(names))), own, rng, size)
         out += drawn[:n] or [p for p, _ in own]

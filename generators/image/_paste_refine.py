@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from data.images import Pictures, box
+from generators.base import SILENT, Progress
 from generators.image._blend import filled, ring
 from generators.image._masks import MaskBank, turned
 from generators.image._paste_fit import Grounds, length, spectrum
@@ -29,15 +30,17 @@ LEAST_SHARE, LEAST_PIXELS = 0.01, 4
 
 
 def cut_all(
-    bad: Pictures, bank: MaskBank, grounds: Grounds, turns: tuple[int, ...], rng: np.random.Generator, *, sharp: bool
-) -> list[Patch]:
+    bad: Pictures, bank: MaskBank, grounds: Grounds, turns: tuple[int, ...], rng: np.random.Generator, *, sharp: bool,
+    progress: Progress = SILENT,
+) -> list[Patch]:  # fmt: skip
     """The patches of all defects; where a class's marks are boxes, the defects in them are found first.
 
     sharp: black and white pictures. The defects of a class whose changes all but agree in direction, lighter or darker,
     keep the pixels that go this way."""
     marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
     found: dict[int, tuple[Array, Array, float]] = {}
-    for i in map(int, marked):
+    for done, i in enumerate(map(int, marked)):
+        progress.advance(done, len(marked), "defect found in its box")
         mark, label = bad.masks[i], int(bad.labels[i])
         if not bank.boxes(label) or mark.all():
             found[i] = mark, np.zeros(mark.shape), 0.0

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from data.images import Pictures, box
-from generators.base import GeneratorError
+from generators.base import SILENT, GeneratorError, Progress
 from generators.image import _patches
 from generators.image._blend import added, bare, laid, matted, poisson, ring
 from generators.image._masks import MaskBank, Places
@@ -77,7 +77,10 @@ class Scene:
         self.stock(patches)
 
     @classmethod
-    def of(cls, train: Pictures, good: int, rng: np.random.Generator, *, find: bool = True, soft: bool = True) -> Self:
+    def of(
+        cls, train: Pictures, good: int, rng: np.random.Generator, *, find: bool = True, soft: bool = True,
+        progress: Progress = SILENT,
+    ) -> Self:  # fmt: skip
         """Cut the patches out of the defects of train. good: the label of the good pictures; find: where marks are boxes,
         look for the defects in them; soft: widen masks to the defects' soft edges."""
         own = train.take(np.flatnonzero(train.labels == good))
@@ -88,7 +91,7 @@ class Scene:
         scene = cls(own.pixels, own.sources or (None,) * len(own), bank, [], turns, levels, grouped)
         marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
         found = (
-            cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None)
+            cut_all(bad, bank, scene.grounds, turns, rng, sharp=levels is not None, progress=progress)
             if find
             else [cut(bad.pixels[i], bad.masks[i], int(bad.labels[i])) for i in marked]
         )

@@ -91,7 +91,7 @@ class Paste:
         Raises GeneratorError for rows of a table, without good pictures, or for a defect without a mask or box."""
         known, self.facts_, self.bare_ = self._known(train, seed)
         good = good_label(self.facts_)
-        self.scene_ = Scene.of(known, good, np.random.default_rng([seed % 2**63, 11]), soft=self.soft_edge)
+        self.scene_ = Scene.of(known, good, np.random.default_rng([seed % 2**63, 11]), soft=self.soft_edge, progress=progress)
         self.kind_ = self._kind()
         progress.advance(1, 1, "patches", patches=float(len(self.scene_.patches)))
         if self.kind_ in ("gan", "diffusion"):
