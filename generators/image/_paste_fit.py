@@ -1,7 +1,9 @@
 """On which good picture, and where on it, does a defect fit? Where what lies around it there looks as it did here.
 
 All places of many good pictures are compared at once, by Fourier transforms: the sum of squared differences over the ring
-around the mask, less what a change of light explains."""
+around the mask, less what a change of light explains. Of gray and coloured pictures not the pixels are compared, but what a
+blur leaves of them and how rough they are: the grain of two surfaces never agrees pixel by pixel, so that by pixels alone the
+smoothest surface fits every defect best."""
 
 from __future__ import annotations
 
@@ -21,8 +23,12 @@ LIGHT = 0.15
 KEPT = 512
 #: A place must show this share of the ring.
 SHOWN = 0.5
-#: How much a pixel that touches the mask counts, against one further out: there it shows whether the defect joins on.
+#: How much a pixel of black and white pictures that touches the mask counts, against one further out: there it shows whether
+#: the defect joins on.
 SEAM = np.float32(3)
+#: Pixels by which surfaces are blurred before they are compared, and over which their roughness is taken; how much a
+#: difference of roughness counts against one of brightness.
+BLUR, GRAIN, ROUGH = 1.0, 2.0, 4.0
 #: What shows this share of it counts as a place within the picture.
 WHOLE = 0.999
 
@@ -43,10 +49,11 @@ class Grounds:
     light: how much a uniform difference of light counts, 1 where values must agree as they are."""
 
     def __init__(self, pixels: Array, light: float = LIGHT) -> None:
-        self.pixels, self.light = pixels, light
+        self.pixels, self.light, self.channels = pixels, light, int(pixels.shape[3])
         self.size = int(pixels.shape[1])
         self.by = -(-self.size // SIDE)
-        self._small = _smaller(pixels.astype(np.float32) / 255, self.by)
+        small = _smaller(pixels.astype(np.float32) / 255, self.by)
+        self._small = small if light == 1 else np.stack([_looks(one, np.ones(one.shape[:2], dtype=bool)) for one in small])
         self._spectra: dict[int, tuple[Array, Array]] = {}
 
     def __len__(self) -> int:
@@ -56,7 +63,7 @@ class Grounds:
         """The best places of the good pictures `which`, one on each of at most `most` pictures, best first.
 
         allowed: (size, size) bool, where the middle of the mask's box may lie. Empty when the piece has no place at all."""
-        seen = _Seen.of(piece, self.by)
+        seen = _Seen.of(piece, self.by, exact=self.light == 1)
         costs, offset = self._costs(seen, which)
         ok = self._possible(piece, seen, costs.shape[1:], offset, allowed)
         if not ok.any():
@@ -90,7 +97,7 @@ class Grounds:
         total = np.maximum(shown, 1e-6)
         costs = (squares + own) / total
         if self.light < 1:
-            for k in range(once.shape[1]):
+            for k in range(self.channels):
                 mine = fft.irfft2(inside * np.conj(cross[k]), (spread, spread))
                 gap = (fft.irfft2(once[:, k] * np.conj(weight), (spread, spread)) - mine) / total
                 costs -= (1 - self.light) * gap**2
@@ -149,19 +156,35 @@ class _Seen:
     right: int
 
     @classmethod
-    def of(cls, piece: Piece, by: int) -> _Seen:
+    def of(cls, piece: Piece, by: int, *, exact: bool) -> _Seen:
         from scipy import ndimage
 
-        touching = ndimage.binary_dilation(piece.mask, np.ones((3, 3)))
-        weight = (~piece.mask & piece.known) * np.where(touching, SEAM, np.float32(1))
+        weight = (~piece.mask & piece.known).astype(np.float32)
         pixels = piece.surface.astype(np.float32) / 255
-        small = _smaller(weight[None, :, :, None], by)[0, :, :, 0]
-        weighted = _smaller((pixels * weight[:, :, None])[None], by)[0]
-        squared = _smaller(((pixels**2).sum(axis=2) * weight)[None, :, :, None], by)[0, :, :, 0]
+        if exact:
+            weight *= np.where(ndimage.binary_dilation(piece.mask, np.ones((3, 3))), SEAM, np.float32(1))
+            small = _smaller(weight[None, :, :, None], by)[0, :, :, 0]
+            weighted = _smaller((pixels * weight[:, :, None])[None], by)[0]
+            squared = _smaller(((pixels**2).sum(axis=2) * weight)[None, :, :, None], by)[0, :, :, 0]
+        else:
+            small = _smaller(weight[None, :, :, None], by)[0, :, :, 0]
+            looks = _looks(_smaller(pixels[None], by)[0], small > 0)
+            weighted, squared = looks * small[:, :, None], (looks**2).sum(axis=2) * small
         if not small.any():
             small, weighted, squared = small + 1e-3, weighted, squared
         x, y, w, h = piece.box
         return cls(small, weighted, squared, y // by, x // by, -(-(y + h) // by), -(-(x + w) // by))
+
+
+def _looks(pixels: Array, valid: Array) -> Array:
+    """(h, w, c) shares of white -> (h, w, c + 1): blurred, and the deviation of the finest texture where it is valid."""
+    from scipy import ndimage
+
+    low = ndimage.gaussian_filter(pixels, (BLUR, BLUR, 0))
+    fine = ((pixels - low) ** 2).mean(axis=2) * valid
+    seen = np.maximum(ndimage.gaussian_filter(valid.astype(np.float32), GRAIN), 1e-3)
+    rough = np.sqrt(np.maximum(ndimage.gaussian_filter(fine, GRAIN) / seen, 0))
+    return np.concatenate([low, ROUGH * rough[:, :, None]], axis=2, dtype=np.float32)
 
 
 def _smaller(pixels: Array, by: int) -> Array:

@@ -21,10 +21,8 @@ from generators.image._pictures import Facts, fingerprint, learned, read_json, w
 
 __all__ = ["Paste"]
 
-Patches = Literal["auto", "real", "gan", "diffusion"]
+Patches = Literal["real", "gan", "diffusion"]
 SCENE, STATE = "scene.npz", "state.json"
-#: Patches of each class from which on a denoiser can learn to draw more.
-ENOUGH = 64
 
 
 @dataclass
@@ -46,8 +44,8 @@ class Paste:
 
     Fields:
         normal: the class of good pictures; found by its name, or by its empty masks, if left out.
-        patches: "real" pastes what was cut out, "gan" and "diffusion" what they learned to draw at the mask's crop; auto:
-            "diffusion" where each class has 64 patches or more, else "real".
+        patches: "real" pastes what was cut out, "gan" and "diffusion" what they learned to draw at the mask's crop, as
+            well; that takes minutes.
         blend: "matte" adds the defect to the good picture's own texture, of which it hides as much as the class's defects do
             (a hole all of it, a stain some, a dent none), "residual" as if they hid none, "bare" does so without the texture
             that the defect's own surface has, "poisson" replaces the texture, "mixed" keeps the stronger gradient of both,
@@ -67,7 +65,7 @@ class Paste:
     paints: ClassVar[bool] = True
 
     normal: str | None = None
-    patches: Patches = "auto"
+    patches: Patches = "real"
     blend: Blend = "auto"
     soft_edge: bool = True
     places: Places = "real"
@@ -92,16 +90,15 @@ class Paste:
         known, self.facts_, self.bare_ = self._known(train, seed)
         good = good_label(self.facts_)
         self.scene_ = Scene.of(known, good, np.random.default_rng([seed % 2**63, 11]), soft=self.soft_edge, progress=progress)
-        self.kind_ = self._kind()
         progress.advance(1, 1, "patches", patches=float(len(self.scene_.patches)))
-        if self.kind_ in ("gan", "diffusion"):
+        if self.patches != "real":
             mark = fingerprint(train, self, seed)[:16] if checkpoint else ""
             own = self.scene_.patches
             learnt = more(
-                own, self.facts_.classes, "gan" if self.kind_ == "gan" else "diffusion", self.drawn,
-                self.facts_.size, seed=seed, progress=progress, checkpoint=checkpoint / mark if checkpoint else None,
-                steps=self.steps, batch_size=self.batch_size, width=self.width, latent=self.latent,
-                look_every=self.look_every, checkpoint_seconds=self.checkpoint_seconds, device=self.device,
+                own, self.facts_.classes, self.patches, self.drawn, self.facts_.size, seed=seed, progress=progress,
+                checkpoint=checkpoint / mark if checkpoint else None, steps=self.steps, batch_size=self.batch_size,
+                width=self.width, latent=self.latent, look_every=self.look_every,
+                checkpoint_seconds=self.checkpoint_seconds, device=self.device,
             )  # fmt: skip
             self.scene_.stock(weighed(own, learnt, self.real))
         return self
@@ -121,7 +118,7 @@ class Paste:
         folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = self.scene_.to_state()
         np.savez_compressed(folder / SCENE, **arrays)
-        state = {"facts": self.facts_.to_json(), "kind": self.kind_, "sources": list(self.scene_.sources)}
+        state = {"facts": self.facts_.to_json(), "sources": list(self.scene_.sources)}
         write_json(folder / STATE, state | {"bare": list(self.bare_)})
         seal(folder, self)
 
@@ -130,7 +127,7 @@ class Paste:
         """Read back what `save` wrote; no pickled code is run."""
         family = cls(**unseal(folder)["settings"])
         state = read_json(folder / STATE)
-        family.facts_, family.kind_, family.bare_ = Facts.from_json(state["facts"]), state["kind"], tuple(state["bare"])
+        family.facts_, family.bare_ = Facts.from_json(state["facts"]), tuple(state["bare"])
         with np.load(folder / SCENE, allow_pickle=False) as arrays:
             family.scene_ = Scene.from_state({name: arrays[name] for name in arrays.files}, tuple(state["sources"]))
         return family
@@ -158,12 +155,6 @@ class Paste:
             raise GeneratorError(
                 "generator: vary must not be below 0, mix and real lie in 0 to 1; leave them out for the defaults"
             )
-
-    def _kind(self) -> str:
-        if self.patches != "auto":
-            return self.patches
-        counts = np.unique([p.label for p in self.scene_.patches], return_counts=True)[1]
-        return "diffusion" if counts.min() >= ENOUGH else "real"
 
     def _draw(
         self, labels: np.ndarray, rng: np.random.Generator

@@ -216,6 +216,20 @@ def test_what_fits_nowhere_is_not_pushed_to_the_border_where_less_of_it_is_compa
     assert np.mean(out) < 1.25 * (1 - (33 - h) * (33 - w) / places)
 
 
+def test_a_defect_of_a_rough_surface_is_laid_on_a_rough_one() -> None:
+    rng = np.random.default_rng(0)
+    rough, smooth = (120 + rng.normal(0, spread, (12, 40, 40, 1)) for spread in (20, 5))
+    grounds = np.concatenate([rough, smooth]).astype(np.uint8)
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[17:23, 17:23] = True
+    for which, like in ((0, range(12)), (12, range(12, 24))):
+        scarred = grounds[which].copy()
+        scarred[mask] = 30
+        one = piece(cut(scarred, mask, 0), 0, 5)
+        others = np.array([i for i in range(24) if i != which])
+        assert all(spot.ground in like for spot in Grounds(grounds).spots(one, others, most=6))
+
+
 def test_a_change_of_the_defect_alone_leaves_its_surroundings() -> None:
     rng = np.random.default_rng(0)
     pixels, mask = rng.integers(0, 120, (48, 48, 1), dtype=np.uint8), np.zeros((48, 48), dtype=bool)
