@@ -59,18 +59,19 @@ class Grounds:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def spots(self, piece: Piece, which: Array, allowed: Array | None = None, most: int = 8) -> list[Spot]:
+    def spots(self, piece: Piece, which: Array, away: Array | None = None, most: int = 8, *, slack: float = 0.0) -> list[Spot]:
         """The best places of the good pictures `which`, one on each of at most `most` pictures, best first.
 
-        allowed: (size, size) bool, where the middle of the mask's box may lie. Empty when the piece has no place at all."""
+        away: (size, size) how far from where it is wanted the middle of the mask's box would lie, infinite where it may not;
+        slack: what a distance of 1 weighs, against the cost. Empty when the piece has no place at all."""
         seen = _Seen.of(piece, self.by, exact=self.light == 1)
         costs, offset = self._costs(seen, which)
-        ok = self._possible(piece, seen, costs.shape[1:], offset, allowed)
-        if not ok.any():
+        far = self._far(piece, seen, costs.shape[1:], offset, away)
+        if not np.isfinite(far).any():
             return []
-        costs = np.where(ok, costs, np.inf)
-        flat = costs.reshape(len(costs), -1)
-        best = flat.argmin(axis=1)
+        flat = np.where(np.isfinite(far), costs, np.inf).reshape(len(costs), -1)
+        # Many places fit alike where a surface is even; without a wish the first would win, at the upper left.
+        best = (flat + slack * np.where(np.isfinite(far), far, 0).ravel()).argmin(axis=1)
         found = []
         for i in np.argsort(flat[np.arange(len(flat)), best], kind="stable")[:most]:
             if np.isfinite(flat[i, best[i]]):
@@ -109,10 +110,9 @@ class Grounds:
         over = (h, w)
         return np.roll(costs, over, axis=(1, 2))[:, : side + h, : side + w], over
 
-    def _possible(
-        self, piece: Piece, seen: _Seen, shape: tuple[int, ...], offset: tuple[int, int], allowed: Array | None
-    ) -> Array:
-        """Places at which the whole mask lies in the picture, at the border that cut it if one did, where it is allowed."""
+    def _far(self, piece: Piece, seen: _Seen, shape: tuple[int, ...], offset: tuple[int, int], away: Array | None) -> Array:
+        """How far from where it is wanted each place is; infinite unless the whole mask lies in the picture, at the border
+        that cut it if one did, and where it may lie, if it can lie there at all."""
         ok = np.ones(shape, dtype=bool)
         side = self._small.shape[1]
         for axis, (start, stop) in enumerate(((seen.top, seen.bottom), (seen.left, seen.right))):
@@ -123,13 +123,14 @@ class Grounds:
             if piece.cut_off[axis + 2]:
                 fits &= place + stop == side
             ok &= fits[:, None] if axis == 0 else fits[None, :]
-        if allowed is not None:
-            small = allowed[:: self.by, :: self.by]
-            y = np.clip(np.arange(shape[0]) - offset[0] + (seen.top + seen.bottom) // 2, 0, side - 1)
-            x = np.clip(np.arange(shape[1]) - offset[1] + (seen.left + seen.right) // 2, 0, side - 1)
-            near = ok & small[np.minimum(y, len(small) - 1)][:, np.minimum(x, len(small) - 1)]
-            ok = near if near.any() else ok
-        return ok
+        far = np.where(ok, 0.0, np.inf)
+        if away is not None:
+            small = away[:: self.by, :: self.by]
+            y = np.clip(np.arange(shape[0]) - offset[0] + (seen.top + seen.bottom) // 2, 0, len(small) - 1)
+            x = np.clip(np.arange(shape[1]) - offset[1] + (seen.left + seen.right) // 2, 0, len(small) - 1)
+            near = far + small[y][:, x]
+            far = near if np.isfinite(near).any() else far
+        return far
 
     def _of(self, spread: int, which: Array) -> tuple[Array, Array]:
         """Spectra of good pictures and of their squares; kept where there are few enough."""

@@ -150,19 +150,21 @@ class Scene:
 
     def _spot(self, one: Piece, rng: np.random.Generator, style: Style, others: Array, *, wide: bool = False) -> Spot | None:
         """Where a piece fits. wide: anywhere between where its class's defects lie, not near some of their places alone."""
-        allowed = None if style.places == "uniform" or one.label < 0 else self._allowed(one.label, rng, style, wide=wide)
+        anywhere = style.places == "uniform" or one.label < 0
         if not style.context:
-            return self._any_spot(one, rng, allowed, others)
+            return self._any_spot(one, rng, None if anywhere else self._wanted(one.label, rng, style), others)
+        # By chance where no place is wanted: many fit alike on an even surface.
+        wanted = rng.random((self.size, self.size)) if anywhere else self._wanted(one.label, rng, style, wide=wide)
         which = rng.choice(others, min(len(others), max(1, style.candidates // TRIES)), replace=False)
-        spots = self.grounds.spots(one, which, allowed, 2 * style.choices)
+        spots = self.grounds.spots(one, which, wanted, 2 * style.choices, slack=PERFECT_SHARP if self.levels else PERFECT)
         if one.label >= 0 and self.levels:
             spots = [spot for spot in spots if self._changes(one, spot)]
         perfect = PERFECT_SHARP if self.levels else PERFECT
         good = [s for s in spots[: style.choices] if s.cost <= AS_GOOD * spots[0].cost + perfect]
         return good[int(rng.integers(len(good)))] if good else None
 
-    def _any_spot(self, one: Piece, rng: np.random.Generator, allowed: Array | None, others: Array) -> Spot:
-        free = np.argwhere(allowed) if allowed is not None else np.array([rng.integers(self.size, size=2)])
+    def _any_spot(self, one: Piece, rng: np.random.Generator, wanted: Array | None, others: Array) -> Spot:
+        free = np.argwhere(np.isfinite(wanted)) if wanted is not None else np.array([rng.integers(self.size, size=2)])
         y, x = free[rng.integers(len(free))]
         left, top, w, h = one.box
         place = kept(int(y) - top - h // 2, int(x) - left - w // 2, one, self.size)
@@ -191,17 +193,17 @@ class Scene:
         )  # fmt: skip
         return piece(patch, turn, self.ring, warp=warp, levels=self.levels)
 
-    def _allowed(self, label: int, rng: np.random.Generator, style: Style, *, wide: bool = False) -> Array:
-        """Where the middle of the mask's box may lie: around places drawn from where the class's defects lie."""
-        out = np.zeros((self.size, self.size), dtype=bool)
+    def _wanted(self, label: int, rng: np.random.Generator, style: Style, *, wide: bool = False) -> Array:
+        """How far the middle of the mask's box would lie from places drawn from where the class's defects lie, in squares of
+        how far it may: (size, size), infinite where it may not. wide: anywhere between the class's places, by chance."""
         reach = max(1, round(self.size * NEAR)) if style.context else 0
         if wide:
-            return self.bank.region(label, self.size, reach)
-        for y, x in np.minimum(self.bank.places(label, rng, DRAWN if style.context else 1) * self.size, self.size - 1).astype(
-            int
-        ):
-            out[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
-        return out
+            return np.where(self.bank.region(label, self.size, reach), rng.random((self.size, self.size)), np.inf)
+        drawn = np.minimum(self.bank.places(label, rng, DRAWN if style.context else 1) * self.size, self.size - 1).astype(int)
+        apart = np.abs(np.arange(self.size) - drawn[:, :, None])  # (places, 2, size)
+        far = (apart[:, 0, :, None] ** 2 + apart[:, 1, None, :] ** 2) / max(1, reach) ** 2
+        near = (apart[:, 0, :, None] <= reach) & (apart[:, 1, None, :] <= reach)
+        return np.asarray(np.where(near, far, np.inf).min(axis=0))
 
     def _blended(
         self, one: Piece, spot: Spot, few: list[Patch], rng: np.random.Generator, style: Style

@@ -216,6 +216,19 @@ def test_what_fits_nowhere_is_not_pushed_to_the_border_where_less_of_it_is_compa
     assert np.mean(out) < 1.25 * (1 - (33 - h) * (33 - w) / places)
 
 
+@pytest.mark.parametrize(("light", "slack"), [(1.0, 0.01), (0.15, 2e-4)])
+def test_where_all_places_fit_alike_the_wanted_one_is_taken(light: float, slack: float) -> None:
+    even = np.full((3, 40, 40, 1), 255, dtype=np.uint8)
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[30:34, 5:11] = True
+    even[0][mask] = 0
+    one = piece(cut(even[0], mask, 0), 0, 4)
+    away = np.hypot(*(np.mgrid[:40, :40] - np.array([24, 15])[:, None, None])) / 5
+    for spot in Grounds(even, light).spots(one, np.array([1, 2]), away, slack=slack):
+        x, y, w, h = one.box
+        assert (spot.top + y + h // 2, spot.left + x + w // 2) == (24, 15) and spot.cost < 1e-6
+
+
 def test_a_defect_of_a_rough_surface_is_laid_on_a_rough_one() -> None:
     rng = np.random.default_rng(0)
     rough, smooth = (120 + rng.normal(0, spread, (12, 40, 40, 1)) for spread in (20, 5))
@@ -250,8 +263,8 @@ def test_the_middle_may_be_held_in_a_region_and_a_cut_defect_at_its_border() -> 
     mask[0:6, 10:16] = True
     one = piece(cut(grounds[0], mask, 0), 0, 3)
     assert one.cut_off == (True, False, False, False)
-    allowed = np.zeros((32, 32), dtype=bool)
-    allowed[:, 20:] = True
+    allowed = np.full((32, 32), np.inf)
+    allowed[:, 20:] = 0
     for spot in Grounds(grounds).spots(one, np.arange(3), allowed):
         x, y, w, _ = one.box
         assert spot.top + y == 0 and spot.left + x + w // 2 >= 20
