@@ -101,7 +101,8 @@ class _PlainProgress:
         self.stage = stage
         self.began = self.last = time.monotonic()
         self.known = ""
-        self.pace: tuple[str, int, float] | None = None
+        self.pace: tuple[str, int, int, float] | None = None
+        self.before = 0
         self.over = threading.Event()
 
     def start(self) -> None:
@@ -121,10 +122,11 @@ class _PlainProgress:
 
     def _left(self, done: int, total: int, what: str, now: float) -> str:
         """How long the rest takes at the pace so far; nothing of what has only begun."""
-        if self.pace is None or self.pace[0] != what or done < self.pace[1]:
-            # Not from nought: a training may go on from a checkpoint.
-            self.pace = (what, done, now)
-        first, since = self.pace[1:]
+        if self.pace is None or self.pace[:2] != (what, total) or done < self.before:
+            # Not from nought: a training may go on from a checkpoint, and another one follow it.
+            self.pace = (what, total, done, now)
+        self.before = done
+        first, since = self.pace[2:]
         if done <= first or done >= total:
             return ""
         return f", about {spoken((total - done) * (now - since) / (done - first))} left"

@@ -53,6 +53,14 @@ def test_a_line_says_step_loss_and_what_is_left(monkeypatch: pytest.MonkeyPatch,
     assert lines(capsys) == ["fit      step 200 of 800, loss 0.6, about 2 min left"]
 
 
+def test_a_second_training_has_a_pace_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = tell._PlainProgress("fit")
+    for now, done, total in ((0.0, 10, 800), (1000.0, 800, 800), (1001.0, 10, 2000), (1021.0, 210, 2000)):
+        monkeypatch.setattr(tell.time, "monotonic", lambda now=now: now)
+        progress.advance(done, total, "step")
+    assert lines(capsys)[-1] == "fit      step 210 of 2,000, about 3 min left"
+
+
 def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(tell, "SILENCE", 0.05)
     with tell.console(quiet=True) as teller:
