@@ -38,7 +38,8 @@ ROWS = 64
 @dataclass(frozen=True)
 class Exported:
     """What lies in `folder`: `pictures`, `objects` marked on them, the `classes` that objects have in the order of their
-    numbers, and how many pictures of a defect came `unmarked`, without mask and box. parts: train, val, holdout -> class ->
+    numbers, and how many pictures of a defect came `unmarked`, without mask and box: coco and yolo leave them out where good
+    pictures are known. parts: train, val, holdout -> class ->
     real, synthetic or unknown -> pictures; places: where in `folder` a tool finds each part."""
 
     folder: Path
@@ -91,7 +92,7 @@ def export(
     writer = writers[to](beside)
     try:
         beside.mkdir(parents=True)
-        result = _write(tables, writer, normal=normal, told=told or (lambda done: None))
+        result = _write(tables, writer, normal=normal, marked=to != "folder", told=told or (lambda done: None))
         (beside / MARKER).write_text(_marker(to, result), encoding="utf-8")
         _move(beside, target)
     except OSError as error:
@@ -123,16 +124,27 @@ def _write(
     writer: Coco | Yolo | Folder,
     *,
     normal: str | None,
+    marked: bool,
     told: Callable[[int], None],
 ) -> _Counts:
+    """marked: leave out pictures of defects on which nothing is marked, where good ones are known: a detector would learn that
+    there is nothing on them."""
     counts, names = _Counts(), Names()
     with writer:
         for row in _rows(tables):
             item = _item(row, names, number=counts.pictures, normal=normal)
+            if marked and normal is not None and not item.instances and item.level != normal:
+                counts.unmarked += 1
+                continue
             writer.add(item)
             counts.add(item, normal)
             if counts.pictures % ROWS == 0:
                 told(counts.pictures)
+        if counts.unmarked and not counts.objects and marked and normal is not None:
+            raise DataError(
+                f"nothing is marked on any of {counts.unmarked} pictures of defects, so a detector would learn nothing from "
+                "them; export to folder"
+            )
         if not counts.pictures:
             raise DataError("there is no picture to export; name a run that published or drew some")
     told(counts.pictures)

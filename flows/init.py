@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -197,6 +198,10 @@ def _sample(counts: dict[Any, int], balanced: bool) -> list[str]:
     return [f"  mix: balanced         # every class is filled up to the largest: {shown}", "  include_real: true"]
 
 
+#: Pictures that the gate should judge at least, if half of them is enough for that.
+LEAST_JUDGED = 10
+
+
 def sizes_for(
     counts: dict[Any, int], rows: int, balanced: bool, *, judged: int | None = None, most: int | None = None
 ) -> Sizes:
@@ -206,6 +211,8 @@ def sizes_for(
     reference = 0.0 if least < 100 else 0.15
     holdout = 0.3 if least < 100 else 0.25
     those = (rows - max(counts.values())) if balanced else rows
+    if most is not None:  # of pictures there may be twenty, and with fewer judged ones the gate can look for nothing
+        holdout = min(0.5, max(holdout, math.ceil(100 * LEAST_JUDGED / max(1, those)) / 100))
     n = max(1, int(holdout * those)) if judged is None else max(1, judged)
     draws = 10 if n >= 500 else 50
     if most is not None:

@@ -133,6 +133,9 @@ def show_export(done: Exported) -> None:
             figures = (f"{origins.get(origin, 0):,}" for origin in ("real", "synthetic"))
             table.add_row(part, escape(level), *figures, done.places[part])
     _console().print(table)
+    if done.unmarked:
+        left = "left out, as a detector would take them for good ones" if done.to != "folder" else "among them"
+        print(f"pictures of defects on which nothing is marked: {done.unmarked:,}, {left}")
     if kept := " and ".join(part for part in done.parts if part != "train"):
         print(f"train on {done.places.get('train', 'train')} alone: the real pictures of {kept} are kept for testing")
     print(done.folder)

@@ -163,7 +163,7 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
     errors = [f for f in findings if f.verdict == "ERROR"]
     if errors:
         return "INCONCLUSIVE", _and_others(errors), "mend what the error names and judge again"
-    if unseen := _unseen(intent, seen):
+    if unseen := _unseen(intent, seen) or _unlooked(findings, seen):
         return ("INCONCLUSIVE", *unseen)
     unsure = [f for f in findings if f.verdict == "INCONCLUSIVE"]
     if unsure:
@@ -226,6 +226,19 @@ def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
     reason = f"class {blind[0]!r} has too few holdout rows: even its complete loss could not be told from chance"
     others = f" (and {listed([repr(name) for name in blind[1:]])})" if len(blind) > 1 else ""
     return reason + others, f"{listed(wants)} would do{more}; or give the class no share in the intended mix"
+
+
+def _unlooked(findings: Sequence[Finding], seen: Detectable) -> tuple[str, str] | None:
+    """Reason and next action when the pictures were too few to look for a single mode, though none was asked for, else None."""
+    if (
+        seen.unit != "picture"
+        or seen.whole is not None
+        or not any(f.check == "modes" and f.verdict == "SKIPPED" for f in findings)
+    ):
+        return None
+    count = "so few" if seen.rows is None else f"{seen.rows:,}"
+    reason = f"with {count} judged real pictures no kind of defect could be looked for, and any could be missing unseen"
+    return reason, "judge with more holdout pictures (split.holdout)"
 
 
 def _and_others(findings: Sequence[Finding]) -> str:

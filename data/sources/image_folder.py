@@ -195,6 +195,7 @@ def _found(
     # Where a mask does not say of which part it is, and two parts have a picture for it, it is the test part's.
     judged = {(spot.folders, spot.stem) for spot in spots if spot.part == "holdout"}
     used: set[Path] = set()
+    bare: list[str] = []
     for spot in spots:
         places = [(spot.part, spot.folders, spot.stem)]
         if spot.part == "holdout" or (spot.folders, spot.stem) not in judged:
@@ -206,10 +207,13 @@ def _found(
         name = spot.file.relative_to(root).as_posix()
         origin = ", ".join(_relative(file, root) for file in files)
         outer = spot.folders[0] if spot.folders else None
+        bare += [name] if not files and (parts or outer is None) else []
         yield Found(
             spot.file, name, None if parts else outer, MaskFiles(tuple(files), origin) if files else None,
             group=(outer if parts else None) or of_one_photo(spot.stem), split=spot.part,
         )  # fmt: skip
+    if marks and bare:
+        said.append(told("Taken for good parts, as masks tell what is defective and these have no file of a mask", bare))
     if idle := [_relative(spot.file, root) for spot in marks if spot.file not in used]:
         said.append(told("Masks that belong to no picture", idle))
 

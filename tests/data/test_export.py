@@ -389,11 +389,19 @@ def test_parts_of_a_mask_go_to_the_box_they_lie_in():
     assert reaching[0].bbox == (2, 2, 3, 3), "a box that cuts its object is replaced by the object's own"
 
 
-def test_a_normal_picture_has_nothing_marked_and_an_unmarked_defect_is_counted(tmp_path):
-    rows = [one(ring(), level="normal"), one(None, name="b"), one(np.zeros((20, 20), bool), name="c")]
-    done = export(rows, "coco", tmp_path / "out", schema=SCHEMA, normal="normal")
-    assert coco(tmp_path / "out")["annotations"] == []
-    assert (done.pictures, done.objects, done.unmarked) == (3, 0, 2)
+@pytest.mark.parametrize("to", ["coco", "yolo"])
+def test_an_unmarked_defect_is_left_out_where_it_would_pass_for_a_good_picture(tmp_path, to):
+    good, bare, empty = one(ring(), level="normal"), one(None, name="b"), one(np.zeros((20, 20), bool), name="c")
+    marked = one(ring(), name="d")
+    done = export([good, bare, empty, marked], to, tmp_path / "out", schema=SCHEMA, normal="normal")
+    assert (done.pictures, done.unmarked) == (2, 2) and done.objects >= 1
+    every = export([good, bare, empty, marked], "folder", tmp_path / "folder", schema=SCHEMA, normal="normal")
+    assert (every.pictures, every.unmarked) == (4, 2)
+    with pytest.raises(DataError, match="nothing is marked on any of 2 pictures of defects"):
+        export([good, bare, empty], to, tmp_path / "none", schema=SCHEMA, normal="normal")
+    assert not (tmp_path / "none").exists()
+    unknown = export([bare, marked], to, tmp_path / "unknown", schema=SCHEMA)
+    assert (unknown.pictures, unknown.unmarked) == (2, 1)
 
 
 def test_other_encodings_stay_or_become_png(tmp_path):

@@ -134,3 +134,12 @@ def test_the_name_of_a_folder_says_what_it_holds(name, part, masks, holder):
 )
 def test_many_numbered_folders_of_few_pictures_are_parts(folders, parts):
     assert are_parts(folders) is parts
+
+
+def test_defects_without_a_mask_are_not_taken_for_good_parts_in_silence(tmp_path):
+    for k in range(6):
+        put(tmp_path / f"hole/{k}.png", texture(k))
+        if k < 4:
+            put(tmp_path / f"hole/{k}_mask.png", MARK)
+    said = notices(image_folder.read(tmp_path, size=40, near_duplicates=False))
+    assert "Taken for good parts, as masks tell what is defective and these have no file of a mask: 2 (hole/4.png, " in said

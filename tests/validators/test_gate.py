@@ -68,6 +68,12 @@ def test_a_pass_says_first_what_so_few_rows_could_not_show(seen: Detectable, sai
     blind = decide([Finding("schema", "PASS")], intent=Intent(detect=1.0), detectable=Detectable(unit="picture"))
     assert blind.reason.startswith("any kind of defect could be missing unseen, as none could be looked for")
     assert "with more holdout pictures the gate would see gaps" in blind.next_action
+    skipped = [Finding("modes", "SKIPPED"), Finding("copies", "PASS")]
+    unlooked = decide(skipped, intent=Intent(detect=1.0), detectable=Detectable(unit="picture", rows=7))
+    assert unlooked.verdict == "INCONCLUSIVE" and "more holdout pictures" in unlooked.next_action
+    assert (
+        unlooked.reason == "with 7 judged real pictures no kind of defect could be looked for, and any could be missing unseen"
+    )
     fine = verdict("PASS")
     assert not fine.coarse and fine.next_action == "nothing: the set may be used"
 
