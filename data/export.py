@@ -92,7 +92,7 @@ def export(
     writer = writers[to](beside)
     try:
         beside.mkdir(parents=True)
-        result = _write(tables, writer, normal=normal, marked=to != "folder", told=told or (lambda done: None))
+        result = _write(tables, writer, normal=normal, bare=to == "folder" or normal is None, told=told or (lambda done: None))
         (beside / MARKER).write_text(_marker(to, result), encoding="utf-8")
         _move(beside, target)
     except OSError as error:
@@ -124,23 +124,23 @@ def _write(
     writer: Coco | Yolo | Folder,
     *,
     normal: str | None,
-    marked: bool,
+    bare: bool,
     told: Callable[[int], None],
 ) -> _Counts:
-    """marked: leave out pictures of defects on which nothing is marked, where good ones are known: a detector would learn that
-    there is nothing on them."""
+    """bare: write pictures of defects on which nothing is marked, too; a detector that knows good ones would learn that there
+    is nothing on them."""
     counts, names = _Counts(), Names()
     with writer:
-        for row in _rows(tables):
-            item = _item(row, names, number=counts.pictures, normal=normal)
-            if marked and normal is not None and not item.instances and item.level != normal:
+        for number, row in enumerate(_rows(tables)):
+            item = _item(row, names, number=number, normal=normal)
+            if not bare and not item.instances and item.level != normal:
                 counts.unmarked += 1
                 continue
             writer.add(item)
             counts.add(item, normal)
             if counts.pictures % ROWS == 0:
                 told(counts.pictures)
-        if counts.unmarked and not counts.objects and marked and normal is not None:
+        if not bare and counts.unmarked and not counts.objects:
             raise DataError(
                 f"nothing is marked on any of {counts.unmarked} pictures of defects, so a detector would learn nothing from "
                 "them; export to folder"

@@ -198,21 +198,16 @@ def _sample(counts: dict[Any, int], balanced: bool) -> list[str]:
     return [f"  mix: balanced         # every class is filled up to the largest: {shown}", "  include_real: true"]
 
 
-#: Pictures that the gate should judge at least, if half of them is enough for that.
-LEAST_JUDGED = 10
-
-
 def sizes_for(
-    counts: dict[Any, int], rows: int, balanced: bool, *, judged: int | None = None, most: int | None = None
+    counts: dict[Any, int], rows: int, balanced: bool, *, judged: int | None = None, wanted: int = 0, most: int | None = None
 ) -> Sizes:
-    """Shares and limits that fit data of this size. judged: holdout rows that are judged, where they are known; most: rows
-    that the gate should draw at most, where drawing takes time."""
+    """Shares and limits that fit data of this size. judged: holdout rows that are judged, where they are known; wanted: how
+    many should be, if half of them is enough for that; most: rows that the gate should draw at most, where that takes time."""
     least = min(counts.values()) if counts else rows
     reference = 0.0 if least < 100 else 0.15
     holdout = 0.3 if least < 100 else 0.25
     those = (rows - max(counts.values())) if balanced else rows
-    if most is not None:  # of pictures there may be twenty, and with fewer judged ones the gate can look for nothing
-        holdout = min(0.5, max(holdout, math.ceil(100 * LEAST_JUDGED / max(1, those)) / 100))
+    holdout = min(0.5, max(holdout, math.ceil(100 * wanted / max(1, those)) / 100))
     n = max(1, int(holdout * those)) if judged is None else max(1, judged)
     draws = 10 if n >= 500 else 50
     if most is not None:

@@ -19,8 +19,9 @@ from flows.stages.shared import SPLIT
 from generators.base import GeneratorError
 from generators.image._find import marked
 
-#: Pictures that the gate should draw at most; beyond ten for each that it judges they buy little.
-DRAWN = 3000
+#: Pictures that the gate should judge: with fewer it can look for no kind of defect; and those that it should draw at most:
+#: beyond ten for each that it judges they buy little.
+JUDGED, DRAWN = 10, 3000
 
 
 def pictures_plan(source: dict[str, Any], path: Path, *, target: str | None) -> tuple[Callable[[Path], str], str]:
@@ -52,7 +53,7 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
     balanced = len(set(counts.values())) > 1
     stated = _usable(table)
     judged = _judged(table, held, stated, balanced)
-    sizes = sizes_for(counts, len(held), balanced, judged=judged, most=DRAWN)
+    sizes = sizes_for(counts, len(held), balanced, judged=judged, wanted=JUDGED, most=DRAWN)
     family, why = family_for(held)
     normal = normal_class(held)
     shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:8])

@@ -51,6 +51,11 @@ class Detectable:
     class_rows: Mapping[str, int] = field(default_factory=dict)
     unit: str = "row"
 
+    @property
+    def kind(self) -> str:
+        """What a mode is called."""
+        return "kind of defect" if self.unit == "picture" else "mode"
+
     @classmethod
     def of(cls, findings: Sequence[Finding]) -> Detectable:
         """What the check of modes has written down about its own power; nothing is detectable where it did not run."""
@@ -180,26 +185,21 @@ def _passed(findings: Sequence[Finding], seen: Detectable) -> tuple[str, str]:
     skipped = [f.check for f in findings if f.verdict == "SKIPPED"]
     blind = f"; {listed(skipped)} could not judge" if skipped else ""
     if seen.coarse:
-        more = f"the set may be used; {_more(seen)} the gate would see smaller gaps"
+        more = f"the set may be used; with more holdout {seen.unit}s the gate would see smaller gaps"
         return f"{_limits(seen)}; all {judged} checks passed{blind}", more
     if seen.whole is None:
-        kind = "kind of defect" if seen.unit == "picture" else "mode"
-        lost = f"any {kind} could be missing unseen, as none could be looked for nor was asked for"
-        return f"{lost}; all {judged} checks passed{blind}", f"the set may be used; {_more(seen)} the gate would see gaps"
+        lost = f"any {seen.kind} could be missing unseen, as none could be looked for nor was asked for"
+        more = f"the set may be used; with more holdout {seen.unit}s the gate would see gaps"
+        return f"{lost}; all {judged} checks passed{blind}", more
     loss = f"and the loss of a mode of {_share(seen.whole)} of the set would have been seen"
     return f"all {judged} checks passed, {loss}{blind}", "nothing: the set may be used"
-
-
-def _more(seen: Detectable) -> str:
-    return f"with more holdout {seen.unit}s"
 
 
 def _limits(seen: Detectable) -> str:
     """What so few rows could not show, in words."""
     count = "so few" if seen.rows is None else f"{seen.rows:,}"
     units = seen.unit if seen.rows == 1 else f"{seen.unit}s"
-    kind = "a kind of defect" if seen.unit == "picture" else "a mode"
-    said = f"with {count} judged real {units}, {kind} making up less than {_share(seen.whole)} could be missing unseen"
+    said = f"with {count} judged real {units}, a {seen.kind} making up less than {_share(seen.whole)} could be missing unseen"
     if seen.worst is None:
         return said
     few = seen.class_rows.get(seen.worst)
@@ -237,7 +237,7 @@ def _unlooked(findings: Sequence[Finding], seen: Detectable) -> tuple[str, str] 
     ):
         return None
     count = "so few" if seen.rows is None else f"{seen.rows:,}"
-    reason = f"with {count} judged real pictures no kind of defect could be looked for, and any could be missing unseen"
+    reason = f"with {count} judged real pictures no {seen.kind} could be looked for, and any could be missing unseen"
     return reason, "judge with more holdout pictures (split.holdout)"
 
 

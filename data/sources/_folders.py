@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,7 @@ class Role:
     holder: bool
 
 
+@functools.cache
 def role(name: str) -> Role:
     """What a folder is by its name alone: train_images is a holder of the part train, Mask_images holds masks."""
     words = words_of(name)

@@ -340,7 +340,7 @@ def _taken(base: Path, pictures: _Pictures, held: _Set, categories: Sequence[str
 
 def _is_defect(folder: str, categories: Sequence[str]) -> bool:
     """Whether a folder is named as a class (1 of 1_hole, hole_rotated of hole) that is not that of good parts."""
-    if part_of(folder) or good([folder, *categories]) == folder:
+    if role(folder).holder or good([folder, *categories]) == folder:
         return False
     named = _words(folder)
     classes = [_words(level) for level in categories if level != good(categories)]
@@ -361,7 +361,7 @@ def _marks(notes: Sequence[_Note], root: Path) -> Objects:
 def _part(file: Path, base: Path, notes: Sequence[_Note], root: Path) -> str | None:
     """The part by the folders of a picture, else by those of its annotations."""
     folders = [*file.relative_to(base).parts[:-1], *(name for note in notes for name in note.file.relative_to(root).parts[:-1])]
-    return next((part for name in folders if (part := part_of(name))), None)
+    return next((part for name in folders if (part := role(name).part)), None)
 
 
 def _name(file: Path, root: Path, base: Path) -> str:

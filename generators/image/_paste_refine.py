@@ -40,7 +40,7 @@ def cut_all(
     marked = np.flatnonzero(bad.masks.any(axis=(1, 2)))
     found: dict[int, tuple[Array, Array, float]] = {}
     for done, i in enumerate(map(int, marked)):
-        progress.advance(done, len(marked), "defect found in its box")
+        progress.advance(done, len(marked), "defect")
         mark, label = bad.masks[i], int(bad.labels[i])
         if not bank.boxes(label) or mark.all():
             found[i] = mark, np.zeros(mark.shape), 0.0

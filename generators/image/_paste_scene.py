@@ -183,13 +183,13 @@ class Scene:
             return piece(patch, turn, self.ring, levels=self.levels)
         angle = 0.0 if any(patch.cut_off) else np.deg2rad(TURN) * rng.standard_normal() * style.vary
         side, aspect = np.exp(self._spread[patch.label][0] * style.vary * rng.standard_normal(2) * (1.0, 0.5))
-        if plain:  # its size stays, or it would come off what it touches
+        if plain:  # the defect alone changes; its size stays, or it would come off what it touches
             side, aspect = 1.0, 1.0
         _, _, w, h = box(patch.mask) or (0, 0, 1, 1)
         most = 0.98 * self.size / max(w, h)
         warp = Warp(
             angle, (min(side * aspect, most), min(side / aspect, most)), int(rng.integers(2**31)), _patches.BEND * style.vary,
-            plain,
+            inner=plain,
         )  # fmt: skip
         return piece(patch, turn, self.ring, warp=warp, levels=self.levels)
 
