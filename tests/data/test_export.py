@@ -8,23 +8,19 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from data import contours, export_formats
+from data import export_formats
 from data.dataset import Dataset
 from data.errors import DataError
-from data.export import export, instances
-from data.images import BOXES, batch, box, decode, pictures, schema
+from data.export import export
+from data.images import box, decode, pictures, schema
 from data.samples import surfaces
 from data.sources import coco as coco_source
 from data.sources import image_folder, image_index
 from data.sources import yolo as yolo_source
-
-CLASSES = ("normal", "scratch", "pit", "stain")
-SCHEMA = schema(CLASSES)
+from tests.data.exporting import CLASSES, SCHEMA, coco, filled, one, painted, ring, with_boxes, yolo
 
 
 def marked(table, synthetic=True):
@@ -39,49 +35,6 @@ def table():
 @pytest.fixture(scope="module")
 def known(table):
     return pictures(Dataset(table.drop_columns(["is_synthetic"]), SCHEMA))
-
-
-def filled(polygons, shape):
-    """Even-odd filling at the centres of the pixels; polygons: each (k, 2)."""
-    h, w = shape
-    out = np.zeros(shape, dtype=bool)
-    y, x = np.arange(h)[:, None, None] + 0.5, np.arange(w)[None, :, None] + 0.5
-    for corners in polygons:
-        (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
-        level = y0 == y1
-        crossing = ((y0 <= y) != (y1 <= y)) & (x < x0 + (y - y0) * (x1 - x0) / np.where(level, 1, y1 - y0))
-        out ^= (crossing.sum(axis=2) % 2).astype(bool)
-    return out
-
-
-def painted(segmentation, shape):
-    if isinstance(segmentation, dict):
-        h, w = segmentation["size"]
-        runs = segmentation["counts"]
-        return np.repeat(np.arange(len(runs)) % 2, runs).reshape(w, h).T.astype(bool)
-    return filled([np.array(flat, dtype=float).reshape(-1, 2) for flat in segmentation], shape)
-
-
-def ring(size=20):
-    y, x = np.mgrid[:size, :size]
-    d = np.hypot(y - size / 2, x - size / 2)
-    return (d < 7) & (d > 3)
-
-
-def one(mask, *, name="a", level="scratch", size=20, **more):
-    pixels = np.random.default_rng(0).integers(0, 255, (1, size, size, 1)).astype(np.uint8)
-    return batch(pixels, [level], masks=[mask], names=[name], **more)
-
-
-def with_boxes(rows, boxes, names):
-    cell = pa.array([{"bbox": boxes, "category": names}], BOXES)
-    return rows.set_column(rows.schema.names.index("objects"), "objects", cell)
-
-
-def coco(folder, part="train"):
-    value = json.loads((folder / f"annotations/instances_{part}.json").read_text())
-    assert list(value) == ["info", "licenses", "categories", "images", "annotations"]
-    return value
 
 
 def test_coco_round_trip(table, known, tmp_path):
@@ -139,12 +92,6 @@ def test_polygons_drawn_by_another_library_agree(tmp_path, table, known):
         x, y, w, h = (int(v) for v in a["bbox"])
         assert (drawn & mask).sum() / drawn.sum() >= 0.95
         assert drawn[y : y + h, x : x + w].sum() == drawn.sum()
-
-
-def yolo(folder, split="train"):
-    for path in sorted((folder / "images" / split).iterdir()):
-        lines = (folder / "labels" / split / f"{path.stem}.txt").read_text().splitlines()
-        yield path, [[float(v) for v in line.split()] for line in lines]
 
 
 def test_yolo_boxes_round_trip(table, known, tmp_path):
@@ -363,47 +310,6 @@ def test_no_name_leaves_the_folder_or_meets_another(tmp_path):
     assert folders == {"picture", "masks_2", "index.csv_2", "a_b", "a_b_2"}
 
 
-def test_boxes_without_masks_and_several_classes_on_one_picture(tmp_path):
-    rows = with_boxes(one(None), [[2.0, 3.0, 5.5, 4.0], [0.0, 0.0, 3.0, 3.0]], ["scratch", "burr"])
-    done = export([rows], "coco", tmp_path / "coco", schema=SCHEMA, normal="normal")
-    assert done.classes == ("scratch", "pit", "stain", "burr")
-    first, second = coco(tmp_path / "coco")["annotations"]
-    assert (first["bbox"], first["segmentation"], first["area"]) == ([2, 3, 5.5, 4], [], 22)
-    assert second["category_id"] == 4
-    export([rows], "yolo", tmp_path / "yolo", schema=SCHEMA, normal="normal")
-    ((_, lines),) = yolo(tmp_path / "yolo")
-    assert [int(line[0]) for line in lines] == [0, 3]
-    assert np.allclose(lines[0][1:], [4.75 / 20, 5 / 20, 5.5 / 20, 4 / 20], atol=1e-5)
-
-
-def test_parts_of_a_mask_go_to_the_box_they_lie_in():
-    mask = np.zeros((30, 30), bool)
-    mask[2:5, 2:5] = mask[7:9, 2:5] = mask[20:25, 20:25] = mask[12, 28] = True
-    objects = {"bbox": [[1, 1, 6, 9], [19.5, 20, 5.5, 5], [0, 28, 2, 2]], "category": ["a", "b", "c"]}
-    found = instances(mask, objects, "own")
-    assert [i.category for i in found] == ["a", "b", "c", "own"]
-    assert found[0].bbox == (1, 1, 6, 9)
-    assert [0 if i.mask is None else int(i.mask.sum()) for i in found] == [15, 25, 0, 1]
-    assert found[3].bbox == (28, 12, 1, 1)
-    reaching = instances(mask, {"bbox": [[3, 2, 2, 3]], "category": ["a"]}, "own")
-    assert reaching[0].bbox == (2, 2, 3, 3), "a box that cuts its object is replaced by the object's own"
-
-
-@pytest.mark.parametrize("to", ["coco", "yolo"])
-def test_an_unmarked_defect_is_left_out_where_it_would_pass_for_a_good_picture(tmp_path, to):
-    good, bare, empty = one(ring(), level="normal"), one(None, name="b"), one(np.zeros((20, 20), bool), name="c")
-    marked = one(ring(), name="d")
-    done = export([good, bare, empty, marked], to, tmp_path / "out", schema=SCHEMA, normal="normal")
-    assert (done.pictures, done.unmarked) == (2, 2) and done.objects >= 1
-    every = export([good, bare, empty, marked], "folder", tmp_path / "folder", schema=SCHEMA, normal="normal")
-    assert (every.pictures, every.unmarked) == (4, 2)
-    with pytest.raises(DataError, match="nothing is marked on any of 2 pictures of defects"):
-        export([good, bare, empty], to, tmp_path / "none", schema=SCHEMA, normal="normal")
-    assert not (tmp_path / "none").exists()
-    unknown = export([bare, marked], to, tmp_path / "unknown", schema=SCHEMA)
-    assert (unknown.pictures, unknown.unmarked) == (2, 1)
-
-
 def test_other_encodings_stay_or_become_png(tmp_path):
     def cell(**how):
         out = io.BytesIO()
@@ -483,22 +389,3 @@ def test_refusals_name_the_picture(tmp_path):
     with pytest.raises(DataError, match="no pictures"):
         export([], "coco", tmp_path / "out", schema=Dataset.from_arrow(pa.table({"x": [1, 2]})).schema)
     assert not list(tmp_path.iterdir())
-
-
-@given(
-    st.integers(1, 9).flatmap(
-        lambda w: st.lists(st.lists(st.booleans(), min_size=w, max_size=w), min_size=1, max_size=9)
-    )
-)  # fmt: skip
-@settings(max_examples=150, deadline=None)
-def test_outlines_and_run_lengths_give_any_mask_back(rows):
-    mask = np.array(rows)
-    found = contours.outlines(mask)
-    assert np.array_equal(filled(found, mask.shape), mask)
-    assert sum(contours.area(outline) for outline in found) == mask.sum()
-    assert np.array_equal(painted(contours.run_lengths(mask), mask.shape), mask)
-    if found:
-        assert np.array_equal(filled([contours.joined(found)], mask.shape), mask)
-    holes = ndimage.label(np.pad(~mask, 1, constant_values=True), np.ones((3, 3)))[1] - 1
-    assert (contours.polygons(mask) is None) == (holes > 0)
-    assert sum(contours.area(outline) > 0 for outline in found) == ndimage.label(mask)[1]
