@@ -19,7 +19,7 @@ def profile_pictures(rows: Dataset) -> dict[str, Any]:
 
     classes: of each its pictures, how many have a mask, the groups it falls into, the median share of a picture that its
     masks mark, and brightness (mean and deviation, 0..255); imbalance: the largest class over the smallest; groups: of each
-    that holds several pictures where these came from."""
+    that holds several pictures where these came from; apart: groups of all classes together, a picture alone being one."""
     held = pictures(rows)
     classes = [_class(held, k) for k in range(len(held.classes))]
     counts = [c["pictures"] for c in classes]
@@ -31,6 +31,7 @@ def profile_pictures(rows: Dataset) -> dict[str, Any]:
         "group": GROUP,
         "classes": classes,
         "groups": _groups(held),
+        "apart": _apart(held, np.arange(len(held))),
         "imbalance": max(counts) / max(min(counts), 1) if counts else None,
         "columns": [],
     }
@@ -46,18 +47,22 @@ def _groups(held: Pictures) -> dict[str, list[str]]:
     return {group: sources for group, sources in found.items() if len(sources) > 1}
 
 
+def _apart(held: Pictures, mine: np.ndarray) -> int:
+    """Groups among these pictures; one that belongs to none is a group of its own."""
+    groups = Counter(held.groups[i] for i in mine if held.groups and held.groups[i] is not None)
+    return len(groups) + len(mine) - sum(groups.values())
+
+
 def _class(held: Pictures, k: int) -> dict[str, Any]:
     mine = np.flatnonzero(held.labels == k)
     marked = held.masks[mine].mean(axis=(1, 2))
-    groups = Counter(held.groups[i] for i in mine if held.groups and held.groups[i] is not None)
-    alone = len(mine) - sum(groups.values())
     pixels = held.pixels[mine].astype(np.float32)
     return {
         "name": held.classes[k],
         "pictures": len(mine),
         "with_mask": int(held.masked[mine].sum()),
         "marked": int((marked > 0).sum()),
-        "groups": len(groups) + alone,
+        "groups": _apart(held, mine),
         "marked_share": float(np.median(marked[marked > 0])) if (marked > 0).any() else 0.0,
         "brightness": [float(pixels.mean()), float(pixels.std())] if len(mine) else [0.0, 0.0],
     }

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from data.errors import UserError
+from flows.pipes import reading, unread
 
 app = typer.Typer(
     name="counterpoise",
@@ -47,10 +48,13 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
             code = function(*args, **kwargs) or 0
+            with reading(sys.stdout):
+                sys.stdout.flush()
         except UserError as error:
-            print(f"counterpoise: {error}", file=sys.stderr)
+            _say(str(error))
             code = error.exit_code
         except BrokenPipeError:
+            unread(sys.stdout)
             code = 0
         except (SystemExit, typer.Exit):
             raise
@@ -70,9 +74,13 @@ def _is_stop(error: BaseException | None) -> bool:
     return False
 
 
+def _say(sentence: str) -> None:
+    with reading(sys.stderr):
+        print(f"counterpoise: {sentence}", file=sys.stderr, flush=True)
+
+
 def _stopped() -> int:
-    said = "stopped; the same command keeps what is finished, and a fit goes on from its last checkpoint"
-    print(f"counterpoise: {said}", file=sys.stderr)
+    _say("stopped; the same command keeps what is finished, and a fit goes on from its last checkpoint")
     return 130
 
 
@@ -83,7 +91,7 @@ def _unexpected(error: BaseException) -> int:
     text = "".join(traceback.format_exception(error))
     with tempfile.NamedTemporaryFile("w", prefix="counterpoise-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.write(text)
-    print(f"counterpoise: unexpected {type(error).__name__}: {error}; the full log is in {file.name}", file=sys.stderr)
+    _say(f"unexpected {type(error).__name__}: {error}; the full log is in {file.name}")
     return 1
 
 
@@ -116,10 +124,12 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over an existing plan.")] = False,
 ) -> None:
     """Look at the data and write a commented plan that runs as it stands."""
-    from flows.init import write_plan
+    from flows.init import notes, write_plan
 
     path = write_plan(data, target=target, query=query, out=out, force=force)
     print(path)
+    for note in notes(path):
+        print(f"· {note}", file=sys.stderr)
     print(f"run it with: counterpoise run {path}", file=sys.stderr)
 
 

@@ -25,6 +25,8 @@ TARGETS = re.compile(
     r"^(target|class|label|outcome|y|churn\w*|income|default\w*|is_?fraud|fraud\w*|diagnosis|survived|species|defect\w*)$", re.I
 )
 MOST_CLASSES = 20
+#: How a line of a plan begins that says what its user should know of the data.
+NOTE = "# Note: "
 MARGIN = 1.25
 STEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
@@ -61,6 +63,12 @@ def write_plan(data: str, *, target: str | None, query: str | None, out: Path | 
         lambda path: _plan(path, name, source, rows, guessed, stated=target is not None),
         force=force,
     )
+
+
+def notes(plan: Path) -> list[str]:
+    """What a plan that was just written says of the data, a sentence each."""
+    lines = plan.read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix(NOTE) for line in lines if line.startswith(NOTE)]
 
 
 def _write(path: Path, text: Callable[[Path], str], *, force: bool) -> Path:

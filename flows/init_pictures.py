@@ -13,7 +13,7 @@ import pyarrow as pa
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import CLASS, Pictures, normal_class, pictures, schema
-from flows.init import plan_name, scalar, schema_reference, sizes_for
+from flows.init import NOTE, plan_name, scalar, schema_reference, sizes_for
 from flows.stages.read import notices_of
 from flows.stages.shared import SPLIT
 from generators.base import GeneratorError
@@ -61,7 +61,7 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
         f"# yaml-language-server: $schema={schema_reference(path)}",
         f"# counterpoise run {path}",
         f"# {len(held):,} pictures: {shown}. {_marks(held)} Keys not named here have defaults.",
-        *(f"# Note: {said}" for said in [*notices_of(table), *_where_groups(held, path)]),
+        *(f"{NOTE}{said}" for said in [*notices_of(table), *_where_groups(held, path)]),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
         "data:",

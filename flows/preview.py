@@ -40,7 +40,8 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
     least = detectable(plan.gate, judged)
     said["gate"] = _gate(plan, judged, least)
-    told = {"said": said, "classes": classes, "notices": profile["notices"], "smallest_detectable_mode": least}
+    notices = [notice for name in ("read", "profile", "split") for notice in facts[name].get("notices", ())]
+    told = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
     return told | ({"groups": profile["groups"]} if "groups" in profile else {})
 
 
@@ -74,8 +75,7 @@ def _said(
 
 def _data(profile: Mapping[str, Any], data: Dataset) -> str:
     marked = sum(c["marked"] for c in profile["classes"])
-    groups = sum(c["groups"] for c in profile["classes"])
-    side = profile["size"]
+    groups, side = profile["apart"], profile["size"]
     return f"{data.num_rows:,} pictures of {side} x {side} px, {profile['mode']}, {marked:,} with marks, in {groups:,} groups"
 
 
@@ -126,6 +126,7 @@ def _gate(plan: Plan, judged: int, least: float | None) -> str:
     if least is None:
         return f"too few holdout {unit} ({judged:,}) to see a mode go missing; {wanted}: probably INCONCLUSIVE"
     end = "" if least <= plan.gate.detect else ": probably INCONCLUSIVE"
-    return (
-        f"notices the absence of a mode from about {100 * least:.2g} % of the {judged:,} holdout {unit} judged; {wanted}{end}"
-    )
+    # Rows always fall into cells; pictures of one class may all be of one kind, and then no part of it can go missing.
+    where = ", where they fall into kinds at all" if plan.modality == "image" else ""
+    seen = f"notices the absence of a mode from about {100 * least:.2g} % of the {judged:,} holdout {unit} judged{where}"
+    return f"{seen}; {wanted}{end}"

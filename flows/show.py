@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from flows.pipes import unread
+
 if TYPE_CHECKING:
     from data.export import Exported
     from flows.doctor import Health
@@ -57,9 +59,16 @@ def show_decision(report: Mapping[str, Any]) -> None:
     console.print()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """The verb goes on to its own exit code; the library would end it here with 1."""
+        self.quiet = True
+        unread(sys.stdout)
+
+
 def _console() -> Console:
     # A pipe has no width of its own, and 80 columns would fold every sentence.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _says(finding: Mapping[str, Any]) -> str:

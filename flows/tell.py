@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from flows.pipes import reading
 from generators.base import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class Lines:
     def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
         self.close()
         first, *notices = sentence(stage, how, facts).split("\n")
-        print("\n".join([f"{stage:<8} {first}  ({seconds:.1f} s)", *notices]), file=sys.stderr, flush=True)
+        with reading(sys.stderr):
+            print("\n".join([f"{stage:<8} {first}  ({seconds:.1f} s)", *notices]), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """The stage at work, if there is one, is told of no more."""
@@ -139,7 +141,8 @@ class _PlainProgress:
 
     def _say(self, text: str) -> None:
         self.last = time.monotonic()
-        print(f"{self.stage:<8} {text}", file=sys.stderr, flush=True)
+        with reading(sys.stderr):
+            print(f"{self.stage:<8} {text}", file=sys.stderr, flush=True)
 
 
 def spoken(seconds: float) -> str:

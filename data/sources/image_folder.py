@@ -59,8 +59,9 @@ def read(
     Raises DataError for no folder, no pictures, one class, several sets in one folder, stated masks that match nothing."""
     root = Path(path)
     rules = Rules(str(path), size, fit, mode, strict, near_duplicates, normal, few)
-    spots, marks = _apart(root, _files(root), masks)
-    said: list[str] = []
+    files = _files(root)
+    spots, marks = _apart(root, files, masks)
+    said: list[str] = [told("Folders without any picture", empty)] if (empty := _empty(root, files)) else []
     known = _with_class(root, spots, bool(marks), said, few=few)
     parts = folders == "part" or (folders == "auto" and bool(marks) and are_parts(s.folders[0] for s in known if s.folders))
     if parts and folders == "auto":
@@ -89,6 +90,14 @@ def _files(root: Path) -> list[Path]:
             f"{root} holds no pictures ({', '.join(sorted(ENDINGS)[:6])}, ...); name a folder with some for each class"
         )
     return files
+
+
+def _empty(root: Path, files: Sequence[Path]) -> list[str]:
+    """Folders beside those that hold pictures, with nothing in them: a class whose pictures were forgotten."""
+    full = {place for file in files for place in file.relative_to(root).parents}
+    beside = (p for place in sorted(full) for p in sorted((root / place).iterdir()) if p.is_dir())
+    named = (p for p in beside if p.relative_to(root) not in full and not p.name.startswith((".", "__MACOSX")))
+    return [p.relative_to(root).as_posix() for p in named if not any(p.iterdir())]
 
 
 def _apart(root: Path, files: Sequence[Path], stated: str | None) -> tuple[list[_Spot], list[_Spot]]:

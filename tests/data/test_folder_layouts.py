@@ -143,3 +143,13 @@ def test_defects_without_a_mask_are_not_taken_for_good_parts_in_silence(tmp_path
             put(tmp_path / f"hole/{k}_mask.png", MARK)
     said = notices(image_folder.read(tmp_path, size=40, near_duplicates=False))
     assert "Taken for good parts, as masks tell what is defective and these have no file of a mask: 2 (hole/4.png, " in said
+
+
+def test_a_class_whose_pictures_were_forgotten_is_named(tmp_path):
+    denied(tmp_path)
+    for name in ("Scratch", "masks", ".cache", "Positive/more"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/read_me.txt").write_text("no pictures here, but not empty")
+    table = image_folder.read(tmp_path, size=40, near_duplicates=False)
+    assert "Folders without any picture: 3 (Scratch, masks, Positive/more)." in notices(table)

@@ -90,11 +90,15 @@ def test_init_names_pictures_that_are_alike_and_where_all_of_them_are_listed(des
     write_folder(tmp_path / "twins", {"good": 12, "dot": 12})
     for i in range(5):
         shutil.copy(tmp_path / f"twins/good/{i:03d}.png", tmp_path / f"twins/good/twin{i}.png")
-    assert call(tmp_path, "init", "twins").exit_code == 0
+    said = call(tmp_path, "init", "twins")
+    assert said.exit_code == 0 and "· Kept together because" in said.stderr
     note, where = (line for line in (tmp_path / "twins.yaml").read_text().splitlines() if line.startswith("# Note: "))
     assert "good/000.png = good/twin0.png; good/001.png = good/twin1.png" in note and "more groups" in note
     assert "counterpoise plan twins.yaml --json FILE" in where
-    assert call(tmp_path, "plan", "twins.yaml", "--json", "told.json").exit_code == 0
+    (tmp_path / "twins/scratch").mkdir()
+    answer = call(tmp_path, "plan", "twins.yaml", "--json", "told.json")
+    assert answer.exit_code == 0 and "in 24 groups" in answer.output
+    assert "· Folders without any picture: 1 (scratch)." in answer.output and "· Kept together" in answer.output
     groups = json.loads((tmp_path / "told.json").read_text())["groups"].values()
     assert ["good/004.png", "good/twin4.png"] in list(groups)
 

@@ -1,0 +1,23 @@
+"""What becomes of output that nobody reads any more, as after `| head`?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TextIO
+
+
+def unread(stream: TextIO) -> None:
+    """What is still written to `stream` goes nowhere, so that work and its exit code do not depend on who reads along."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def reading(stream: TextIO) -> Iterator[None]:
+    """Writes to `stream`, whose reader may have gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        unread(stream)
