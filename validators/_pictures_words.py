@@ -18,6 +18,7 @@ def in_pictures(finding: Finding, evidence: Evidence) -> Finding:
         finding,
         summary=spoken(finding.summary),
         culprits=tuple(replace(culprit, cell=spoken(culprit.cell)) for culprit in finding.culprits),
+        details={**finding.details, **{k: spoken(finding.details[k]) for k in ("advice",) if k in finding.details}},
     )
 
 

@@ -32,6 +32,8 @@ CHECK = "modes"
 GUESSED_TESTS = 2000
 #: Holdout and reference are of one kind unless a cell surely has less than this times its share in one of them.
 DRIFT, DRIFT_ALPHA = 0.5, 1e-4
+#: Training rows hardly show a kind when they hold less than this times its share among unseen rows.
+SHOWN_LEAST = 0.5
 #: Cells that become testable with each holdout row, at most: seen up to 2 on the tables of the benchmarks.
 CELLS_A_ROW = 2.0
 
@@ -106,7 +108,8 @@ def _finding(
     thin_cells = _rejected(adjusted(table, intent.warn_rho, alpha), alpha)
     verdict: Verdict = "BLOCK" if missing else "WARN" if thin_cells else "PASS"
     flagged, rho = (missing, intent.rho) if missing else (thin_cells, intent.warn_rho)
-    named = Namer(table, grid, at, searched, placed, flagged, rho, alpha).culprits() if flagged else []
+    namer = Namer(table, grid, at, searched, placed, flagged, rho, alpha)
+    named = namer.culprits() if flagged else []
     return Finding(
         CHECK,
         verdict,
@@ -124,7 +127,7 @@ def _finding(
             "synthetic_rows": rows[None][1],
             "warn_limit": intent.warn_rho,
             "detectable": asdict(seen),
-            **({"advice": _advice(named, found)} if named else {}),
+            **({"advice": _never_shown(at, table, namer.order()[0]) or _advice(named, found)} if named else {}),
         },
     )
 
@@ -229,6 +232,17 @@ def _summary(verdict: str, named: list[Culprit], tested: int, seen: Detectable, 
     counts = f"({worst.observed:.0f} of {worst.expected:.0f})"
     what = f"{worst.cell} has {percent(worst.ratio or 0.0)} of the rows it should have {counts}"
     return f"{what}, among {tested} tested cells{others}"
+
+
+def _never_shown(at: Sides, table: Table, worst: int) -> str | None:
+    """What to do where the training rows themselves hold less than half of what unseen rows do: no training mends that."""
+    shown, rows, held, judged = (int(column[worst]) for column in (table.r, table.of, table.h, table.n))
+    if at.reference is not at.train or table.plain[worst] == CLASS or not held or shown * judged >= SHOWN_LEAST * held * rows:
+        return None
+    return (
+        f"get more real rows of it to train on: {shown} of {rows} training rows are of this kind, and {percent(held / judged)} "
+        "of the unseen ones, so that the generator was hardly shown any"
+    )
 
 
 def _advice(named: list[Culprit], found: Classes | None) -> str:

@@ -36,10 +36,14 @@ class Namer:
     rho: float
     level: float
 
+    def order(self) -> list[int]:
+        """The entries of all thin cells, worst first."""
+        log_p, plain = self.table.log_p(self.rho), self.table.plain
+        return sorted(self.flagged, key=lambda i: (log_p[i] * PLAINNESS[int(plain[i])], plain[i]))
+
     def culprits(self) -> list[Culprit]:
         """At most SHOWN cells, worst first."""
-        log_p, plain = self.table.log_p(self.rho), self.table.plain
-        order = sorted(self.flagged, key=lambda i: (log_p[i] * PLAINNESS[int(plain[i])], plain[i]))
+        order = self.order()
         found, level = self.at.classes, math.log(self.level / len(self.flagged))
         h_labels, s_labels = (None, None) if found is None else (found.holdout, self.at.sample_labels)
         covered = np.zeros(self.at.holdout.num_rows, dtype=bool), np.zeros(self.at.sample.num_rows, dtype=bool)

@@ -50,3 +50,13 @@ def test_tiny_sets_say_that_they_can_see_nothing() -> None:
     found = ModesCheck().evaluate(evidence(frame(30, 1), frame(5, 2), frame(10, 3)))
     assert found.verdict in ("PASS", "SKIPPED") and Detectable.of([found]).whole is None
     assert decide([found], intent=Intent()).verdict == "INCONCLUSIVE"
+
+
+def test_a_kind_that_training_rows_hardly_hold_asks_for_more_of_it_and_not_for_more_training() -> None:
+    shown, judged, made = frame(400, 1), frame(1000, 2), frame(4000, 3, drop="far")
+    few = shown.drop(shown.index[shown.city == "far"][2:])
+    rare = ModesCheck().evaluate(evidence(few.head(120), judged, made))
+    assert rare.verdict == "BLOCK" and rare.culprits[0].cell == "city=far"
+    assert rare.details["advice"].startswith("get more real rows of it") and "of 120 training rows" in rare.details["advice"]
+    known = ModesCheck().evaluate(evidence(shown, judged, made))
+    assert known.verdict == "BLOCK" and known.details["advice"].startswith("train the generator longer")
