@@ -131,7 +131,7 @@ def _parse(path: Path, overrides: tuple[str, ...]) -> _Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        near = sorted(p.name for p in path.parent.glob("[!.]*.yaml")) if path.parent.is_dir() else []
         raise PlanError(f"{path}: no such plan{did_you_mean(path.name, near)}") from None
     except UnicodeDecodeError as error:
         raise PlanError(f"{path}: not UTF-8 text at byte {error.start}; save the plan as UTF-8") from None

@@ -139,6 +139,11 @@ def _classes(facts: Facts, written: Written, schema: Schema, say: Callable[[str]
     real, drawn = (sum(n for (_, m), n in written.counts.items() if m is mark) for mark in (False, True))
     head = f"## Rows\n\n{written.total:,} rows" + (f": {real:,} real and {drawn:,} synthetic." if marks != {None} else ".")
     head = say(head)
+    if facts.purpose == "augment" and real:
+        head += say(
+            " The real rows include those that the synthetic ones were judged by: to test a model, keep rows apart that are "
+            "not in this dataset."
+        )
     if schema.target is None or not schema[schema.target].discrete:
         return head
     totals: dict[Any, int] = {}

@@ -6,6 +6,7 @@ This file imports none of our other rooms: it must be able to speak when they ar
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def main() -> None:
         check_rooms()
     except ClashError as error:
         sys.exit(_refuse(error))
+    # Read when torch is loaded: threads that have nothing to do shall sleep, as spinning ones stop all other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from flows.cli import app
 
     app()

@@ -102,7 +102,7 @@ def _cost(plan: Plan, runs: Path) -> str:
     settings = getattr(family, "__dataclass_fields__", {})
     # What a family can be told to do less of, and the drawing, which takes the longer part where nothing is learned by steps.
     less = [f"-o generator.{name}={n}" for name, n in (("epochs", 1), ("steps", 50)) if name in settings][:1]
-    return f"unknown until the first run; `{' '.join([*less, '-o sample.rows=50'])}` shows what a part of it takes"
+    return f"unknown until the first run; one with `{' '.join([*less, '-o sample.rows=50'])}` shows what a part of it takes"
 
 
 def _classes(

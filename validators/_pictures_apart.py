@@ -23,6 +23,11 @@ LEAST, MOST = 3, 300
 APART = {"looks": 1.5, "light": 2.5}
 #: Until so many pairs of pictures the distribution of the rank sum is counted out.
 EXACT = 20_000
+#: What to do where they stand apart.
+ADVICE = (
+    "look at them beside real ones in the report: where pasted defects are lit or shaped wrongly, paste them as they are "
+    "(generator.vary: 0); where pictures are blurred or noisy, train longer or try another family; then judge a new attempt"
+)
 #: What is least told apart, as a share of the middle value: a class of equal light has no spread of its own.
 FINEST = 0.02
 
@@ -155,4 +160,5 @@ def _blocked(found: Finding, far: list[Distant], tests: int) -> Finding:
     return replace(
         found, verdict="BLOCK", value=worst.ratio, limit=APART[worst.by], reference=1.0, p_value=min(1.0, worst.p * tests),
         summary=f"{_said(worst)}: they look like none of them", culprits=culprits,
+        details={**found.details, "figure": "distance", "advice": ADVICE},
     )  # fmt: skip

@@ -24,6 +24,7 @@ from validators.judge import pronounce
 from validators.kid import fid, kid
 from validators.looks import LooksCheck
 from validators.pictures import check_limits, picture_checks, prepare_pictures
+from validators.report.scales import scale_of
 
 Array = np.ndarray
 
@@ -156,6 +157,9 @@ def test_pictures_that_look_like_none_of_the_real_ones_are_blocked_however_few_t
     given = evidence(*_few(0, pixels=spoil))
     found = next(c for c in picture_checks(utility="off") if c.name == "coverage").evaluate(given)
     assert found.verdict == "BLOCK" and "look like none of them" in found.summary and found.culprits
+    scale = scale_of(found)
+    assert scale.beyond(found.value, found.limit) and not scale.least and "distance" in scale.what
+    assert "look at them" in found.details["advice"]
 
 
 def test_few_pictures_like_the_real_ones_are_not_blocked() -> None:

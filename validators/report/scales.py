@@ -62,6 +62,7 @@ SCALES: Mapping[str, Scale] = {
 
 #: Figures that stand in for the check's own where `details["figure"]` names them.
 FIGURES: Mapping[tuple[str, str], Scale] = {
+    ("coverage", "distance"): Scale("distance from real pictures, over unseen real ones'", "ratio", high=2.0),
     ("coverage", "density"): replace(RATIO, what="rows that lie where real rows lie, over real rows'"),
     ("fidelity", "column_shapes"): Scale("likeness of columns", "score", high=1.0, least=True),
     ("fidelity", "pair_trends"): Scale("likeness of pairs", "score", high=1.0, least=True),
