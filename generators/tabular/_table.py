@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,8 @@ from data.schema import Schema
 from generators.base import GeneratorError, unseal
 
 if TYPE_CHECKING:
+    import torch
+
     from data.ids import IdMaker
 
 
@@ -37,6 +40,34 @@ def at_least(family: object, least: float, *names: str) -> None:
     for name in names:
         if (value := getattr(family, name)) is not None and value < least:
             raise GeneratorError(f"generator.{name}: {value} is too small; it must be at least {least}")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for each process or worker of ours: the matrices are small, threads that wait for each other cost more than
+    they give as soon as anything else runs, and sums come out the same whatever the number of cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def device_of(name: str) -> torch.device:
+    """The device that `generator.device` names; "auto" is a GPU where there is one. Raises GeneratorError for none."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise GeneratorError(f"generator.device: {name} was asked for but there is none; use auto")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise GeneratorError(f"generator.device: {name!r} is no device; use auto, cpu or cuda") from None
 
 
 def rng_of(seed: int, *path: int) -> np.random.Generator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from generators.tabular._gan_nets import Generator, Layout, gumbel, heads, logit
 from generators.tabular._gan_train import Game, Rules, play
 from generators.tabular._gan_watch import HELD, REFEREED, Referee, snapped, teach
 from generators.tabular._location import Location
-from generators.tabular._table import Finish, at_least, open_model, refuse, write_json
+from generators.tabular._table import Finish, at_least, device_of, one_thread, open_model, refuse, write_json
 
 __all__ = ["GAN"]
 
@@ -194,7 +193,7 @@ class GAN:
                       self.latent, self.width, steps, block, seed, self.moments, self.patience)  # fmt: skip
         places = [place for place, _, _ in layout.conditions]
         favourite = places.index(self._classed()) if self._classed() in places else -1
-        game = Game(self.modes_, self.start_, layout, rules, self._device(), favourite)
+        game = Game(self.modes_, self.start_, layout, rules, device_of(self.device), favourite)
         game.open(matrix)
 
         def tell(done: int, losses: dict[str, float]) -> None:
@@ -204,12 +203,12 @@ class GAN:
             return f"the end of epoch {-(-done // an_epoch)} of {-(-steps // an_epoch)}"
 
         mark = self._mark(train, seed) if checkpoint else ""
-        with _one_thread():
+        with one_thread():
             play(game, tell, where=where, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
         self.generator_ = game.average.cpu().eval()
         self.generator_.load_state_dict(game.best)
         self.kept_ = game.kept
-        with _one_thread():
+        with one_thread():
             self.referee_ = self._referee(matrix, seed) if self.choices > 1 else None
 
     def _referee(self, matrix: np.ndarray, seed: int) -> Referee | None:
@@ -253,16 +252,6 @@ class GAN:
         settings = {k: v for k, v in asdict(self).items() if k not in ("checkpoint_seconds", "device")}
         text = json.dumps([settings, seed, train.schema.to_json(), train.digest()], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def _device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise GeneratorError(f"generator.device: {self.device} was asked for but there is none; use auto")
-        try:
-            return torch.device(self.device)
-        except RuntimeError:
-            raise GeneratorError(f"generator.device: {self.device!r} is no device; use auto, cpu or cuda") from None
 
     def _empty_generator(self, layout: Layout) -> Generator:
         with torch.random.fork_rng(devices=[]):
@@ -351,18 +340,6 @@ class GAN:
         rows = np.arange(len(states))
         out[rows, offsets[chosen] + states[rows, places[chosen]]] = 1
         return torch.from_numpy(out)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread while training: the matrices are small, threads that wait for each other cost more than they give as
-    soon as anything else runs, and sums come out the same whatever the number of cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _state(part: Part, value: object) -> int | None:

@@ -1,0 +1,396 @@
+"""How does a table become whole numbers that a network can guess one by one, and how do these become the table again?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data.dataset import Dataset
+from data.encode_values import Array, Levels, Scale, Values
+from data.errors import DataError
+from data.schema import Column
+
+#: A number stands alone, as a level does, when a column has at most so many and so many rows for each of them ...
+ALONE, ALONE_ROWS = 192, 20
+#: ... or when a bin's worth of rows hold it. Other numbers are cut into at most BINS bins of equal mass, of BIN_ROWS rows each.
+BINS, BIN_ROWS, SPIKE_ROWS = 64, 20, 5
+#: A bin is told more finely by a second token: so many parts at most, of FINE_ROWS rows each.
+FINE, FINE_ROWS = 16, 8
+#: A class that is not the most frequent cuts bins at these quantiles of its own, as a rare one may live within a bin of others;
+#: at most so many classes do, and no bin of fewer rows comes of it.
+OWN_CUTS, OWN_CLASSES, OWN_ROWS = (0.0, 0.25, 0.5, 0.75, 1.0), 12, 3
+#: Numbers lie on a grid when this share of the rows hold a value that at least so many rows hold.
+GRID_SHARE, GRID_ROWS = 0.95, 3
+#: Values kept to draw from within bins; more are thinned out by their ranks.
+ATOMS = 16_384
+#: Levels of a discrete column that are tokens of their own; those beyond are told by a group and a place in it.
+LEVELS = 512
+
+
+@dataclass(frozen=True)
+class LevelTokens:
+    """A categorical or boolean column. Tokens are its levels, most frequent first, then null where there is one.
+
+    A column of many levels has two tokens: the LEVELS / 2 most frequent ones stand alone in the first, the others fall into
+    groups of `fold` by frequency; the second is the place in the group, 0 for those that stand alone."""
+
+    name: str
+    levels: Levels
+    nulls: bool
+    alone: int
+    fold: int
+
+    @classmethod
+    def fit(cls, values: Values, column: Column) -> LevelTokens:
+        levels = Levels.fit(values, column)
+        count = len(levels.values)
+        alone = count if count <= LEVELS else LEVELS // 2
+        fold = math.isqrt(max(count - alone - 1, 0)) + 1 if count > alone else 0
+        return cls(column.name, levels, values.null_count > 0, alone, fold)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Tokens of each field; (0,) for a column without any value."""
+        first = self.alone + (-(-(len(self.levels.values) - self.alone) // self.fold) if self.fold else 0) + self.nulls
+        return (first, self.fold) if self.fold else (first,)
+
+    def encode(self, values: Values) -> Array:
+        """(n, fields) int64; a level never seen, or a null that was not, gets -1."""
+        return self._split(self.levels.read(values))
+
+    def _split(self, codes: Array) -> Array:
+        rest = codes - self.alone
+        first = np.where(rest >= 0, self.alone + rest // max(self.fold, 1), codes)
+        first = np.where(codes == -2, self.sizes[0] - 1 if self.nulls else -1, first)
+        if not self.fold:
+            return first[:, None]
+        return np.stack([first, np.where(rest >= 0, rest % self.fold, 0)], axis=1)
+
+    def decode(self, tokens: Array, rng: np.random.Generator) -> pa.Array:
+        """(n, fields) tokens to values of the column's own type."""
+        first = tokens[:, 0]
+        codes = np.where(first >= self.sizes[0] - self.nulls, -1, first)
+        if self.fold:
+            deep = (first >= self.alone) & (codes >= 0)
+            inner = self.alone + (first - self.alone) * self.fold + tokens[:, 1]
+            # The last group may not be full.
+            codes = np.where(deep, np.minimum(inner, len(self.levels.values) - 1), codes)
+        return self.levels.write(codes)
+
+    def given(self, value: object) -> tuple[int, ...]:
+        """The tokens of a level or null. Raises KeyError when it was never seen."""
+        if value is None:
+            if not self.nulls:
+                raise KeyError(value)
+            return (self.sizes[0] - 1, 0)[: len(self.sizes)]
+        try:
+            code = self.levels.values.index(value)
+        except ValueError:
+            raise KeyError(value) from None
+        return tuple(int(token) for token in self._split(np.array([code]))[0])
+
+    def ranks(self) -> Array:
+        """NaN for each token: levels have no order."""
+        return np.full(sum(self.sizes), np.nan)
+
+    def outside(self, values: Values) -> Array:
+        """Levels have no range: (n,) zeros."""
+        return np.zeros(len(values), dtype=bool)
+
+    def to_state(self) -> dict[str, Any]:
+        state = {"name": self.name, "levels": self.levels.to_state(), "nulls": self.nulls}
+        return state | {"alone": self.alone, "fold": self.fold}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> LevelTokens:
+        return cls(state["name"], Levels.from_state(state["levels"]), state["nulls"], state["alone"], state["fold"])
+
+
+@dataclass(frozen=True)
+class NumberTokens:
+    """A numeric, integer or datetime column. Tokens are values that stand alone (spikes, ascending), then bins, then null;
+    where bins hold rows enough a second token says in which part of the bin a number lies, 0 for what is in none.
+
+    Within a part a value is drawn from the distribution of train's values there: on a grid one of those, else between two
+    neighbours, so that tails and gaps stay as they are.
+
+    Fields:
+        atoms: (m,) ascending values outside the spikes; mass: (m,) rows for each.
+        starts: (parts + 1,) where each part of a bin begins among the atoms. first: (bins + 1,) the first part of each bin.
+        grid: whether atoms alone are drawn."""
+
+    name: str
+    scale: Scale
+    spikes: Array
+    atoms: Array
+    mass: Array
+    starts: Array
+    first: Array
+    grid: bool
+    nulls: bool
+
+    @classmethod
+    def fit(cls, values: Values, column: Column, classes: Array | None = None) -> NumberTokens:
+        """classes: (n,) int64, the class of each row, 0 the most frequent; below 0 for none.
+
+        Raises DataError for infinite values."""
+        scale = Scale.fit(values, column)
+        seen = scale.read(values, column.name)
+        missing = np.isnan(seen)
+        distinct, counts = np.unique(seen[~missing], return_counts=True)
+        total = int(counts.sum())
+        few = len(distinct) <= ALONE and total >= ALONE_ROWS * len(distinct)
+        apart = np.full(len(distinct), True) if few or len(distinct) == 1 else counts >= max(SPIKE_ROWS, total / BINS)
+        atoms, mass = _thinned(distinct[~apart], counts[~apart])
+        grid = bool(len(mass)) and float(counts[counts >= GRID_ROWS].sum()) >= GRID_SHARE * total
+        bins = _cut(mass, np.searchsorted(atoms, distinct[apart]), _own_cuts(atoms, seen, classes))
+        starts, first = _parts(mass, bins)
+        return cls(column.name, scale, distinct[apart], atoms, mass, starts, first, grid, bool(missing.any()))
+
+    @property
+    def bins(self) -> int:
+        return len(self.first) - 1
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        most = int(np.diff(self.first).max(initial=0))
+        return (len(self.spikes) + self.bins + self.nulls, most)[: 1 + (most > 1)]
+
+    def encode(self, values: Values) -> Array:
+        """(n, fields) int64. A value never seen gets the bin, or else the spike, that is nearest; a null never seen -1."""
+        return self._split(self.scale.read(values, self.name))
+
+    def _split(self, seen: Array) -> Array:
+        missing = np.isnan(seen)
+        tokens, part = np.full(len(seen), -1, dtype=np.int64), np.zeros(len(seen), dtype=np.int64)
+        if self.bins:
+            place = np.searchsorted(self.atoms[self.starts[1:-1]], seen, side="right")
+            inside = np.searchsorted(self.first[1:-1], place, side="right")
+            tokens, part = len(self.spikes) + inside, place - self.first[inside]
+        if len(self.spikes):
+            near = _nearest(self.spikes, seen)
+            alone = (self.spikes[near] == seen) | (not self.bins)
+            tokens, part = np.where(alone, near, tokens), np.where(alone, 0, part)
+        tokens = np.where(missing, self.sizes[0] - 1 if self.nulls else -1, tokens)
+        return np.stack([tokens, np.where(missing, 0, part)], axis=1)[:, : len(self.sizes)]
+
+    def decode(self, tokens: Array, rng: np.random.Generator) -> pa.Array:
+        """(n, fields) tokens to values of the column's own type."""
+        first = tokens[:, 0]
+        out = np.full(len(first), np.nan)
+        alone = first < len(self.spikes)
+        out[alone] = self.spikes[first[alone]]
+        rows = np.flatnonzero(~alone & (first < len(self.spikes) + self.bins))
+        if len(rows):
+            bins = first[rows] - len(self.spikes)
+            part = self.first[bins] + (tokens[rows, 1] if tokens.shape[1] > 1 else 0)
+            # A narrow bin may have fewer parts than there are tokens.
+            out[rows] = self._within(np.minimum(part, self.first[bins + 1] - 1), rng)
+        return self.scale.write(out)
+
+    def _within(self, parts: Array, rng: np.random.Generator) -> Array:
+        upto = np.concatenate([[0.0], np.cumsum(self.mass)])
+        first, end = self.starts[parts], self.starts[parts + 1]
+        at = upto[first] + rng.random(len(parts)) * (upto[end] - upto[first])
+        place = np.clip(np.searchsorted(upto, at, side="right") - 1, first, end - 1)
+        if self.grid:
+            return np.asarray(self.atoms[place])
+        # Half a step to either side of the atom, towards its neighbours, which may lie in the next part.
+        along = (at - upto[place]) / self.mass[place] - 0.5
+        other = np.clip(place + np.where(along < 0, -1, 1), 0, len(self.atoms) - 1)
+        return np.asarray(self.atoms[place] + np.abs(along) * (self.atoms[other] - self.atoms[place]))
+
+    def given(self, value: float | None) -> tuple[int, ...]:
+        """The tokens of a value in the scale's units, or of null. Raises KeyError for what train cannot have held."""
+        known = self.nulls if value is None else value in self.spikes
+        if not known and (value is None or not self.bins or not self.scale.low <= value <= self.scale.high):
+            raise KeyError(value)
+        return tuple(int(token) for token in self._split(np.array([np.nan if value is None else value]))[0])
+
+    def outside(self, values: Values) -> Array:
+        """Which values lie beyond train's least and greatest: (n,) bool."""
+        seen = self.scale.read(values, self.name)
+        return np.asarray((seen < self.scale.low) | (seen > self.scale.high))
+
+    def ranks(self) -> Array:
+        """The place of each token among the values, and of a part in its bin: (tokens,) float64 in [0, 1], NaN for null."""
+        edges = self.starts[self.first]
+        middle = [float(self.atoms[(a + b - 1) // 2]) for a, b in zip(edges, edges[1:], strict=False)]
+        values = np.concatenate([self.spikes, middle])
+        rank = np.empty(len(values))
+        rank[np.argsort(values, kind="stable")] = (np.arange(len(values)) + 0.5) / max(len(values), 1)
+        parts = [(np.arange(size) + 0.5) / size for size in self.sizes[1:]]
+        return np.concatenate([rank, *([[np.nan]] if self.nulls else []), *parts])
+
+    def to_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"name": self.name, "scale": vars(self.scale), "grid": self.grid, "nulls": self.nulls}
+        return state | {name: getattr(self, name).tolist() for name in ("spikes", "atoms", "mass", "starts", "first")}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> NumberTokens:
+        spikes, atoms, mass = (np.array(state[name], dtype=np.float64) for name in ("spikes", "atoms", "mass"))
+        starts, first = (np.array(state[name], dtype=np.int64) for name in ("starts", "first"))
+        return cls(state["name"], Scale(**state["scale"]), spikes, atoms, mass, starts, first, state["grid"], state["nulls"])
+
+
+def _thinned(values: Array, counts: Array) -> tuple[Array, Array]:
+    """At most ATOMS ascending values with their rows: of more, such as lie at even ranks, and both ends."""
+    mass = counts.astype(np.float64)
+    if len(values) <= ATOMS:
+        return values, mass
+    upto = np.cumsum(mass) - mass / 2
+    keep = np.unique(np.concatenate([[0], np.searchsorted(upto, np.linspace(0, upto[-1], ATOMS)), [len(values) - 1]]))
+    keep = keep.clip(0, len(values) - 1)
+    edges = np.concatenate([[0], (keep[1:] + keep[:-1] + 1) // 2, [len(values)]])
+    return values[keep], np.add.reduceat(mass, edges[:-1])
+
+
+def _by_frequency(labels: Array) -> Array:
+    """Labels renamed so that 0 is the most frequent; below 0 stays."""
+    counts = np.bincount(labels[labels >= 0], minlength=1)
+    rank = np.empty(len(counts), dtype=np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.where(labels >= 0, rank[labels], -1)
+
+
+def _own_cuts(atoms: Array, seen: Array, classes: Array | None) -> Array:
+    """Places between atoms where rare classes begin, end, and have their quartiles: (k,) int64."""
+    out: list[Array] = []
+    for k in range(1, min(int(classes.max(initial=0)), OWN_CLASSES) + 1) if classes is not None and len(atoms) else ():
+        own = seen[(classes == k) & ~np.isnan(seen)]
+        if len(own) >= OWN_ROWS:
+            edges = np.quantile(own, OWN_CUTS, method="inverted_cdf")
+            out.append(np.concatenate([np.searchsorted(atoms, edges[:-1]), np.searchsorted(atoms, edges[-1:], side="right")]))
+    return np.concatenate(out) if out else np.empty(0, dtype=np.int64)
+
+
+def _cut(mass: Array, spikes: Array, own: Array) -> Array:
+    """Where bins of about equal mass begin: (bins + 1,) int64, [0] where there is nothing to cut.
+
+    spikes, own: places between atoms where a bin is cut too, if that leaves BIN_ROWS or OWN_ROWS on both sides."""
+    if not len(mass):
+        return np.zeros(1, dtype=np.int64)
+    total = mass.sum()
+    bins = int(min(BINS, max(total // BIN_ROWS, 1)))
+    upto = np.cumsum(mass)
+    ends = np.searchsorted(upto, total * np.arange(1, bins) / bins, side="left") + 1
+    out = np.unique(np.concatenate([[0], ends, [len(mass)]])).astype(np.int64)
+    below = np.concatenate([[0.0], upto])
+    for places, least in ((spikes, BIN_ROWS), (own, OWN_ROWS)):
+        for place in np.unique(places):
+            k = int(np.searchsorted(out, place))
+            if 0 < k < len(out) and min(below[place] - below[out[k - 1]], below[out[k]] - below[place]) >= least:
+                out = np.insert(out, k, place)
+    return out
+
+
+def _parts(mass: Array, bins: Array) -> tuple[Array, Array]:
+    """Where the parts of about equal mass begin that bins are cut into, and the first part of each bin."""
+    starts, first = [0], [0]
+    for a, b in zip(bins, bins[1:], strict=False):
+        upto = np.cumsum(mass[a:b])
+        parts = int(min(FINE, max(upto[-1] // FINE_ROWS, 1)))
+        ends = a + np.searchsorted(upto, upto[-1] * np.arange(1, parts) / parts, side="left") + 1
+        starts += np.unique(np.concatenate([ends, [b]]).clip(max=b)).tolist()
+        first.append(len(starts) - 1)
+    return np.array(starts, dtype=np.int64), np.array(first, dtype=np.int64)
+
+
+def _nearest(ascending: Array, values: Array) -> Array:
+    """Position of the nearest of some ascending numbers for each value; NaN gets the last."""
+    right = np.searchsorted(ascending, values).clip(0, len(ascending) - 1)
+    left = (right - 1).clip(0)
+    return np.where(np.abs(ascending[left] - values) <= np.abs(ascending[right] - values), left, right)
+
+
+TokenColumn = LevelTokens | NumberTokens
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A table as tokens: (n, fields) whole numbers, a field for each column, or two for a column of many levels.
+
+    Source: discretised sub-columns as in TabularARGN (Tiwald et al. 2025, arXiv 2501.12012, section 3.1); what is different:
+    bins have train's own distribution within them, and values that are frequent are no bins."""
+
+    columns: tuple[TokenColumn, ...]
+
+    @classmethod
+    def fit(cls, train: Dataset) -> Tokens:
+        """Raises DataError for infinite values."""
+        classes = _by_frequency(train.labels()) if train.schema.classes() else None
+        return cls(
+            tuple(
+                LevelTokens.fit(train.column(column.name), column)
+                if column.discrete
+                else NumberTokens.fit(train.column(column.name), column, classes)
+                for column in train.schema.learned
+            )
+        )
+
+    @property
+    def sizes(self) -> list[int]:
+        """Tokens of each field."""
+        return [size for column in self.columns for size in column.sizes]
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def fields(self, name: str) -> range:
+        """The fields of a column."""
+        start = 0
+        for column in self.columns:
+            if column.name == name:
+                return range(start, start + len(column.sizes))
+            start += len(column.sizes)
+        raise KeyError(name)
+
+    def __getitem__(self, name: str) -> TokenColumn:
+        return next(column for column in self.columns if column.name == name)
+
+    def encode(self, rows: Dataset | pa.Table | pa.RecordBatch) -> Array:
+        """(n, fields) int64; -1 for what train did not hold. Raises DataError for a column that is not there."""
+        held = rows.table if isinstance(rows, Dataset) else rows
+        parts = []
+        for column in self.columns:
+            if column.name not in held.schema.names:
+                raise DataError(f"column {column.name!r} is missing; the columns are {', '.join(held.schema.names)}")
+            parts.append(column.encode(held.column(column.name)))
+        return np.concatenate(parts, axis=1)
+
+    def outside(self, rows: Dataset) -> Array:
+        """How many numbers of each row lie beyond what train held: (n,) int64."""
+        return np.asarray(np.sum([column.outside(rows.column(column.name)) for column in self.columns], axis=0, dtype=np.int64))
+
+    def missing(self, rows: Dataset) -> Array:
+        """Which fields are of a column that is null: (n, fields) bool."""
+        parts = []
+        for column in self.columns:
+            values = rows.column(column.name)
+            seen = values.is_null(nan_is_null=True) if pa.types.is_floating(values.type) else values.is_null()
+            null = np.asarray(seen.to_numpy(zero_copy_only=False) if isinstance(seen, pa.Array) else seen.to_numpy())
+            parts += [null] * len(column.sizes)
+        return np.stack(parts, axis=1)
+
+    def decode(self, tokens: Array, rng: np.random.Generator) -> dict[str, pa.Array]:
+        """Column -> its values."""
+        out, start = {}, 0
+        for column in self.columns:
+            stop = start + len(column.sizes)
+            out[column.name] = column.decode(tokens[:, start:stop], rng)
+            start = stop
+        return out
+
+    def to_state(self) -> list[dict[str, Any]]:
+        """JSON values only."""
+        return [column.to_state() for column in self.columns]
+
+    @classmethod
+    def from_state(cls, state: Sequence[dict[str, Any]]) -> Tokens:
+        return cls(tuple(LevelTokens.from_state(c) if "levels" in c else NumberTokens.from_state(c) for c in state))

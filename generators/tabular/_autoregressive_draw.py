@@ -1,0 +1,180 @@
+"""How are rows drawn field by field, so that each costs a small product? A trained network laid out for drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from generators.tabular._autoregressive_net import Net
+
+Array = np.ndarray
+#: Rows that go through all fields together: what belongs to them fits a core's own cache.
+CHUNK = 2048
+
+
+class _Known:
+    """What some rows know so far, where each head has a table of its own: their tokens."""
+
+    def __init__(self, net: Drawer, rows: int) -> None:
+        self.net, self.tokens = net, torch.empty(rows, 0, dtype=torch.long)
+        self.label: Tensor | None = None
+
+    def add(self, field: int, ids: Tensor) -> None:
+        self.tokens = torch.cat([self.tokens, ids[:, None]], dim=1)
+        self.label = self.net.label(ids) if field == self.net.classed else self.label
+
+    def take(self, rows: Tensor | slice) -> _Known:
+        out = _Known(self.net, 0)
+        out.tokens, out.label = self.tokens[rows], None if self.label is None else self.label[rows]
+        return out
+
+    def read(self, field: int) -> Tensor:
+        """(rows, width)"""
+        if not self.tokens.shape[1]:
+            return torch.zeros(len(self.tokens), self.net.width)
+        return F.embedding_bag(self.tokens, self.net.tables[field], mode="sum")
+
+
+class _State:
+    """What some rows know so far, where all heads read one sum."""
+
+    def __init__(self, net: Drawer, rows: int) -> None:
+        self.net, self.sum = net, torch.zeros(rows, net.tables[0].shape[1])
+        self.label: Tensor | None = None
+
+    def add(self, field: int, ids: Tensor) -> None:
+        self.sum += F.embedding(ids, self.net.tables[0])
+        self.label = self.net.label(ids) if field == self.net.classed else self.label
+
+    def take(self, rows: Tensor | slice) -> _State:
+        out = _State(self.net, 0)
+        out.sum, out.label = self.sum[rows].clone(), None if self.label is None else self.label[rows]
+        return out
+
+    def read(self, field: int) -> Tensor:
+        return self.sum @ self.net.pick[field]
+
+
+class Drawer:
+    """Draws, fills in and rates rows of tokens; local tokens, 0 <= token < size of the field."""
+
+    def __init__(self, net: Net) -> None:
+        with torch.no_grad():
+            self.sizes, self.starts, self.width = net.fields.sizes, net.fields.starts, net.width
+            whole = net.tables + net.waves @ net.wave_in
+            # The last row, of zeros, is what is not known.
+            whole = torch.cat([whole, torch.zeros_like(whole[:1])]).cpu()
+            self.shared = net.shared
+            self.tables = [whole] if net.shared else list(whole.view(len(whole), -1, net.width).transpose(0, 1).contiguous())
+            self.pick = net.pick.detach().cpu() if net.shared else torch.empty(0)
+            self.bias, self.inner, self.inner_bias = (t.detach().cpu() for t in (net.bias, net.inner, net.inner_bias))
+            out = (net.out + net.waves @ net.wave_out).cpu()
+            parts = list(zip(self.starts, self.starts[1:], strict=False))
+            self.out = [out[a:b].T.contiguous() for a, b in parts]
+            self.out_bias = [net.out_bias[:, a:b].detach().cpu().contiguous() for a, b in parts]
+            self.classed, self.classes = net.fields.classed, net.fields.classes
+
+    def label(self, ids: Tensor) -> Tensor:
+        """The row of biases of a class by its place among all tokens; the last for one that is not known."""
+        first = self.starts[self.classed or 0]
+        return torch.where(ids < self.starts[-1], ids - first, self.classes)
+
+    def _known(self, rows: int) -> _Known | _State:
+        return _State(self, rows) if self.shared else _Known(self, rows)
+
+    def _logits(self, known: _Known | _State, field: int) -> Tensor:
+        """(rows, size)"""
+        first = torch.relu_(known.read(field).add_(self.bias[field]))
+        second = torch.relu_(torch.addmm(self.inner_bias[field], first, self.inner[field]))
+        bias = self.out_bias[field]
+        bias = bias[-1] if known.label is None else F.embedding(known.label, bias)
+        return torch.addmm(bias, first.add_(second), self.out[field])
+
+    @torch.no_grad()
+    def draw(self, n: int, order: Sequence[int], given: Mapping[int, int], seed: int) -> Array:
+        """`n` independent rows that hold `given` (field: token): (n, fields) int64; `order` begins with the given fields.
+
+        The first fields are drawn for all rows at once: so many rows of one prefix are so many draws from one distribution,
+        which is a multinomial one. Once prefixes are many, each row goes on alone."""
+        generator = torch.Generator().manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        known, counts = self._known(1), np.array([n])
+        tokens = np.zeros((1, len(self.sizes)), dtype=np.int64)
+        at = 0
+        while at < len(order):
+            field = order[at]
+            if field in given:
+                tokens[:, field] = given[field]
+            elif 2 * len(counts) * self.sizes[field] <= n:
+                chance = torch.softmax(self._logits(known, field).double(), dim=1).numpy()
+                split = rng.multinomial(counts, chance / chance.sum(axis=1, keepdims=True))
+                rows, picked = np.nonzero(split)
+                counts, tokens, known = split[rows, picked], tokens[rows], known.take(torch.from_numpy(rows))
+                tokens[:, field] = picked
+            else:
+                break
+            known.add(field, torch.from_numpy(tokens[:, field] + self.starts[field]))
+            at += 1
+        rows = np.repeat(np.arange(len(counts)), counts)
+        rng.shuffle(rows)
+        return self._alone(tokens[rows], known.take(torch.from_numpy(rows)), order[at:], given, generator)
+
+    def _alone(
+        self, tokens: Array, known: _Known | _State, order: Sequence[int], given: Mapping[int, int], generator: torch.Generator
+    ) -> Array:
+        for first in range(0, len(tokens), CHUNK):
+            part = known.take(slice(first, first + CHUNK))
+            for field in order:
+                if field in given:
+                    picked = torch.full((len(tokens[first : first + CHUNK]),), given[field])
+                else:
+                    picked = _pick(self._logits(part, field), generator)
+                tokens[first : first + CHUNK, field] = picked.numpy()
+                part.add(field, picked + self.starts[field])
+        return tokens
+
+    @torch.no_grad()
+    def nats(self, tokens: Array, order: Sequence[int]) -> Array:
+        """Log-likelihood of each row, fields taken in `order`: (n,) float64; a token below 0 is unknown and adds nothing."""
+        out = np.zeros(len(tokens))
+        for first in range(0, len(tokens), CHUNK):
+            part, rows = tokens[first : first + CHUNK], slice(first, first + CHUNK)
+            known = self._known(len(part))
+            for field in order:
+                said = torch.log_softmax(self._logits(known, field).double(), dim=1).numpy()
+                out[rows] += np.where(part[:, field] >= 0, said[np.arange(len(part)), part[:, field]], 0.0)
+                known.add(field, self._ids(part[:, field], field))
+        return out
+
+    @torch.no_grad()
+    def fill(self, tokens: Array, order: Sequence[int], banned: Mapping[int, int], seed: int) -> Array:
+        """The rows with each token below 0 drawn given those that are known; banned: field -> a token never drawn there."""
+        generator, out = torch.Generator().manual_seed(seed), tokens.copy()
+        kinds, of = np.unique(tokens < 0, axis=0, return_inverse=True)
+        for kind in range(len(kinds)):
+            rows = np.flatnonzero(of.ravel() == kind)
+            for some in np.array_split(rows, -(-len(rows) // CHUNK)):
+                known = self._known(len(some))
+                for field in sorted(order, key=lambda f: bool(kinds[kind][f])):  # noqa: B023 - used at once
+                    if kinds[kind][field]:
+                        logits = self._logits(known, field)
+                        if field in banned:
+                            logits[:, banned[field]] = -torch.inf
+                        out[some, field] = _pick(logits, generator).numpy()
+                    known.add(field, self._ids(out[some, field], field))
+        return out
+
+    def _ids(self, tokens: Array, field: int) -> Tensor:
+        """Places among all tokens; the one after the last for what is not known."""
+        return torch.from_numpy(np.where(tokens >= 0, tokens + self.starts[field], self.starts[-1]))
+
+
+def _pick(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """A token for each row: (rows,) int64."""
+    upto = torch.cumsum(logits.sub_(logits.amax(dim=1, keepdim=True)).exp_(), dim=1)
+    at = torch.rand(len(logits), 1, generator=generator).mul_(upto[:, -1:])
+    return (upto[:, :-1] <= at).sum(dim=1)

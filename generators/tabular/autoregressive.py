@@ -1,0 +1,291 @@
+"""What comes next in a row? An any-order autoregressive network over tokens: fast, and exact in its conditions."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from data.dataset import Dataset
+from data.encode_tokens import LevelTokens, NumberTokens, Tokens
+from data.schema import arrow_type
+from generators.base import SILENT, Condition, GeneratorError, Progress, seal
+from generators.tabular._autoregressive_draw import Drawer
+from generators.tabular._autoregressive_net import Fields, Net
+from generators.tabular._autoregressive_train import Rules, Training, learn, mark_of
+from generators.tabular._conditions import part_seed, resolve
+from generators.tabular._table import Finish, at_least, device_of, one_thread, open_model, refuse, write_json
+
+__all__ = ["Autoregressive"]
+
+Array = np.ndarray
+WEIGHTS = "weights.pt"
+STATE = "state.json"
+#: Rows that one worker draws at a time.
+SAMPLE_ROWS = 32_768
+#: Passes over the rows, and rows that are set aside at most; with fewer rows than SMALL none are.
+EPOCHS, HELD, SMALL = 16, 5_000, 200
+
+
+@dataclass
+class Autoregressive:
+    """Guesses the columns of a row one by one, each given those before it, in any order.
+
+    Columns become tokens: levels, frequent numbers, bins of the others, and null (data/encode_tokens.py); within a bin a
+    number is drawn from train's own distribution there. One network learns every column given any others; rows are
+    drawn in one order, the class first, then from few tokens to many. A condition on any columns is exact and costs nothing:
+    the columns that it names come first.
+
+    Sources: Tiwald et al. 2025 (TabularARGN, arXiv 2501.12012): discretised columns, any order, one small net a column;
+    Uria et al. 2014 (arXiv 1310.1757): orders drawn at random while training; Germain et al. 2015 (MADE, arXiv
+    1502.03509): masks that hide what comes later.
+
+    What is different, and why. Inputs add up, a table of vectors for each pair of columns, so that drawing the next column is
+    a few look-ups and two small products. Numbers begin as waves along their ranks, so that neighbours share what is learned.
+    Half of the steps take the order in which rows are drawn: the order that is used most is learned best. Rows are set aside,
+    and the average of the weights that guesses them best is kept. Rows of one prefix are drawn together.
+
+    Fields:
+        epochs: passes over the training rows; left out, it is EPOCHS, or as many as make `min_steps` steps.
+        batch_size: rows a step; small data use a sixteenth of their rows, at least 32.
+        width: of each column's layer. dropout: share of it that is left out in a step.
+        learning_rate: of Adam; it falls along a cosine. decay: weight decay.
+        any_order: share of steps in an order drawn at random; 0 learns one order, and conditions on other columns suffer.
+        ema: the share of the moving average of the weights that is kept each step.
+        held_out: share of the rows that are set aside to see when to stop, at most HELD; none of fewer than SMALL rows.
+        patience: looks (there are 20) without a better guess of those that end the training.
+        checkpoint_seconds: how often the state is written while training.
+        device: "auto" (a GPU where there is one), "cpu", "cuda".
+
+    Learned: `tokens_` (columns to tokens and back), `net_`, `order_` (fields as they are drawn), `finish_`, `rows_`."""
+
+    modality: ClassVar[str] = "tabular"
+    exact_conditions: ClassVar[bool] = True
+
+    epochs: int | None = None
+    min_steps: int = 400
+    batch_size: int = 512
+    width: int = 64
+    dropout: float = 0.1
+    learning_rate: float = 3e-3
+    decay: float = 0.1
+    any_order: float = 0.5
+    ema: float = 0.999
+    held_out: float = 0.1
+    patience: int = 6
+    checkpoint_seconds: float = 30.0
+    device: str = "auto"
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
+        """Learn from `train`; with a `checkpoint` folder, go on from the state that a killed fit left there.
+
+        On a CPU a resumed fit ends bit for bit as an uninterrupted one.
+
+        Raises GeneratorError when there is nothing to learn, a setting makes no sense, or the loss stops being a number;
+        DataError when a column holds infinite values."""
+        self._check(train)
+        device = device_of(self.device)
+        self.finish_, self.tokens_, self.rows_ = Finish.fit(train), Tokens.fit(train), train.num_rows
+        self._lay_out()
+        tokens = self.tokens_.encode(train)[:, self.live_]
+        if not len(self.live_):
+            progress.advance(1, 1, "epoch")
+            return self
+        rules = self._rules(train.num_rows, seed)
+        ids = torch.from_numpy(tokens + np.array(self.fields_.starts[:-1])).to(device)
+        with one_thread():
+            training = Training(self.fields_, self.width, self.dropout, rules, ids, self.order_)
+            settings = {k: v for k, v in asdict(self).items() if k not in ("checkpoint_seconds", "device")}
+            mark = mark_of(settings, seed, train.schema.to_json(), train.digest()) if checkpoint else ""
+            try:
+                learn(training, _teller(training, progress), folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
+            except FloatingPointError as error:
+                raise GeneratorError(
+                    f"the loss stopped being a number at {error}; use a smaller generator.learning_rate"
+                ) from None
+        self.net_ = training.average.cpu().eval()
+        self.net_.load_state_dict(training.best)
+        return self
+
+    def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
+        """Exactly `n` rows in batches of at most SAMPLE_ROWS, drawn by as many workers as there are cores.
+
+        A condition on any columns is exact: those columns are set, the others drawn given them.
+
+        Raises GeneratorError for a condition that no training row could hold."""
+        wanted = resolve(where, self.finish_.schema)
+        given, order = self._given(wanted)
+        parts = [(k, min(SAMPLE_ROWS, n - start)) for k, start in enumerate(range(0, n, SAMPLE_ROWS))]
+        drawer = Drawer(self.net_) if len(self.live_) else None
+
+        def draw(part: tuple[int, int]) -> pa.RecordBatch:
+            k, rows = part
+            tokens = np.zeros((rows, len(self.tokens_.sizes)), dtype=np.int64)
+            if drawer is not None:
+                tokens[:, self.live_] = drawer.draw(rows, order, given, part_seed(seed, k))
+            columns = self.tokens_.decode(tokens, np.random.default_rng([part_seed(seed, k), 1]))
+            columns |= {name: _repeated(value, columns[name].type, rows) for name, value in wanted.items()}
+            return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * SAMPLE_ROWS, seed=seed)
+
+        workers = min(os.cpu_count() or 1, len(parts))
+        for first in range(0, len(parts), max(workers, 1)):
+            # Threads are made anew for each round: the number that torch uses is the process's own, and is put back.
+            with one_thread(), ThreadPoolExecutor(workers) as pool:
+                batches = list(pool.map(draw, parts[first : first + workers]))
+            yield from batches
+
+    def log_likelihood(self, rows: Dataset) -> Array:
+        """Nats of each row, of its tokens in the order in which rows are drawn: (n,) float64.
+
+        A level or null that train did not hold, or a number outside its range, counts as seen once in one more row than train
+        had. Raises DataError for a column that is missing or of another kind."""
+        tokens = self.tokens_.encode(rows)
+        unseen = (tokens < 0).sum(axis=1) + self.tokens_.outside(rows)
+        nats = np.zeros(len(tokens))
+        if len(self.live_):
+            with one_thread():
+                nats = Drawer(self.net_).nats(tokens[:, self.live_], self.order_)
+        return np.asarray(nats - unseen * math.log(self.rows_ + 1))
+
+    def score(self, rows: Dataset) -> Array:
+        """How unusual each row is, in nats: the negative log-likelihood, (n,) float64."""
+        return -self.log_likelihood(rows)
+
+    def impute(self, rows: Dataset, *, seed: int) -> pa.Table:
+        """The rows with each null drawn given what is known of its row; null itself is never drawn where train has values.
+
+        Values that are known stay as they are. Raises DataError for a column that is missing or of another kind."""
+        tokens = self.tokens_.encode(rows)
+        filled, empty = tokens.copy(), self.tokens_.missing(rows)
+        if len(self.live_):
+            known = np.where(empty, -1, tokens)[:, self.live_]
+            with one_thread():
+                filled[:, self.live_] = Drawer(self.net_).fill(known, self.order_, self._nulls(), part_seed(seed, 2**20))
+        columns = self.tokens_.decode(np.maximum(filled, 0), np.random.default_rng([part_seed(seed, 2**20), 1]))
+        table = rows.table
+        for name, drawn in columns.items():
+            held = table.column(name).combine_chunks()
+            place = table.schema.get_field_index(name)
+            mended = pa.chunked_array([_coalesced(held, drawn)])
+            table = table.set_column(place, table.schema.field(place), mended)
+        return table
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, the tokens and the envelope. They hold levels and values of the real data."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / STATE, {"finish": self.finish_.to_state(), "tokens": self.tokens_.to_state(), "rows": self.rows_})
+        torch.save(self.net_.state_dict() if len(self.live_) else {}, folder / WEIGHTS)
+        seal(folder, self)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read back what `save` wrote; no pickled code is run."""
+        family = cls(**open_model(folder, cls))
+        state = json.loads((folder / STATE).read_text())
+        family.finish_, family.tokens_ = Finish.from_state(state["finish"]), Tokens.from_state(state["tokens"])
+        family.rows_ = state["rows"]
+        family._lay_out()
+        if len(family.live_):
+            with torch.random.fork_rng(devices=[]):
+                family.net_ = Net(family.fields_, family.width).eval()
+            family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+        return family
+
+    def _check(self, train: Dataset) -> None:
+        refuse(train)
+        at_least(self, 1, "epochs", "batch_size", "width", "patience")
+        at_least(self, 0, "min_steps", "decay", "learning_rate")
+        for name, top in (("dropout", 0.9), ("any_order", 1.0), ("ema", 0.99999), ("held_out", 0.5)):
+            if not 0 <= (value := getattr(self, name)) <= top:
+                raise GeneratorError(f"generator.{name}: {value} is not between 0 and {top:g}")
+
+    def _lay_out(self) -> None:
+        """The fields that hold anything to guess, and the order in which they are drawn."""
+        sizes = self.tokens_.sizes
+        self.live_ = np.flatnonzero(np.array(sizes) > 1)
+        ranks = np.concatenate([column.ranks() for column in self.tokens_.columns])
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        kept = np.isin(owner, self.live_)
+        place = {int(field): k for k, field in enumerate(self.live_)}
+        target = self.finish_.schema.target
+        classes = target if target in self.tokens_.names and isinstance(self.tokens_[target], LevelTokens) else None
+        classed = place.get(self.tokens_.fields(classes)[0]) if classes is not None else None
+        self.fields_ = Fields(tuple(sizes[i] for i in self.live_), tuple(ranks[kept].tolist()), classed)
+
+        def first(name: str) -> tuple[bool, int]:
+            fields = self.tokens_.fields(name)
+            return (name != classes, max(sizes[i] for i in fields))
+
+        names = sorted((column.name for column in self.tokens_.columns), key=first)
+        self.order_ = [place[i] for name in names for i in self.tokens_.fields(name) if i in place]
+
+    def _rules(self, rows: int, seed: int) -> Rules:
+        held = min(int(self.held_out * rows), HELD) if rows >= SMALL else 0
+        batch = min(self.batch_size, max((rows - held) // 16, 32))
+        epochs, least = (EPOCHS, self.min_steps) if self.epochs is None else (self.epochs, 0)
+        return Rules(
+            batch, epochs, least, self.learning_rate, self.decay, self.ema, self.any_order, self.patience, held, seed
+        )  # fmt: skip
+
+    def _nulls(self) -> dict[int, int]:
+        """Live field -> its token for null, where there are others."""
+        out = {}
+        place = {int(field): k for k, field in enumerate(self.live_)}
+        for column in self.tokens_.columns:
+            field = self.tokens_.fields(column.name)[0]
+            if column.nulls and field in place:
+                out[place[field]] = column.sizes[0] - 1
+        return out
+
+    def _given(self, wanted: Mapping[str, Any]) -> tuple[dict[int, int], list[int]]:
+        """The condition as tokens of live fields, and the order that begins with them. Raises GeneratorError."""
+        place = {int(field): k for k, field in enumerate(self.live_)}
+        given: dict[int, int] = {}
+        for name, value in wanted.items():
+            tokens = _asked(self.tokens_[name], value)
+            given |= {place[f]: t for f, t in zip(self.tokens_.fields(name), tokens, strict=True) if f in place}
+        return given, [*given, *(field for field in self.order_ if field not in given)]
+
+
+def _teller(training: Training, progress: Progress) -> Callable[[int, dict[str, float]], None]:
+    def tell(done: int, losses: dict[str, float]) -> None:
+        progress.advance(-(-done // training.epoch), -(-training.steps // training.epoch), "epoch", **losses)
+
+    return tell
+
+
+def _asked(column: LevelTokens | NumberTokens, value: object) -> tuple[int, ...]:
+    """The tokens of a wanted value. Raises GeneratorError when train holds nothing like it."""
+    try:
+        if isinstance(column, LevelTokens):
+            return column.given(value)
+        if value is None:
+            return column.given(None)
+        at = float(column.scale.read(pa.array([value], type=arrow_type(column.scale.dtype)), column.name)[0])
+        return column.given(at)
+    except KeyError:
+        what = "is missing there" if value is None else f"holds {value!r}"
+        raise GeneratorError(f"where.{column.name}: no training row {what}; name a value that was seen") from None
+
+
+def _repeated(value: object, kind: pa.DataType, rows: int) -> pa.Array:
+    """The asked value in every row: a bin holds others as well."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.array([value], type=plain).take(pa.array(np.zeros(rows, dtype=np.int64))).cast(kind)
+
+
+def _coalesced(held: pa.Array, drawn: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    plain = held.dictionary_decode() if pa.types.is_dictionary(held.type) else held
+    other = drawn.dictionary_decode() if pa.types.is_dictionary(drawn.type) else drawn
+    return pc.coalesce(plain, other.cast(plain.type)).cast(held.type)
