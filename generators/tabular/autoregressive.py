@@ -22,6 +22,7 @@ from generators.base import SILENT, Condition, GeneratorError, Progress, seal
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_net import Fields, Net
 from generators.tabular._autoregressive_train import Rules, Training, learn, mark_of
+from generators.tabular._autoregressive_tune import tune
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._table import Finish, at_least, device_of, one_thread, open_model, refuse, write_json
 
@@ -52,7 +53,8 @@ class Autoregressive:
     What is different, and why. Inputs add up, a table of vectors for each pair of columns, so that drawing the next column is
     a few look-ups and two small products. Numbers begin as waves along their ranks, so that neighbours share what is learned.
     Half of the steps take the order in which rows are drawn: the order that is used most is learned best. Rows are set aside,
-    and the average of the weights that guesses them best is kept. Rows of one prefix are drawn together.
+    and the average of the weights that guesses them best is kept. Biases are tuned last, until drawn columns hold what train's
+    do. Rows of one prefix are drawn together.
 
     Fields:
         epochs: passes over the training rows; left out, it is EPOCHS, or as many as make `min_steps` steps.
@@ -114,6 +116,8 @@ class Autoregressive:
                 ) from None
         self.net_ = training.average.cpu().eval()
         self.net_.load_state_dict(training.best)
+        with one_thread():
+            tune(self.net_, tokens, self.order_, part_seed(seed, 2**21))
         return self
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:

@@ -217,3 +217,12 @@ def test_settings_that_make_no_sense_are_named(train: Dataset) -> None:
     for wrong in ({"dropout": 1.0}, {"any_order": -0.1}, {"width": 0}, {"held_out": 0.9}, {"device": "cuda:9x"}):
         with pytest.raises(GeneratorError, match=f"generator.{next(iter(wrong))}"):
             Autoregressive(**wrong).fit(train, seed=0)
+
+
+def test_columns_of_drawn_rows_hold_what_those_of_train_do(model: Autoregressive, train: Dataset) -> None:
+    tokens = model.tokens_.encode(train)
+    made = model.tokens_.encode(Dataset(table(model.sample(30_000, seed=8), train.schema.arrow()), train.schema))
+    for field, size in enumerate(model.tokens_.sizes):
+        real, drawn_share = (np.bincount(part[:, field], minlength=size) / len(part) for part in (tokens, made))
+        # Half of the distance between two histograms; chance alone makes about sqrt(tokens / rows) / 2.5 of it.
+        assert np.abs(real - drawn_share).sum() / 2 < 0.02 + np.sqrt(size / 30_000) / 2, field
