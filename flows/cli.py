@@ -287,12 +287,12 @@ def export(
 @app.command(epilog=SCORE_EXAMPLE)
 @verb
 def score(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose family scores, image.vae for example.")],
-    data: Annotated[Path, typer.Argument(help="The pictures: a folder, an index csv, or annotations.")],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose family scores: image.vae, autoregressive.")],
+    data: Annotated[Path, typer.Argument(help="Pictures (a folder, an index csv, annotations), or rows (csv, Parquet).")],
     out: Annotated[Path | None, typer.Option("--out", help="A csv file; stdout if not given.")] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """How unusual is each picture? The most unusual first, as csv."""
+    """How unusual is each picture or row? The most unusual first, as csv."""
     from flows.scoring import score_rows
 
     score_rows(name, runs, data, out=out)

@@ -1,4 +1,4 @@
-"""How unusual is each of these pictures, to a model that can tell?"""
+"""How unusual is each of these pictures or rows, to a model that can tell?"""
 
 from __future__ import annotations
 
@@ -24,28 +24,44 @@ KEPT = ("size", "fit", "mode")
 
 
 def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
-    """Write the anomaly score of each picture of `data` as csv (source, class, score), highest first.
+    """Write the anomaly score of each picture of `data` as csv (source, class, score), or of each row (row, score; the first
+    is 0), highest first.
 
-    Raises DataError when the model of the run gives no scores, or the pictures cannot be read."""
+    Raises DataError when the model of the run gives no scores, or the data cannot be read or lack a column."""
     run = Run.find(name, runs, having="model")
     model: Any = load_model(run)
     if not hasattr(model, "score"):
-        raise DataError(f"{run.plan.generator.use} gives no anomaly scores; fit image.vae for them")
+        use = "image.vae" if run.plan.modality == "image" else "autoregressive"
+        raise DataError(f"{run.plan.generator.use} gives no anomaly scores; fit {use} for them")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise DataError(f"{out} cannot be written; name a file in a folder that exists")
-    rows = _pictures_like(run, data)
+    pictures = run.plan.modality == "image"
+    rows = _pictures_like(run, data) if pictures else _rows_like(run, data)
     scores = np.asarray(model.score(rows))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["source", "class", "score"])
-    sources, classes = (rows.column(column).to_pylist() for column in ("source", "class"))
+    shown = [rows.column(column).to_pylist() for column in ("source", "class")] if pictures else [range(rows.num_rows)]
+    writer.writerow(["source", "class", "score"] if pictures else ["row", "score"])
     for i in np.argsort(-scores, kind="stable"):
-        writer.writerow([sources[i], classes[i], f"{scores[i]:.6g}"])
+        writer.writerow([*(values[i] for values in shown), f"{scores[i]:.6g}"])
     if out is None:
         sys.stdout.write(text.getvalue())
         return
     write_text(out, text.getvalue())
     print(out)
+
+
+def _rows_like(run: Run, data: Path) -> Dataset:
+    """The columns of a csv or Parquet file that the run's model has learned, read as the run's own rows were."""
+    schema = load_schema(run)
+    source: Any = "parquet" if data.is_dir() or data.suffix.lower() in (".parquet", ".pq") else "csv"
+    own = run.plan.data
+    options = own.model_dump(exclude={"use", "keep", "path"}, exclude_none=True) if own.use == source else {}
+    table = importlib.import_module(f"data.sources.{source}").read(data, **options)
+    names = [column.name for column in schema.learned]
+    if gone := [name for name in names if name not in table.column_names]:
+        raise DataError(f"{data} lacks the column {gone[0]!r}, which the model has learned; the columns are those of the run")
+    return Dataset(table.select(names), schema.select(names))
 
 
 def _pictures_like(run: Run, data: Path) -> Dataset:

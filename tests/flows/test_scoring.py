@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import pictures, schema
 from data.sources import image_folder
 from flows import scoring
+from flows.cli import app
 from tests.data.drawn import classes, put, texture
 
 
@@ -30,7 +34,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     classes(tmp_path / "learned", {"good": 2, "pit": 2})
     train = Dataset(image_folder.read(tmp_path / "learned", size=16), schema(("good", "pit")))
     train.write_parquet(tmp_path / "run" / "work" / "train.parquet")
-    made = SimpleNamespace(folder=tmp_path / "run", plan=SimpleNamespace(data=SimpleNamespace(model_dump=lambda **_: {})))
+    made = SimpleNamespace(
+        folder=tmp_path / "run", plan=SimpleNamespace(modality="image", data=SimpleNamespace(model_dump=lambda **_: {}))
+    )
     monkeypatch.setattr(scoring.Run, "find", lambda *_, **__: made)
     monkeypatch.setattr(scoring, "load_model", lambda _: Brightness())
     monkeypatch.setattr(scoring, "load_schema", lambda _: train.schema)
@@ -52,3 +58,21 @@ def test_one_picture_of_no_class_is_scored_and_a_damaged_one_told(run: Path, cap
 def test_a_folder_is_no_file_to_write_to(run: Path) -> None:
     with pytest.raises(DataError, match="name a file in a folder that exists"):
         scoring.score_rows("x", run, run / "learned", out=run)
+
+
+def test_rows_of_a_file_are_scored_by_a_run_of_a_table(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, odd = plan_file.parent / "runs", plan_file.parent / "odd.csv"
+    settings = ["-o", "generator.use=autoregressive", "-o", "gate.utility=off", "-q"]
+    code = CliRunner().invoke(app, ["run", str(plan_file), "--runs", str(runs), *settings]).exit_code
+    assert code in (0, 3, 4)
+    text = (plan_file.parent / "mixed.csv").read_text().splitlines()
+    frame = pd.read_csv(io.StringIO("\n".join(text[:41])))
+    frame.loc[7, "amount"] = 1e9
+    frame.assign(more="a column that nobody asked for").to_csv(odd, index=False)
+    name = next(place.name for place in runs.iterdir() if place.is_dir())
+    scoring.score_rows(name, runs, odd, out=None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "row,score" and len(lines) == 41 and lines[1].startswith("7,")
+    frame.drop(columns=["amount"]).to_csv(odd, index=False)
+    with pytest.raises(DataError, match="lacks the column 'amount'"):
+        scoring.score_rows(name, runs, odd, out=None)
