@@ -17,7 +17,8 @@ from data.schema import Column
 
 #: A number stands alone, as a level does, when a column has at most so many and so many rows for each of them ...
 ALONE, ALONE_ROWS = 192, 20
-#: ... or when a bin's worth of rows hold it. Other numbers are cut into at most BINS bins of equal mass, of BIN_ROWS rows each.
+#: ... or when a bin's worth of rows hold it, SPIKE_ROWS at least. Other numbers are cut into at most BINS bins of equal mass,
+#: of BIN_ROWS rows each.
 BINS, BIN_ROWS, SPIKE_ROWS = 64, 20, 5
 #: A bin is told more finely by a second token: so many parts at most, of FINE_ROWS rows each.
 FINE, FINE_ROWS = 16, 8

@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import pyarrow as pa
 
 from data.dataset import Dataset
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 #: column -> the value every drawn row must hold there, e.g. {"income": ">50K"}.
 Condition = Mapping[str, Any]
@@ -103,6 +106,20 @@ def unseal(folder: Path) -> dict[str, Any]:
         if not (folder / name).is_file() or _sha256(folder / name) != digest:
             raise GeneratorError(f"{folder / name} is missing or was changed after it was saved; fit the model again")
     return value
+
+
+def device_of(name: str) -> torch.device:
+    """The device that `generator.device` names; "auto" is a GPU where there is one. Raises GeneratorError for none."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise GeneratorError(f"generator.device: {name} was asked for but there is none; use auto")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise GeneratorError(f"generator.device: {name!r} is no device; use auto, cpu or cuda") from None
 
 
 def _sha256(path: Path) -> str:

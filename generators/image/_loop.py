@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import SILENT, GeneratorError, Progress
+from generators.base import device_of as device_of
 from generators.image._loop_state import State
 
 Precision = Literal["auto", "no", "bf16"]
@@ -150,18 +151,6 @@ class Trained:
     average: dict[str, nn.Module]
     steps: int
     batch_size: int
-
-
-def device_of(wanted: str) -> torch.device:
-    """The device that a setting means. Raises GeneratorError when it is not there."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise GeneratorError(f"device {wanted!r} was asked for but torch sees no GPU; use device: auto or cpu")
-    try:
-        return torch.device(wanted)
-    except RuntimeError:
-        raise GeneratorError(f"device {wanted!r} is no device; use auto, cpu or cuda") from None
 
 
 def train(

@@ -156,11 +156,11 @@ class Drawer:
         generator, out = torch.Generator().manual_seed(seed), tokens.copy()
         kinds, of = np.unique(tokens < 0, axis=0, return_inverse=True)
         for kind in range(len(kinds)):
-            rows = np.flatnonzero(of.ravel() == kind)
+            rows, unknown = np.flatnonzero(of.ravel() == kind), kinds[kind].tolist()
             for some in np.array_split(rows, -(-len(rows) // CHUNK)):
                 known = self._known(len(some))
-                for field in sorted(order, key=lambda f: bool(kinds[kind][f])):  # noqa: B023 - used at once
-                    if kinds[kind][field]:
+                for field in sorted(order, key=unknown.__getitem__):
+                    if unknown[field]:
                         logits = self._logits(known, field)
                         if field in banned:
                             logits[:, banned[field]] = -torch.inf

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -147,8 +146,8 @@ class Training:
 
 
 def _turns(rows: Tensor, classed: int | None) -> Tensor:
-    """How often each row comes in an epoch: (n,) float32. Rows of a class a hundred times as rare as the largest come ten
-    times, and none more than LIFT times: what is learned of a class of few rows must not be these rows."""
+    """How often each row comes in an epoch: (n,) float32. The root of how much rarer its class is than the largest, and LIFT
+    times at most: what is learned of a class of few rows must not be these rows."""
     if classed is None:
         return torch.ones(len(rows), device=rows.device)
     label = rows[:, classed] - rows[:, classed].min()
@@ -185,10 +184,3 @@ def _write(training: Training, path: Path, mark: str) -> None:
 def _resume(training: Training, path: Path, mark: str) -> None:
     if path.is_file() and (held := torch.load(path, map_location="cpu", weights_only=True))["mark"] == mark:
         training.restore(held["state"])
-
-
-def mark_of(*facts: object) -> str:
-    """A text that names data, settings and seed, so that no other fit's checkpoint is taken for this one's."""
-    import hashlib
-
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

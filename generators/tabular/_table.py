@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,8 +18,6 @@ from data.schema import Schema
 from generators.base import GeneratorError, unseal
 
 if TYPE_CHECKING:
-    import torch
-
     from data.ids import IdMaker
 
 
@@ -56,18 +55,11 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def device_of(name: str) -> torch.device:
-    """The device that `generator.device` names; "auto" is a GPU where there is one. Raises GeneratorError for none."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise GeneratorError(f"generator.device: {name} was asked for but there is none; use auto")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise GeneratorError(f"generator.device: {name!r} is no device; use auto, cpu or cuda") from None
+def mark_of(family: Any, train: Dataset, seed: int) -> str:
+    """Names data, settings and seed, so that no other fit's checkpoint is taken for this one's."""
+    settings = {k: v for k, v in asdict(family).items() if k not in ("checkpoint_seconds", "device")}
+    text = json.dumps([settings, seed, train.schema.to_json(), train.digest()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def rng_of(seed: int, *path: int) -> np.random.Generator:

@@ -7,24 +7,26 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from data.dataset import Dataset
 from data.encode_tokens import LevelTokens, NumberTokens, Tokens
+from data.encode_values import plain
 from data.schema import arrow_type
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_net import Fields, Net
-from generators.tabular._autoregressive_train import Rules, Training, learn, mark_of
+from generators.tabular._autoregressive_train import Rules, Training, learn
 from generators.tabular._autoregressive_tune import tune
 from generators.tabular._conditions import part_seed, resolve
-from generators.tabular._table import Finish, at_least, device_of, one_thread, open_model, refuse, write_json
+from generators.tabular._table import Finish, at_least, mark_of, one_thread, open_model, refuse, write_json
 
 __all__ = ["Autoregressive"]
 
@@ -106,8 +108,7 @@ class Autoregressive:
         ids = torch.from_numpy(tokens + np.array(self.fields_.starts[:-1])).to(device)
         with one_thread():
             training = Training(self.fields_, self.width, self.dropout, rules, ids, self.order_)
-            settings = {k: v for k, v in asdict(self).items() if k not in ("checkpoint_seconds", "device")}
-            mark = mark_of(settings, seed, train.schema.to_json(), train.digest()) if checkpoint else ""
+            mark = mark_of(self, train, seed) if checkpoint else ""
             try:
                 learn(training, _teller(training, progress), folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
             except FloatingPointError as error:
@@ -177,10 +178,9 @@ class Autoregressive:
         columns = self.tokens_.decode(np.maximum(filled, 0), np.random.default_rng([part_seed(seed, 2**20), 1]))
         table = rows.table
         for name, drawn in columns.items():
-            held = table.column(name).combine_chunks()
             place = table.schema.get_field_index(name)
-            mended = pa.chunked_array([_coalesced(held, drawn)])
-            table = table.set_column(place, table.schema.field(place), mended)
+            mended = _filled(table.column(name).combine_chunks(), drawn, empty[:, self.tokens_.fields(name)[0]])
+            table = table.set_column(place, table.schema.field(place), pa.chunked_array([mended]))
         return table
 
     def save(self, folder: Path) -> None:
@@ -219,7 +219,7 @@ class Autoregressive:
         ranks = np.concatenate([column.ranks() for column in self.tokens_.columns])
         owner = np.repeat(np.arange(len(sizes)), sizes)
         kept = np.isin(owner, self.live_)
-        place = {int(field): k for k, field in enumerate(self.live_)}
+        self.place_ = place = {int(field): k for k, field in enumerate(self.live_)}
         target = self.finish_.schema.target
         classes = target if target in self.tokens_.names and isinstance(self.tokens_[target], LevelTokens) else None
         classed = place.get(self.tokens_.fields(classes)[0]) if classes is not None else None
@@ -243,16 +243,15 @@ class Autoregressive:
     def _nulls(self) -> dict[int, int]:
         """Live field -> its token for null, where there are others."""
         out = {}
-        place = {int(field): k for k, field in enumerate(self.live_)}
         for column in self.tokens_.columns:
             field = self.tokens_.fields(column.name)[0]
-            if column.nulls and field in place:
-                out[place[field]] = column.sizes[0] - 1
+            if column.nulls and field in self.place_:
+                out[self.place_[field]] = column.sizes[0] - 1
         return out
 
     def _given(self, wanted: Mapping[str, Any]) -> tuple[dict[int, int], list[int]]:
         """The condition as tokens of live fields, and the order that begins with them. Raises GeneratorError."""
-        place = {int(field): k for k, field in enumerate(self.live_)}
+        place = self.place_
         given: dict[int, int] = {}
         for name, value in wanted.items():
             tokens = _asked(self.tokens_[name], value)
@@ -287,9 +286,7 @@ def _repeated(value: object, kind: pa.DataType, rows: int) -> pa.Array:
     return pa.array([value], type=plain).take(pa.array(np.zeros(rows, dtype=np.int64))).cast(kind)
 
 
-def _coalesced(held: pa.Array, drawn: pa.Array) -> pa.Array:
-    import pyarrow.compute as pc
-
-    plain = held.dictionary_decode() if pa.types.is_dictionary(held.type) else held
-    other = drawn.dictionary_decode() if pa.types.is_dictionary(drawn.type) else drawn
-    return pc.coalesce(plain, other.cast(plain.type)).cast(held.type)
+def _filled(held: pa.Array, drawn: pa.Array, empty: Array) -> pa.Array:
+    """The column with what was drawn where it is empty; empty: (n,) bool, NaN among them."""
+    old, new = plain(held), plain(drawn)
+    return pc.if_else(pa.array(empty), new.cast(old.type), old).cast(held.type)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,13 +14,13 @@ import torch
 
 from data.dataset import Dataset
 from data.encode_modes import Discrete, Modes, Part
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._conditions import matching, part_seed, resolve
 from generators.tabular._gan_nets import Generator, Layout, gumbel, heads, logits, whitening
 from generators.tabular._gan_train import Game, Rules, play
 from generators.tabular._gan_watch import HELD, REFEREED, Referee, snapped, teach
 from generators.tabular._location import Location
-from generators.tabular._table import Finish, at_least, device_of, one_thread, open_model, refuse, write_json
+from generators.tabular._table import Finish, at_least, mark_of, one_thread, open_model, refuse, write_json
 
 __all__ = ["GAN"]
 
@@ -202,7 +201,7 @@ class GAN:
         def where(done: int) -> str:
             return f"the end of epoch {-(-done // an_epoch)} of {-(-steps // an_epoch)}"
 
-        mark = self._mark(train, seed) if checkpoint else ""
+        mark = mark_of(self, train, seed) if checkpoint else ""
         with one_thread():
             play(game, tell, where=where, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
         self.generator_ = game.average.cpu().eval()
@@ -246,12 +245,6 @@ class GAN:
     def _batch(self, rows: int) -> int:
         wished = min(self.batch_size, max(rows // 4, 4 * self.pac))
         return max(wished // self.pac, 1) * self.pac
-
-    def _mark(self, train: Dataset, seed: int) -> str:
-        """Names data, settings and seed, so that no other fit's checkpoint is taken for this one's."""
-        settings = {k: v for k, v in asdict(self).items() if k not in ("checkpoint_seconds", "device")}
-        text = json.dumps([settings, seed, train.schema.to_json(), train.digest()], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def _empty_generator(self, layout: Layout) -> Generator:
         with torch.random.fork_rng(devices=[]):

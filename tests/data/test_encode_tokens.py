@@ -12,14 +12,16 @@ import pytest
 from data.dataset import Dataset
 from data.encode_tokens import ALONE, BINS, LEVELS, LevelTokens, NumberTokens, Tokens
 from data.errors import DataError
-from data.schema import Column, Schema
+from data.schema import Column, Kind, Schema
 
 RNG = np.random.default_rng(0)
 
 
-def numbers(values: np.ndarray | pa.Array, kind: str = "numeric", **more: object) -> tuple[NumberTokens, pa.Array]:
+def numbers(
+    values: np.ndarray | pa.Array, kind: Kind = "numeric", decimals: int | None = None
+) -> tuple[NumberTokens, pa.Array]:
     array = values if isinstance(values, pa.Array) else pa.array(values)
-    column = Column(name="x", kind=kind, dtype=str(array.type), nullable=array.null_count > 0, **more)  # type: ignore[arg-type]
+    column = Column(name="x", kind=kind, dtype=str(array.type), nullable=array.null_count > 0, decimals=decimals)
     return NumberTokens.fit(pa.chunked_array([array]), column), array
 
 

@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 def piped(arguments: list[object], *, stream: str) -> int:
     """The exit code of a verb whose `stream` goes into a pipe that was closed at its other end before it began."""
     command = [sys.executable, "-m", "flows", *map(str, arguments)]
-    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
-    with subprocess.Popen(command, cwd=ROOT, **{stream: subprocess.PIPE, other: subprocess.DEVNULL}) as job:  # type: ignore[call-overload]
+    out, err = (subprocess.PIPE if stream == name else subprocess.DEVNULL for name in ("stdout", "stderr"))
+    with subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err) as job:
         getattr(job, stream).close()
         return int(job.wait())
 

@@ -13,7 +13,7 @@ import torch
 
 from data.dataset import Dataset
 from data.errors import UserError
-from data.schema import Column, Schema
+from data.schema import Column, Kind, Schema
 from generators.base import GeneratorError, table
 from generators.tabular import _autoregressive_net as net_module
 from generators.tabular._autoregressive_draw import Drawer
@@ -35,10 +35,17 @@ def shop(n: int, seed: int = 0) -> Dataset:
         "x": pa.array(x), "near": pa.array(near), "level": pa.array(high),
         "a": pa.array(rng.integers(0, 9, n), mask=gap), "b": pa.array(rng.normal(size=n), mask=gap), "label": pa.array(label),
     }  # fmt: skip
-    kinds = {"x": "numeric", "near": "numeric", "level": "categorical", "a": "integer", "b": "numeric", "label": "categorical"}
+    kinds: dict[str, Kind] = {
+        "x": "numeric",
+        "near": "numeric",
+        "level": "categorical",
+        "a": "integer",
+        "b": "numeric",
+        "label": "categorical",
+    }
     schema = Schema(
         tuple(
-            Column(name=name, kind=kinds[name], dtype=str(v.type), nullable=v.null_count > 0,  # type: ignore[arg-type]
+            Column(name=name, kind=kinds[name], dtype=str(v.type), nullable=v.null_count > 0,
                    categories=tuple(sorted(set(v.to_pylist()))) if kinds[name] == "categorical" else ())
             for name, v in columns.items()
         ),
@@ -99,6 +106,8 @@ def test_gaps_are_filled_given_the_rest_and_what_is_known_stays(model: Autoregre
     assert np.corrcoef(near[holes], known[holes])[0, 1] > 0.95
     assert filled.equals(model.impute(Dataset(broken, rows.schema), seed=0))
     assert filled.column("label").equals(rows.table.column("label"))
+    holed = Dataset(rows.table.set_column(1, "near", pa.array(np.where(holes, np.nan, known))), rows.schema)
+    assert np.isfinite(model.impute(holed, seed=0).column("near").to_numpy()).all()
 
 
 def test_likelihood_tells_rows_whose_columns_do_not_go_together(model: Autoregressive) -> None:
@@ -198,10 +207,10 @@ def test_many_levels_and_a_class_of_five_rows() -> None:
     label = np.where(np.arange(n) < 5, "rare", "usual")
     x = np.where(label == "rare", 40.0, 0.0) + rng.normal(size=n)
     columns = {"street": pa.array(street), "x": pa.array(x), "label": pa.array(label)}
-    kinds = {"street": "categorical", "x": "numeric", "label": "categorical"}
+    kinds: dict[str, Kind] = {"street": "categorical", "x": "numeric", "label": "categorical"}
     schema = Schema(
         tuple(
-            Column(name=k, kind=kinds[k], dtype=str(v.type), categories=tuple(sorted(set(v.to_pylist()))) if k != "x" else ())  # type: ignore[arg-type]
+            Column(name=k, kind=kinds[k], dtype=str(v.type), categories=tuple(sorted(set(v.to_pylist()))) if k != "x" else ())
             for k, v in columns.items()
         ),
         target="label",
