@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix schema bench-families bench-gate clean
+.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -51,6 +51,9 @@ schema: $(VENV)/.all  ## the JSON schema that editors check plans against
 
 bench-families: $(VENV)/.all  ## fit time, rows/s, memory and quality of the families beside SDV's CTGAN
 	@$(BIN)/python -m benchmarks.families --data adult --families gan sdv:CTGAN bootstrap smote --epochs 30 --seed 0
+
+bench-tables: $(VENV)/.all  ## quality, speed and memory of the families of tables beside SDV's: docs/benchmarks/tables.md (a day; resumes)
+	@$(BIN)/python -m benchmarks.tables
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
 	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md

@@ -115,7 +115,7 @@ def measure(options: argparse.Namespace) -> tuple[list[Measured], dict[str, Any]
 
     Raises UserError for unreadable data, an unknown family or a fit that fails."""
     parts = split(read(options.data, options.rows, options.seed), reference=0.0, holdout=HOLDOUT, seed=options.seed)
-    train, test = _learned(parts.train), _learned(parts.holdout)
+    train, test = learned(parts.train), learned(parts.holdout)
     families = list(dict.fromkeys([*options.families, PEER]))
     out = []
     with tempfile.TemporaryDirectory() as folder:
@@ -235,22 +235,22 @@ def _work(job: Path) -> int:
         family = build_family(task["family"], task["epochs"])
         if (lazy := LAZY.get(task["family"].partition(":")[0])) is not None:
             importlib.import_module(lazy)
-        before = _peak_mib()
+        before = peak_mib()
         start = time.perf_counter()
         family.fit(train, seed=task["seed"], progress=(lines := Lines()))
         fitted = time.perf_counter()
-        drawn = _write(family.sample(task["rows"], seed=task["seed"]), folder / "synthetic.parquet", schema, len(train))
+        drawn = write(family.sample(task["rows"], seed=task["seed"]), folder / "synthetic.parquet", schema, len(train))
         ended = time.perf_counter()
     except (UserError, ValueError) as error:
         print(f"    error: {error}", file=sys.stderr)
         return 2
     times = {"fit_s": fitted - start, "rows_per_s": drawn / (ended - fitted)}
-    figures = times | {"epochs": lines.epochs, "peak_mib": _peak_mib(), "before_mib": before}
+    figures = times | {"epochs": lines.epochs, "peak_mib": peak_mib(), "before_mib": before}
     (folder / "result.json").write_text(json.dumps(figures))
     return 0
 
 
-def _write(batches: Iterator[pa.RecordBatch], path: Path, schema: Schema, keep: int) -> int:
+def write(batches: Iterator[pa.RecordBatch], path: Path, schema: Schema, keep: int) -> int:
     """Draw all batches, write those that are judged; the number of rows drawn."""
     drawn = 0
     with pq.ParquetWriter(path, schema.arrow()) as writer:
@@ -261,12 +261,13 @@ def _write(batches: Iterator[pa.RecordBatch], path: Path, schema: Schema, keep: 
     return drawn
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """MiB that this process had resident at most."""
     # Linux counts in KiB, macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _learned(part: Dataset) -> Dataset:
+def learned(part: Dataset) -> Dataset:
     """The columns that are learned; ids and free text say nothing about quality."""
     return Dataset(part.table, part.schema.select([column.name for column in part.schema.learned]))
 
@@ -286,12 +287,14 @@ def _facts(options: argparse.Namespace, families: list[str], train: Dataset, tes
         "command": "python -m benchmarks.families " + " ".join(given),
         "data": options.data, "families": families, "seed": options.seed, "repeats": options.repeats,
         "train_rows": len(train), "test_rows": len(test), "columns": len(train.schema),
-        "cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(), "load": os.getloadavg()[0],
-        "versions": {name: _version(name) for name in PACKAGES},
+        "cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+        "versions": {name: version_of(name) for name in PACKAGES},
     }  # fmt: skip
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package."""
     try:
         return version(package)
     except PackageNotFoundError:

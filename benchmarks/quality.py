@@ -7,6 +7,7 @@ stand beside what real rows would reach only where the protocol gives it (`trtr_
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from data.schema import Schema
 
 #: Rows compared by nearest neighbours, and the neighbour whose distance is a row's radius.
 NEAR_ROWS, NEIGHBOUR = 5000, 5
+#: A level of so many training rows belongs into as many synthetic ones.
+LEVEL_ROWS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +36,12 @@ class Quality:
     c2st_auc: AUC of boosting that tells synthetic from real test rows; 0.5 is best.
     coverage: share of real test rows with a synthetic row within their 5th neighbour's distance (Naeem et al. 2020).
     shapes, trends: SDMetrics' column shapes and column pair trends against train.
-    exact, exact_holdout: share of synthetic / real test rows that equal a training row."""
+    exact, exact_holdout: share of synthetic / real test rows that equal a training row.
+    closeness, closeness_holdout: median distance of synthetic / real test rows to the nearest training row.
+    levels: share of levels with LEVEL_ROWS training rows or more that the synthetic rows hold; 1 where there is none."""
 
     trtr_auc: float
+    trtr_ap: float
     tstr_auc: float
     tstr_ap: float
     c2st_auc: float
@@ -44,6 +50,9 @@ class Quality:
     trends: float
     exact: float
     exact_holdout: float
+    closeness: float
+    closeness_holdout: float
+    levels: float
 
     def to_json(self) -> dict[str, float]:
         return asdict(self)
@@ -63,8 +72,10 @@ def score(train: Dataset, test: Dataset, synthetic: Dataset) -> Quality:
     by_fake = predictions(s[s[target].isin(classes)], b, target, classes)
     exact, exact_holdout = (share_of_copies(part, real) for part in (fake, held))
     shapes, trends = sdmetrics_scores(real, fake, schema)
+    near, near_holdout = closeness(real, (fake, held), schema)
     return Quality(
         trtr_auc=class_auc(b[target], by_real, classes),
+        trtr_ap=float(average_precision_score(b[target] == classes[rare], by_real[:, rare])),
         tstr_auc=class_auc(b[target], by_fake, classes),
         tstr_ap=float(average_precision_score(b[target] == classes[rare], by_fake[:, rare])),
         c2st_auc=two_sample_auc(b, s),
@@ -73,6 +84,9 @@ def score(train: Dataset, test: Dataset, synthetic: Dataset) -> Quality:
         trends=trends,
         exact=exact,
         exact_holdout=exact_holdout,
+        closeness=near,
+        closeness_holdout=near_holdout,
+        levels=levels_held(real, fake, schema),
     )
 
 
@@ -137,6 +151,22 @@ def coverage(train: pd.DataFrame, test: pd.DataFrame, fake: pd.DataFrame, schema
     radius = NearestNeighbors(n_neighbors=k + 1).fit(real).kneighbors(real)[0][:, -1]
     nearest = NearestNeighbors(n_neighbors=1).fit(drawn).kneighbors(real)[0][:, 0]
     return float((nearest < radius).mean())
+
+
+def closeness(train: pd.DataFrame, parts: Sequence[pd.DataFrame], schema: Schema) -> list[float]:
+    """Median distance to the nearest training row of at most NEAR_ROWS rows of each part, in the space of `embed`."""
+    near = NearestNeighbors(n_neighbors=1).fit(embed(train, train, schema))
+    some = (part.sample(min(NEAR_ROWS, len(part)), random_state=1) for part in parts)
+    return [float(np.median(near.kneighbors(embed(train, part, schema))[0])) for part in some]
+
+
+def levels_held(train: pd.DataFrame, fake: pd.DataFrame, schema: Schema) -> float:
+    """Share of levels (missing is one) with LEVEL_ROWS training rows or more that are among the synthetic rows."""
+    held = []
+    for name in _discrete(schema):
+        counts = train[name].value_counts()
+        held += list(counts.index[counts >= LEVEL_ROWS].isin(fake[name].unique()))
+    return float(np.mean(held)) if held else 1.0
 
 
 def embed(train: pd.DataFrame, rows: pd.DataFrame, schema: Schema) -> np.ndarray:

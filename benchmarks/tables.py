@@ -1,0 +1,99 @@
+"""How good are the families on tables, and how fast, beside those that people install today?
+
+    python -m benchmarks.tables --data adult telco_churn --families autoregressive gan sdv:CTGAN --seeds 0 1 2
+
+Every fit runs in a fresh process with one thread for its linear algebra, one at a time; families take turns, so that a busy
+machine troubles all alike. Finished cells are kept in the store and not taken again, so that a run of a day may be
+interrupted; `--again` takes those of the families named once more. The page is made of the cells that were asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.families import DATA
+from benchmarks.tables_record import facts, record
+from benchmarks.tables_work import family_of, work
+from data.errors import UserError
+
+PEERS = ("sdv:GaussianCopula", "sdv:CTGAN", "sdv:TVAE")
+FAMILIES = ("autoregressive", "gan", "bootstrap", *PEERS)
+TABLES = ("adult", "telco_churn", "mammography", "bank_marketing")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is missing, write store and page; the exit code."""
+    options = _options(arguments)
+    if options.job:
+        return work(Path(options.job))
+    store = Path(options.store)
+    try:
+        for text in options.families:
+            family_of(text)
+        cells = json.loads(store.read_text()) if store.is_file() else {}
+        wanted = [(data, family, seed) for seed in options.seeds for data in options.data for family in options.families]
+        missing = [each for each in wanted if options.again or key(*each) not in cells]
+        for turn, (data, family, seed) in enumerate(missing, start=1):
+            print(f"[{turn}/{len(missing)}] {data}: {family}, seed {seed}", file=sys.stderr, flush=True)
+            result = cell(data, family, seed, options.rows)
+            # Read again: another run may have added cells meanwhile.
+            cells = json.loads(store.read_text()) if store.is_file() else {}
+            cells[key(data, family, seed)] = result
+            store.parent.mkdir(parents=True, exist_ok=True)
+            beside = store.with_name(store.name + ".part")
+            beside.write_text(json.dumps(cells, indent=1, sort_keys=True) + "\n")
+            beside.replace(store)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    text = record(cells, options.data, options.families, options.seeds)
+    print(text)
+    if options.out:
+        Path(options.out).write_text(text)
+        print(f"written: {options.out}", file=sys.stderr)
+    return 0
+
+
+def key(data: str, family: str, seed: int) -> str:
+    """What a cell is called in the store."""
+    return f"{data}|{family}|{seed}"
+
+
+def cell(data: str, family: str, seed: int, rows: int | None) -> dict[str, Any]:
+    """The figures of one fit in a process of its own, with the versions and the machine; {"error": why} where it failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job.json"
+        job.write_text(json.dumps({"data": data, "family": family, "seed": seed, "rows": rows}))
+        # Small matrices gain nothing from a second thread, and waiting threads trouble whatever else runs.
+        alone = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        command = [sys.executable, "-m", "benchmarks.tables", "--job", str(job)]
+        done = subprocess.run(command, check=False, env={**os.environ, **alone})
+        result = Path(folder) / "result.json"
+        if done.returncode or not result.is_file():
+            return {"error": f"exit code {done.returncode}", **facts(family)}
+        return json.loads(result.read_text()) | facts(family)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    cli = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__.splitlines()[0] if __doc__ else "")
+    cli.add_argument("--data", nargs="+", choices=DATA, default=TABLES)
+    cli.add_argument("--families", nargs="+", default=FAMILIES, help="as in a plan: gan, sdv:TVAE, or gan,width=128")
+    cli.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    cli.add_argument("--rows", type=int, help="use at most this many rows of the data")
+    cli.add_argument("--store", default="docs/benchmarks/tables.json", help="where finished cells are kept")
+    cli.add_argument("--again", action="store_true", help="take cells that are in the store once more")
+    cli.add_argument("--out", default="docs/benchmarks/tables.md", help="the Markdown page; empty for none")
+    cli.add_argument("--job", help=argparse.SUPPRESS)
+    return cli.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
