@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-gate clean
+.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -54,6 +54,9 @@ bench-families: $(VENV)/.all  ## fit time, rows/s, memory and quality of the fam
 
 bench-tables: $(VENV)/.all  ## quality, speed and memory of the families of tables beside SDV's: docs/benchmarks/tables.md (a day; resumes)
 	@$(BIN)/python -m benchmarks.tables
+
+bench-modes: $(VENV)/.all  ## modes of a ring and of a grid that the families draw: docs/benchmarks/modes.md (half an hour)
+	@$(BIN)/python -m benchmarks.modes
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
 	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md

@@ -106,7 +106,7 @@ def _legend() -> list[str]:
         "`tstr_auc`, `tstr_ap` (of the rarest class): boosting trained on as many synthetic rows as there are training rows,",
         "tested on real ones. `c2st_auc`: boosting tells synthetic from real test rows, best at 0.5. `coverage`: k = 5, Naeem",
         "et al. 2020. `shapes`, `trends`: SDMetrics. `exact`: rows that equal a training row. `closeness`: median distance to",
-        "the nearest training row; both best near those of real test rows. `levels`: levels of five training rows or more that are",
-        "drawn. `bootstrap` draws training rows again: what a perfect likeness would reach, and no privacy at all.",
+        "the nearest training row; both best near those of real test rows. `levels`: levels of five training rows or more that",
+        "are drawn. `bootstrap` draws training rows again: what a perfect likeness would reach, and no privacy at all.",
         "`benchmarks/quality.py` defines each figure.",
     ]

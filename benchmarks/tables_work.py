@@ -55,13 +55,17 @@ def family_of(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def build_of(text: str) -> Generator:
-    """The family that `family_of` reads."""
+    """The family that `family_of` reads. Raises UserError for one that there is not, or a setting that it has not."""
     from configs.components import build
+    from configs.errors import KeyFault
 
     name, settings = family_of(text)
     if (lazy := LAZY.get(name.partition(":")[0])) is not None:
         importlib.import_module(lazy)
-    family: Generator = build({"use": name, **settings}, Generator, package="generators")
+    try:
+        family: Generator = build({"use": name, **settings}, Generator, package="generators")
+    except KeyFault as fault:
+        raise UserError(str(fault)) from None
     return family
 
 
