@@ -287,7 +287,9 @@ def export(
 @app.command(epilog=SCORE_EXAMPLE)
 @verb
 def score(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run whose family scores: image.vae, autoregressive.")],
+    name: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run whose family scores: image.vae, autoregressive, flow, vae.")
+    ],
     data: Annotated[Path, typer.Argument(help="Pictures (a folder, an index csv, annotations), or rows (csv, Parquet).")],
     out: Annotated[Path | None, typer.Option("--out", help="A csv file; stdout if not given.")] = None,
     runs: RunsOption = RUNS,

@@ -17,9 +17,8 @@ import pyarrow.compute as pc
 import torch
 
 from data.dataset import Dataset
-from data.encode_tokens import LevelTokens, NumberTokens, Tokens
+from data.encode_tokens import LevelTokens, Tokens
 from data.encode_values import plain
-from data.schema import arrow_type
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_net import Fields, Net
@@ -27,6 +26,7 @@ from generators.tabular._autoregressive_train import Rules, Training, learn
 from generators.tabular._autoregressive_tune import tune
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._table import Finish, at_least, mark_of, one_thread, open_model, refuse, write_json
+from generators.tabular._token_rows import asked, repeated
 
 __all__ = ["Autoregressive"]
 
@@ -138,7 +138,7 @@ class Autoregressive:
             if drawer is not None:
                 tokens[:, self.live_] = drawer.draw(rows, order, given, part_seed(seed, k))
             columns = self.tokens_.decode(tokens, np.random.default_rng([part_seed(seed, k), 1]))
-            columns |= {name: _repeated(value, columns[name].type, rows) for name, value in wanted.items()}
+            columns |= {name: repeated(value, columns[name].type, rows) for name, value in wanted.items()}
             return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * SAMPLE_ROWS, seed=seed)
 
         workers = min(os.cpu_count() or 1, len(parts))
@@ -254,7 +254,7 @@ class Autoregressive:
         place = self.place_
         given: dict[int, int] = {}
         for name, value in wanted.items():
-            tokens = _asked(self.tokens_[name], value)
+            tokens = asked(self.tokens_[name], value)
             given |= {place[f]: t for f, t in zip(self.tokens_.fields(name), tokens, strict=True) if f in place}
         return given, [*given, *(field for field in self.order_ if field not in given)]
 
@@ -264,26 +264,6 @@ def _teller(training: Training, progress: Progress) -> Callable[[int, dict[str, 
         progress.advance(-(-done // training.epoch), -(-training.steps // training.epoch), "epoch", **losses)
 
     return tell
-
-
-def _asked(column: LevelTokens | NumberTokens, value: object) -> tuple[int, ...]:
-    """The tokens of a wanted value. Raises GeneratorError when train holds nothing like it."""
-    try:
-        if isinstance(column, LevelTokens):
-            return column.given(value)
-        if value is None:
-            return column.given(None)
-        at = float(column.scale.read(pa.array([value], type=arrow_type(column.scale.dtype)), column.name)[0])
-        return column.given(at)
-    except KeyError:
-        what = "is missing there" if value is None else f"holds {value!r}"
-        raise GeneratorError(f"where.{column.name}: no training row {what}; name a value that was seen") from None
-
-
-def _repeated(value: object, kind: pa.DataType, rows: int) -> pa.Array:
-    """The asked value in every row: a bin holds others as well."""
-    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.array([value], type=plain).take(pa.array(np.zeros(rows, dtype=np.int64))).cast(kind)
 
 
 def _filled(held: pa.Array, drawn: pa.Array, empty: Array) -> pa.Array:

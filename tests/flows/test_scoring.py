@@ -60,9 +60,12 @@ def test_a_folder_is_no_file_to_write_to(run: Path) -> None:
         scoring.score_rows("x", run, run / "learned", out=run)
 
 
-def test_rows_of_a_file_are_scored_by_a_run_of_a_table(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("family", ["autoregressive", "flow", "vae"])
+def test_rows_of_a_file_are_scored_by_a_run_of_a_table(
+    family: str, plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs, odd = plan_file.parent / "runs", plan_file.parent / "odd.csv"
-    settings = ["-o", "generator.use=autoregressive", "-o", "gate.utility=off", "-q"]
+    settings = ["-o", f"generator.use={family}", "-o", "gate.utility=off", "-q"]
     code = CliRunner().invoke(app, ["run", str(plan_file), "--runs", str(runs), *settings]).exit_code
     assert code in (0, 3, 4)
     text = (plan_file.parent / "mixed.csv").read_text().splitlines()

@@ -19,39 +19,9 @@ from generators.tabular import _autoregressive_net as net_module
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_net import Fields, Net
 from generators.tabular.autoregressive import SAMPLE_ROWS, Autoregressive
+from tests.generators.shop import shop
 
 SMALL: dict[str, Any] = {"width": 24, "device": "cpu"}
-
-
-def shop(n: int, seed: int = 0) -> Dataset:
-    """A class that decides a number's place, a number that repeats another, a level that follows two, gaps that go together."""
-    rng = np.random.default_rng(seed)
-    label = np.where(rng.random(n) < 0.1, "rare", "common")
-    x = np.where(label == "rare", 3.0, 0.0) + rng.normal(size=n)
-    near = x + 0.1 * rng.normal(size=n)
-    high = np.where(rng.random(n) < 0.95, np.where(x > 1, "high", "low"), "odd")
-    gap = rng.random(n) < 0.3
-    columns = {
-        "x": pa.array(x), "near": pa.array(near), "level": pa.array(high),
-        "a": pa.array(rng.integers(0, 9, n), mask=gap), "b": pa.array(rng.normal(size=n), mask=gap), "label": pa.array(label),
-    }  # fmt: skip
-    kinds: dict[str, Kind] = {
-        "x": "numeric",
-        "near": "numeric",
-        "level": "categorical",
-        "a": "integer",
-        "b": "numeric",
-        "label": "categorical",
-    }
-    schema = Schema(
-        tuple(
-            Column(name=name, kind=kinds[name], dtype=str(v.type), nullable=v.null_count > 0,
-                   categories=tuple(sorted(set(v.to_pylist()))) if kinds[name] == "categorical" else ())
-            for name, v in columns.items()
-        ),
-        target="label",
-    )  # fmt: skip
-    return Dataset(pa.table(columns), schema)
 
 
 @pytest.fixture(scope="module")

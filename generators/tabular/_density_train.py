@@ -1,0 +1,209 @@
+"""How does a network learn how likely rows are, when does it stop, and how does a killed fit go on?"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from generators.base import GeneratorError, Progress
+from generators.tabular._table import rng_of
+
+#: Looks at the rows that are set aside, in a training.
+LOOKS = 20
+#: Steps in which the learning rate grows to its full size.
+WARM = 50
+#: Times that a row of a rare class comes in an epoch, at most.
+LIFT = 8
+#: Rows that are set aside at most; with fewer rows than SMALL none are.
+HELD, SMALL = 5_000, 200
+#: Rows that go through the network together when it is looked at.
+CHUNK = 2048
+CHECKPOINT = "density.pt"
+
+
+class Density(nn.Module):
+    """A network that rates rows, such as by a bound on their likelihood."""
+
+    def losses(self, *rows: Tensor, done: float) -> Tensor:
+        """Nats of each row, to be made small: (n,); done: how much of the training is over, 0 to 1, 1 at looks."""
+        raise NotImplementedError
+
+
+N = TypeVar("N", bound=Density)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """batch: rows a step. epochs: passes over the rows, or as many as make `least` steps. patience: looks without a better
+    figure that end it. held: share of the rows that is set aside to look at."""
+
+    batch: int
+    epochs: int
+    least: int
+    learning_rate: float
+    decay: float
+    ema: float
+    patience: int
+    held: float
+    seed: int
+
+
+class Training(Generic[N]):
+    """Steps, averages and looks; everything that a resumed fit needs is in `state`.
+
+    What is random in a step follows from the seed and the number of the step alone, so that a resumed fit ends as one that
+    was never stopped, on one processor bit for bit.
+
+    net: trained in place. rows: tensors of n rows each, on one device. label: (n,) the class of each row, on the
+    CPU; None where there is none."""
+
+    def __init__(self, net: N, rows: Sequence[Tensor], label: Tensor | None, rules: Rules) -> None:
+        count = len(rows[0])
+        held = min(int(rules.held * count), HELD) if count >= SMALL else 0
+        aside = torch.from_numpy(rng_of(rules.seed, 31).permutation(count))
+        self.device = rows[0].device
+        self.held = [part[aside[:held].to(self.device)] for part in rows]
+        self.rows = [part[aside[held:].to(self.device)] for part in rows]
+        self.turns = turns(label[aside[held:]]) if label is not None else torch.ones(count - held)
+        self.batch = min(rules.batch, max((count - held) // 16, 32))
+        self.epoch = math.ceil(int(self.turns.sum()) / self.batch)
+        self.steps = max(rules.epochs * self.epoch, rules.least)
+        self.rules, self.net = rules, net
+        self.average = copy.deepcopy(net).eval()
+        self.best = copy.deepcopy(net.state_dict())
+        self.figures: list[float] = []
+        self.adam = _adam(net, rules)
+        self.done = 0
+        self.dealt: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
+
+    def step(self) -> float:
+        """One update; the loss in nats a row."""
+        rules = self.rules
+        dealt = self._dealt().to(self.device)
+        for group in self.adam.param_groups:
+            group["lr"] = rules.learning_rate * min(1.0, (self.done + 1) / WARM) * self._fall()
+        with self._chance(int(rng_of(rules.seed, 33, self.done).integers(2**31))):
+            loss = self.net.losses(*(part[dealt] for part in self.rows), done=self.done / self.steps).mean()
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        self.adam.step()
+        self.done += 1
+        kept = min(rules.ema, (self.done + 1) / (self.done + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - kept)
+        return float(loss.detach())
+
+    def look(self) -> float:
+        """Nats a row of the average on the rows set aside (on train's own where there are none); the best is kept."""
+        rows = self.held if len(self.held[0]) else [part[:CHUNK] for part in self.rows]
+        with self._chance(self.rules.seed % 2**31), torch.no_grad():
+            parts = zip(*(torch.split(part, CHUNK) for part in rows), strict=True)
+            value = sum(float(self.average.losses(*part, done=1.0).sum()) for part in parts) / len(rows[0])
+        if not self.figures or value < min(self.figures) or not len(self.held[0]):
+            self.best = copy.deepcopy(self.average.state_dict())
+        self.figures.append(value)
+        return value
+
+    @property
+    def over(self) -> bool:
+        last = len(self.figures) - 1 - int(np.argmin(self.figures)) if self.figures else 0
+        return self.done >= self.steps or (len(self.held[0]) > 0 and last >= self.rules.patience)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(), "average": self.average.state_dict(), "best": self.best,
+            "adam": self.adam.state_dict(), "done": self.done, "figures": self.figures,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.adam.load_state_dict(state["adam"])
+        self.best, self.done, self.figures = state["best"], state["done"], state["figures"]
+
+    def _dealt(self) -> Tensor:
+        """Places of the rows of this step: every epoch goes through all of them, shuffled anew."""
+        epoch, place = divmod(self.done, self.epoch)
+        if epoch != self.dealt[0]:
+            every = torch.repeat_interleave(torch.arange(len(self.rows[0])), self.turns.long())
+            self.dealt = epoch, every[torch.from_numpy(rng_of(self.rules.seed, 34, epoch).permutation(len(every)))]
+        return self.dealt[1][place * self.batch : (place + 1) * self.batch]
+
+    def _chance(self, seed: int) -> Any:
+        """Random numbers that follow from `seed`; those of the process are left alone."""
+        return seeded(seed, self.device)
+
+    def _fall(self) -> float:
+        return 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
+
+
+class seeded:  # noqa: N801 - a context manager, read as a verb
+    """Within it torch's random numbers follow from a seed; those of the process are left alone."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.seed = seed
+        self.fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+    def __enter__(self) -> None:
+        self.fork.__enter__()
+        torch.manual_seed(self.seed)
+
+    def __exit__(self, *error: object) -> None:
+        self.fork.__exit__(*error)  # type: ignore[arg-type]  # what Python gives it
+
+
+def turns(label: Tensor) -> Tensor:
+    """How often each row comes in an epoch: (n,) float32. The root of how much rarer its class is than the largest, and LIFT
+    times at most: what is learned of a class of few rows must not be these rows."""
+    counts = torch.bincount(label)
+    return (counts.max() / counts[label]).sqrt().round().clamp(1, LIFT)
+
+
+def _adam(net: nn.Module, rules: Rules) -> torch.optim.AdamW:
+    plain = [value for name, value in net.named_parameters() if "bias" not in name]
+    biases = [value for name, value in net.named_parameters() if "bias" in name]
+    groups = [{"params": plain, "weight_decay": rules.decay}, {"params": biases, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rules.learning_rate, betas=(0.9, 0.99))
+
+
+def learn(training: Training[N], progress: Progress, *, folder: Path | None, mark: str, seconds: float) -> None:
+    """Train to the end, from a checkpoint in `folder` that bears this mark if there is one.
+
+    Raises GeneratorError when the loss stops being a number."""
+    if folder is not None:
+        _resume(training, folder / CHECKPOINT, mark)
+    every = max(training.steps // LOOKS, 1)
+    written = time.monotonic()
+    while not training.over:
+        loss = training.step()
+        if not math.isfinite(loss):
+            at = f"step {training.done} of {training.steps}"
+            raise GeneratorError(f"the loss stopped being a number at {at}; use a smaller generator.learning_rate")
+        if training.done % every == 0 or training.done == training.steps:
+            epoch, epochs = -(-training.done // training.epoch), -(-training.steps // training.epoch)
+            progress.advance(epoch, epochs, "epoch", loss=loss, **{"held out": training.look()})
+        if folder is not None and time.monotonic() - written >= seconds:
+            _write(training, folder / CHECKPOINT, mark)
+            written = time.monotonic()
+
+
+def _write(training: Training[N], path: Path, mark: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    torch.save({"mark": mark, "state": training.state()}, beside)
+    beside.replace(path)
+
+
+def _resume(training: Training[N], path: Path, mark: str) -> None:
+    if path.is_file() and (held := torch.load(path, map_location="cpu", weights_only=True))["mark"] == mark:
+        training.restore(held["state"])
