@@ -11,24 +11,28 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
+from data.encode_bins import (
+    ALONE,
+    ALONE_ROWS,
+    BIN_ROWS,
+    BINS,
+    FINE,
+    GRID_ROWS,
+    GRID_SHARE,
+    SPIKE_ROWS,
+    WIDE,
+    WIDE_ROWS,
+    by_frequency,
+    cut,
+    nearest,
+    own_cuts,
+    parts,
+    thinned,
+)
 from data.encode_values import Array, Levels, Scale, Values
 from data.errors import DataError
 from data.schema import Column
 
-#: A number stands alone, as a level does, when a column has at most so many and so many rows for each of them ...
-ALONE, ALONE_ROWS = 192, 20
-#: ... or when a bin's worth of rows hold it, SPIKE_ROWS at least. Other numbers are cut into at most BINS bins of equal mass,
-#: of BIN_ROWS rows each.
-BINS, BIN_ROWS, SPIKE_ROWS = 64, 20, 5
-#: A bin is told more finely by a second token: so many parts at most, of FINE_ROWS rows each.
-FINE, FINE_ROWS = 16, 8
-#: A class that is not the most frequent cuts bins at these quantiles of its own, as a rare one may live within a bin of others;
-#: at most so many classes do, and no bin of fewer rows comes of it.
-OWN_CUTS, OWN_CLASSES, OWN_ROWS = (0.0, 0.25, 0.5, 0.75, 1.0), 12, 3
-#: Numbers lie on a grid when this share of the rows hold a value that at least so many rows hold.
-GRID_SHARE, GRID_ROWS = 0.95, 3
-#: Values kept to draw from within bins; more are thinned out by their ranks.
-ATOMS = 16_384
 #: Levels of a discrete column that are tokens of their own; those beyond are told by a group and a place in it.
 LEVELS = 512
 
@@ -136,8 +140,9 @@ class NumberTokens:
     nulls: bool
 
     @classmethod
-    def fit(cls, values: Values, column: Column, classes: Array | None = None) -> NumberTokens:
-        """classes: (n,) int64, the class of each row, 0 the most frequent; below 0 for none.
+    def fit(cls, values: Values, column: Column, classes: Array | None = None, *, wide: bool = False) -> NumberTokens:
+        """classes: (n,) int64, the class of each row, 0 the most frequent; below 0 for none. wide: one of very many columns,
+        which has fewer bins, and these no parts.
 
         Raises DataError for infinite values."""
         scale = Scale.fit(values, column)
@@ -147,10 +152,11 @@ class NumberTokens:
         total = int(counts.sum())
         few = len(distinct) <= ALONE and total >= ALONE_ROWS * len(distinct)
         apart = np.full(len(distinct), True) if few or len(distinct) == 1 else counts >= max(SPIKE_ROWS, total / BINS)
-        atoms, mass = _thinned(distinct[~apart], counts[~apart])
+        atoms, mass = thinned(distinct[~apart], counts[~apart])
         grid = bool(len(mass)) and float(counts[counts >= GRID_ROWS].sum()) >= GRID_SHARE * total
-        bins = _cut(mass, np.searchsorted(atoms, distinct[apart]), _own_cuts(atoms, seen, classes))
-        starts, first = _parts(mass, bins)
+        own = own_cuts(atoms, seen, classes)
+        bins = cut(mass, np.searchsorted(atoms, distinct[apart]), own, WIDE_ROWS if wide else BIN_ROWS)
+        starts, first = parts(mass, bins, 1 if wide else FINE)
         return cls(column.name, scale, distinct[apart], atoms, mass, starts, first, grid, bool(missing.any()))
 
     @property
@@ -174,7 +180,7 @@ class NumberTokens:
             inside = np.searchsorted(self.first[1:-1], place, side="right")
             tokens, part = len(self.spikes) + inside, place - self.first[inside]
         if len(self.spikes):
-            near = _nearest(self.spikes, seen)
+            near = nearest(self.spikes, seen)
             alone = (self.spikes[near] == seen) | (not self.bins)
             tokens, part = np.where(alone, near, tokens), np.where(alone, 0, part)
         tokens = np.where(missing, self.sizes[0] - 1 if self.nulls else -1, tokens)
@@ -239,76 +245,6 @@ class NumberTokens:
         return cls(state["name"], Scale(**state["scale"]), spikes, atoms, mass, starts, first, state["grid"], state["nulls"])
 
 
-def _thinned(values: Array, counts: Array) -> tuple[Array, Array]:
-    """At most ATOMS ascending values with their rows: of more, such as lie at even ranks, and both ends."""
-    mass = counts.astype(np.float64)
-    if len(values) <= ATOMS:
-        return values, mass
-    upto = np.cumsum(mass) - mass / 2
-    keep = np.unique(np.concatenate([[0], np.searchsorted(upto, np.linspace(0, upto[-1], ATOMS)), [len(values) - 1]]))
-    keep = keep.clip(0, len(values) - 1)
-    edges = np.concatenate([[0], (keep[1:] + keep[:-1] + 1) // 2, [len(values)]])
-    return values[keep], np.add.reduceat(mass, edges[:-1])
-
-
-def _by_frequency(labels: Array) -> Array:
-    """Labels renamed so that 0 is the most frequent; below 0 stays."""
-    counts = np.bincount(labels[labels >= 0], minlength=1)
-    rank = np.empty(len(counts), dtype=np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return np.where(labels >= 0, rank[labels], -1)
-
-
-def _own_cuts(atoms: Array, seen: Array, classes: Array | None) -> Array:
-    """Places between atoms where rare classes begin, end, and have their quartiles: (k,) int64."""
-    out: list[Array] = []
-    for k in range(1, min(int(classes.max(initial=0)), OWN_CLASSES) + 1) if classes is not None and len(atoms) else ():
-        own = seen[(classes == k) & ~np.isnan(seen)]
-        if len(own) >= OWN_ROWS:
-            edges = np.quantile(own, OWN_CUTS, method="inverted_cdf")
-            out.append(np.concatenate([np.searchsorted(atoms, edges[:-1]), np.searchsorted(atoms, edges[-1:], side="right")]))
-    return np.concatenate(out) if out else np.empty(0, dtype=np.int64)
-
-
-def _cut(mass: Array, spikes: Array, own: Array) -> Array:
-    """Where bins of about equal mass begin: (bins + 1,) int64, [0] where there is nothing to cut.
-
-    spikes, own: places between atoms where a bin is cut too, if that leaves BIN_ROWS or OWN_ROWS on both sides."""
-    if not len(mass):
-        return np.zeros(1, dtype=np.int64)
-    total = mass.sum()
-    bins = int(min(BINS, max(total // BIN_ROWS, 1)))
-    upto = np.cumsum(mass)
-    ends = np.searchsorted(upto, total * np.arange(1, bins) / bins, side="left") + 1
-    out = np.unique(np.concatenate([[0], ends, [len(mass)]])).astype(np.int64)
-    below = np.concatenate([[0.0], upto])
-    for places, least in ((spikes, BIN_ROWS), (own, OWN_ROWS)):
-        for place in np.unique(places):
-            k = int(np.searchsorted(out, place))
-            if 0 < k < len(out) and min(below[place] - below[out[k - 1]], below[out[k]] - below[place]) >= least:
-                out = np.insert(out, k, place)
-    return out
-
-
-def _parts(mass: Array, bins: Array) -> tuple[Array, Array]:
-    """Where the parts of about equal mass begin that bins are cut into, and the first part of each bin."""
-    starts, first = [0], [0]
-    for a, b in zip(bins, bins[1:], strict=False):
-        upto = np.cumsum(mass[a:b])
-        parts = int(min(FINE, max(upto[-1] // FINE_ROWS, 1)))
-        ends = a + np.searchsorted(upto, upto[-1] * np.arange(1, parts) / parts, side="left") + 1
-        starts += np.unique(np.concatenate([ends, [b]]).clip(max=b)).tolist()
-        first.append(len(starts) - 1)
-    return np.array(starts, dtype=np.int64), np.array(first, dtype=np.int64)
-
-
-def _nearest(ascending: Array, values: Array) -> Array:
-    """Position of the nearest of some ascending numbers for each value; NaN gets the last."""
-    right = np.searchsorted(ascending, values).clip(0, len(ascending) - 1)
-    left = (right - 1).clip(0)
-    return np.where(np.abs(ascending[left] - values) <= np.abs(ascending[right] - values), left, right)
-
-
 TokenColumn = LevelTokens | NumberTokens
 
 
@@ -324,12 +260,13 @@ class Tokens:
     @classmethod
     def fit(cls, train: Dataset) -> Tokens:
         """Raises DataError for infinite values."""
-        classes = _by_frequency(train.labels()) if train.schema.classes() else None
+        classes = by_frequency(train.labels()) if train.schema.classes() else None
+        wide = len(train.schema.learned) > WIDE
         return cls(
             tuple(
                 LevelTokens.fit(train.column(column.name), column)
                 if column.discrete
-                else NumberTokens.fit(train.column(column.name), column, classes)
+                else NumberTokens.fit(train.column(column.name), column, classes, wide=wide)
                 for column in train.schema.learned
             )
         )

@@ -256,14 +256,26 @@ def sample(
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same rows and ids, another one others.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="A .csv or .parquet file, or a folder for pictures; csv on stdout if not given."),
+        typer.Option(
+            "--out", help="A .csv or .parquet file, or a folder (.parquet files, or pictures); csv on stdout if not given."
+        ),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option("--shards", min=1, help="Files in the folder; one for each million rows if not given.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that draw shards; as many as there are cores if not given."),
+    ] = None,
+    shard: Annotated[
+        int | None, typer.Option("--shard", min=0, help="Draw this one alone, counted from 0: for work on several machines.")
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """More rows from a fitted model. They have not been judged."""
     from flows.more import more_rows
 
-    more_rows(name, runs, rows=rows, where=where or [], seed=seed, out=out)
+    more_rows(name, runs, rows=rows, where=where or [], seed=seed, out=out, shards=shards, workers=workers, only=shard)
 
 
 @app.command()

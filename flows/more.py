@@ -12,27 +12,48 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from data.errors import DataError
+from flows.many import many_rows
 from flows.run import Run
 from flows.stages.sample import load_model
 from flows.stages.shared import load_schema
 
 
-def more_rows(name: str, runs: Path, *, rows: int, where: list[str], seed: int, out: Path | None) -> None:
+def more_rows(
+    name: str,
+    runs: Path,
+    *,
+    rows: int,
+    where: list[str],
+    seed: int,
+    out: Path | None,
+    shards: int | None = None,
+    workers: int | None = None,
+    only: int | None = None,
+) -> None:
     """Draw from the model of a run and write the rows as they come; memory does not grow with `rows`.
 
-    Raises DataError for a condition that is not column=value, or a file that is neither csv nor parquet.
+    A table goes into a folder `out` as `shards` Parquet files, drawn by `workers` processes, or as the shard `only` alone.
+
+    Raises DataError for a condition that is not column=value, a file that is neither csv nor parquet, or shards of a file.
     """
     run = Run.find(name, runs, having="model")
-    model, schema = load_model(run), load_schema(run)
     wanted = dict(_condition(text) for text in where)
     pictures = run.plan.modality == "image"
+    if not pictures and out is not None and not out.suffix:
+        for column in wanted:
+            load_schema(run)[column]
+        many_rows(run, rows=rows, where=wanted, seed=seed, out=out, shards=shards, workers=workers, only=only)
+        return
+    if (shards, workers, only) != (None, None, None):
+        raise DataError("--shards, --workers and --shard are for a folder of rows of a table; name one with --out rows")
+    model, schema = load_model(run), load_schema(run)
     if pictures and (out is None or out.suffix not in ("", ".parquet")):
         raise DataError("pictures are written as .parquet or into a folder; name one with --out")
     if pictures and out is not None and not out.suffix:
         _into_folder(model.sample(rows, where=wanted or None, seed=seed), out, run)
         return
     if not pictures and out is not None and out.suffix not in (".csv", ".parquet"):
-        raise DataError(f"{out}: rows are written as .csv or .parquet; name such a file")
+        raise DataError(f"{out}: rows are written as .csv or .parquet, or as many .parquet into a folder; name such")
     for column in wanted:
         schema[column]
     batches = model.sample(rows, where=wanted or None, seed=seed)

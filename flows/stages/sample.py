@@ -56,7 +56,7 @@ def _write_draw(
     run: Run, model: Generator, quota: Mapping[Any, int], folder: str, *, stream: int, progress: Progress, done: int, total: int
 ) -> int:
     schema = load_schema(run)
-    ids = _IdColumns(run, schema, seed=_seed(run.plan.seed, stream, 0))
+    ids = IdColumns(run, schema, seed=_seed(run.plan.seed, stream, 0))
     (run.folder / folder).mkdir(parents=True, exist_ok=True)
     for i, (level, n) in enumerate(quota.items()):
         if not n:
@@ -71,17 +71,20 @@ def _write_draw(
     return done
 
 
-class _IdColumns:
-    """Ids made anew over all classes of a draw: a family sees one class at a time and could give one id twice."""
+class IdColumns:
+    """Ids made anew over all classes of a draw: a family sees one class at a time and could give one id twice.
 
-    def __init__(self, run: Run, schema: Schema, *, seed: int) -> None:
+    made: ids that were made before, in other files of the same draw."""
+
+    def __init__(self, run: Run, schema: Schema, *, seed: int, made: int = 0) -> None:
         from data.ids import IdMaker
 
         data = dataset(run)
         self.makers = {c.name: IdMaker.fit(data.column(c.name)) for c in schema.of_kind("id")}
-        self.schema, self.seed, self.made = schema.arrow(), seed, 0
+        self.schema, self.seed, self.made = schema.arrow(), seed, made
 
     def renew(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows with ids that none before them has."""
         for name, maker in self.makers.items():
             fresh = maker.draw(self.made, batch.num_rows, self.seed).cast(self.schema.field(name).type)
             batch = batch.set_column(batch.schema.get_field_index(name), self.schema.field(name), fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from generators.tabular._autoregressive_net import Net
 Array = np.ndarray
 #: Rows that go through all fields together: what belongs to them fits a core's own cache.
 CHUNK = 2048
+#: Newton's steps of a field's temperature, and how many nats it costs that a field is e times surer than it learned to be.
+NEWTON, PRIOR = 12, 10.0
 
 
 class _Known:
@@ -90,9 +93,12 @@ class Drawer:
         """(rows, size)"""
         first = torch.relu_(known.read(field).add_(self.bias[field]))
         second = torch.relu_(torch.addmm(self.inner_bias[field], first, self.inner[field]))
+        return torch.addmm(self._bias(known, field), first.add_(second), self.out[field])
+
+    def _bias(self, known: _Known | _State, field: int) -> Tensor:
+        """(rows, size), or (size,) where the class is not known."""
         bias = self.out_bias[field]
-        bias = bias[-1] if known.label is None else F.embedding(known.label, bias)
-        return torch.addmm(bias, first.add_(second), self.out[field])
+        return bias[-1] if known.label is None else F.embedding(known.label, bias)
 
     @torch.no_grad()
     def draw(self, n: int, order: Sequence[int], given: Mapping[int, int], seed: int) -> Array:
@@ -151,6 +157,17 @@ class Drawer:
         return out
 
     @torch.no_grad()
+    def scales(self, tokens: Array, order: Sequence[int]) -> list[float]:
+        """For each field, by what its logits must be multiplied that `tokens` are likeliest, fields taken in `order`."""
+        out = [1.0] * len(self.sizes)
+        known = self._known(len(tokens))
+        for field in order:
+            rest, logits = self._bias(known, field).double(), self._logits(known, field).double()
+            out[field] = _scale(logits - rest, rest, torch.from_numpy(tokens[:, field]))
+            known.add(field, self._ids(tokens[:, field], field))
+        return out
+
+    @torch.no_grad()
     def fill(self, tokens: Array, order: Sequence[int], banned: Mapping[int, int], seed: int) -> Array:
         """The rows with each token below 0 drawn given those that are known; banned: field -> a token never drawn there."""
         generator, out = torch.Generator().manual_seed(seed), tokens.copy()
@@ -178,3 +195,15 @@ def _pick(logits: Tensor, generator: torch.Generator) -> Tensor:
     upto = torch.cumsum(logits.sub_(logits.amax(dim=1, keepdim=True)).exp_(), dim=1)
     at = torch.rand(len(logits), 1, generator=generator).mul_(upto[:, -1:])
     return (upto[:, :-1] <= at).sum(dim=1)
+
+
+def _scale(logits: Tensor, rest: Tensor, tokens: Tensor) -> float:
+    """The number that logits are multiplied by, the rest as it is, so that tokens are likeliest: Newton's steps."""
+    scale, rows = 1.0, torch.arange(len(tokens))
+    for _ in range(NEWTON):
+        chance = torch.softmax(scale * logits + rest, dim=1)
+        mean = (chance * logits).sum(dim=1)
+        slope = float((mean - logits[rows, tokens]).sum()) + PRIOR * math.log(scale) / scale
+        curve = float(((chance * logits.square()).sum(dim=1) - mean.square()).sum()) + PRIOR / scale**2
+        scale = min(max(scale - slope / curve, scale / 1.5), scale * 1.5)
+    return scale

@@ -67,6 +67,7 @@ class Net(nn.Module):
         self.register_buffer("waves", _waves(fields.ranks), persistent=False)
         owner = np.repeat(np.arange(count), fields.sizes)
         self.register_buffer("owner", torch.from_numpy(owner), persistent=False)
+        self.groups = _groups(fields)
         scale = 0.5 / math.sqrt(count)
         self.tables = nn.Parameter(torch.randn(tokens, self.state) * scale)
         self.wave_in = nn.Parameter(torch.randn(self.waves.shape[1], self.state) * scale)
@@ -105,13 +106,29 @@ class Net(nn.Module):
         """Nats of each field given those before it in `order`, means over rows: (fields,), or of each row: (fields, rows).
 
         tokens: (rows, fields) places among all tokens."""
-        heads, out, starts = self._heads(tokens, order), self.out + self.waves @ self.wave_out, self.fields.starts
+        heads, out = (
+            self._heads(tokens, order),
+            torch.cat([self.out + self.waves @ self.wave_out, self.out.new_zeros(1, self.width)]),
+        )
+        bias = torch.cat([self.out_bias, self.out_bias.new_full((len(self.out_bias), 1), -torch.inf)], dim=1)
         place = np.argsort(order).tolist()
-        losses = []
-        for i, (a, b) in enumerate(zip(starts, starts[1:], strict=False)):
-            logits = F.linear(heads[i], out[a:b]) + F.embedding(self.class_of(tokens, i, place), self.out_bias[:, a:b])
-            losses.append(F.cross_entropy(logits, tokens[:, i] - a, reduction="none" if each else "mean"))
+        losses: list[Tensor] = [heads] * len(order)
+        for group, places in self.groups:
+            # (fields, rows, size): fields of like size in one product, the last places of smaller ones never likely.
+            begun = self._begun(bias, group, places, tokens, place)
+            logits = torch.baddbmm(begun, heads[group], out[places].transpose(1, 2))
+            truth = (tokens[:, group] - places[:, 0]).T
+            found = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none").view(truth.shape)
+            for k, field in enumerate(group):
+                losses[field] = found[k] if each else found[k].mean()
         return torch.stack(losses)
+
+    def _begun(self, bias: Tensor, group: list[int], places: Tensor, tokens: Tensor, place: Sequence[int]) -> Tensor:
+        """What the logits of a group begin with: (fields, rows, size). bias: (classes + 1, tokens + 1)."""
+        if self.fields.classed is None:
+            return bias[0][places][:, None]
+        labels = [self.class_of(tokens, field, place) for field in group]
+        return torch.stack([F.embedding(labels[k], bias[:, places[k]]) for k in range(len(group))])
 
     def _heads(self, tokens: Tensor, order: Sequence[int]) -> Tensor:
         """(fields, rows, width)"""
@@ -142,3 +159,14 @@ def _waves(ranks: Sequence[float]) -> Tensor:
     """Cosines along the ranks: (tokens, WAVES), zero where there is no order."""
     at = np.array(ranks, dtype=np.float64)[:, None] * np.pi * np.arange(1, WAVES + 1)
     return torch.from_numpy(np.nan_to_num(np.cos(at)).astype(np.float32))
+
+
+def _groups(fields: Fields) -> list[tuple[list[int], Tensor]]:
+    """Fields of like size together: which, and the places of their tokens, (fields, size), one beyond the last for none."""
+    out = []
+    for power in sorted({(size - 1).bit_length() for size in fields.sizes}):
+        group = [i for i, size in enumerate(fields.sizes) if (size - 1).bit_length() == power]
+        along = torch.arange(max(fields.sizes[i] for i in group))
+        starts, sizes = (torch.tensor([all_[i] for i in group])[:, None] for all_ in (fields.starts, fields.sizes))
+        out.append((group, torch.where(along < sizes, starts + along, fields.tokens)))
+    return out

@@ -25,6 +25,7 @@ WARM = 50
 LIFT = 8
 CHECKPOINT = "autoregressive.pt"
 
+Array = np.ndarray
 Tell = Callable[[int, dict[str, float]], None]
 
 
@@ -54,8 +55,8 @@ class Training:
 
     def __init__(self, fields: Fields, width: int, drop: float, rules: Rules, tokens: Tensor, order: Sequence[int]) -> None:
         self.rules, self.order, self.classed = rules, list(order), fields.classed
-        aside = rng_of(rules.seed, 31).permutation(len(tokens))
-        self.held, self.rows = tokens[aside[: rules.held]], tokens[aside[rules.held :]]
+        shuffled = aside(rules.seed, len(tokens))
+        self.held, self.rows = tokens[shuffled[: rules.held]], tokens[shuffled[rules.held :]]
         self.turns = _turns(self.rows, fields.classed)
         self.epoch = math.ceil(int(self.turns.sum()) / rules.batch)
         self.steps = max(rules.epochs * self.epoch, rules.least)
@@ -143,6 +144,11 @@ class Training:
         self.average.load_state_dict(state["average"])
         self.adam.load_state_dict(state["adam"])
         self.best, self.done, self.figures = state["best"], state["done"], state["figures"]
+
+
+def aside(seed: int, rows: int) -> Array:
+    """Places of all rows in the order in which they are set aside: (rows,) int64."""
+    return rng_of(seed, 31).permutation(rows)
 
 
 def _turns(rows: Tensor, classed: int | None) -> Tensor:

@@ -22,8 +22,8 @@ from data.encode_values import plain
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_net import Fields, Net
-from generators.tabular._autoregressive_train import Rules, Training, learn
-from generators.tabular._autoregressive_tune import tune
+from generators.tabular._autoregressive_train import Rules, Training, aside, learn
+from generators.tabular._autoregressive_tune import temper, tune
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._table import Finish, at_least, mark_of, one_thread, open_model, refuse, write_json
 from generators.tabular._token_rows import asked, repeated
@@ -37,6 +37,8 @@ STATE = "state.json"
 SAMPLE_ROWS = 32_768
 #: Passes over the rows, and rows that are set aside at most; with fewer rows than SMALL none are.
 EPOCHS, HELD, SMALL = 16, 5_000, 200
+#: Tables of more fields take fewer steps than `min_steps`, in proportion.
+MANY = 300
 
 
 @dataclass
@@ -59,7 +61,8 @@ class Autoregressive:
     do. Rows of one prefix are drawn together.
 
     Fields:
-        epochs: passes over the training rows; left out, it is EPOCHS, or as many as make `min_steps` steps.
+        epochs: passes over the training rows; left out, it is EPOCHS, or as many as make `min_steps` steps (fewer for
+            tables of more than MANY fields).
         batch_size: rows a step; small data use a sixteenth of their rows, at least 32.
         width: of each column's layer. dropout: share of it that is left out in a step.
         learning_rate: of Adam; it falls along a cosine. decay: weight decay.
@@ -76,12 +79,12 @@ class Autoregressive:
     exact_conditions: ClassVar[bool] = True
 
     epochs: int | None = None
-    min_steps: int = 400
-    batch_size: int = 512
+    min_steps: int = 1500
+    batch_size: int = 256
     width: int = 64
-    dropout: float = 0.1
+    dropout: float = 0.2
     learning_rate: float = 3e-3
-    decay: float = 0.1
+    decay: float = 0.5
     any_order: float = 0.5
     ema: float = 0.999
     held_out: float = 0.1
@@ -118,6 +121,8 @@ class Autoregressive:
         self.net_ = training.average.cpu().eval()
         self.net_.load_state_dict(training.best)
         with one_thread():
+            if rules.held:
+                temper(self.net_, tokens[aside(rules.seed, len(tokens))[: rules.held]], self.order_)
             tune(self.net_, tokens, self.order_, part_seed(seed, 2**21))
         return self
 
@@ -235,7 +240,9 @@ class Autoregressive:
     def _rules(self, rows: int, seed: int) -> Rules:
         held = min(int(self.held_out * rows), HELD) if rows >= SMALL else 0
         batch = min(self.batch_size, max((rows - held) // 16, 32))
-        epochs, least = (EPOCHS, self.min_steps) if self.epochs is None else (self.epochs, 0)
+        # Each step of a very wide table is dear, and many columns say much of each row.
+        least = round(self.min_steps * min(1.0, MANY / len(self.live_)))
+        epochs, least = (EPOCHS, least) if self.epochs is None else (self.epochs, 0)
         return Rules(
             batch, epochs, least, self.learning_rate, self.decay, self.ema, self.any_order, self.patience, held, seed
         )  # fmt: skip

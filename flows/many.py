@@ -1,0 +1,147 @@
+"""Millions of rows from a fitted model: a folder of Parquet files, drawn by several processes, each with a seed of its own."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import shutil
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from data.errors import DataError
+from flows.run import Run
+from flows.stages.sample import IdColumns, load_model
+from flows.stages.shared import load_schema
+from flows.tell import console
+from generators.base import Progress
+
+#: Rows of a file when the number of shards is not stated, and rows of a row group.
+FILE_ROWS, GROUP_ROWS = 1_000_000, 131_072
+#: Seconds between two looks at how far the processes are.
+EVERY = 0.5
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn, and how it is divided. The rows of a shard depend on model, condition, seed, rows and the number of shards
+    alone, not on who draws it, nor when."""
+
+    run: Path
+    rows: int
+    where: dict[str, str]
+    seed: int
+    shards: int
+
+    def size(self, shard: int) -> int:
+        """Rows of a shard: as even as can be."""
+        return self.rows // self.shards + (shard < self.rows % self.shards)
+
+    def first(self, shard: int) -> int:
+        """Rows of all shards before it."""
+        return shard * (self.rows // self.shards) + min(shard, self.rows % self.shards)
+
+    def seed_of(self, shard: int) -> int:
+        """An independent stream for each shard: 0 <= seed < 2**31."""
+        return int(np.random.SeedSequence([self.seed % 2**63, self.shards, shard]).generate_state(1)[0]) >> 1
+
+    def file(self, shard: int) -> str:
+        return f"part-{shard:05d}-of-{self.shards:05d}.parquet"
+
+
+def many_rows(
+    run: Run,
+    *,
+    rows: int,
+    where: dict[str, str],
+    seed: int,
+    out: Path,
+    shards: int | None,
+    workers: int | None,
+    only: int | None,
+) -> None:
+    """Write `rows` rows as Parquet files into the folder `out`, one for each shard, or the shard `only` alone.
+
+    All files are drawn beside the folder and moved into it at the end, so that a fault leaves nothing half-written. Memory
+    does not grow with `rows`. Ids are unique over all shards.
+
+    Raises DataError for a folder that holds anything already, or a shard that there is not."""
+    draw = Draw(run.folder, rows, where, seed, min(shards or -(-rows // FILE_ROWS), rows))
+    if only is not None and not 0 <= only < draw.shards:
+        raise DataError(f"--shard {only}: there are {draw.shards} shards, named 0 to {draw.shards - 1}; name one of them")
+    wanted = list(range(draw.shards)) if only is None else [only]
+    _check(out, [draw.file(k) for k in wanted], alone=only is None)
+    beside = out.with_name(f"{out.name}.part{'' if only is None else f'-{only}'}")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        with console(quiet=False) as teller:
+            started = time.monotonic()
+            progress = teller.begin("draw")
+            _draw_all(draw, wanted, beside, min(workers or os.cpu_count() or 1, len(wanted)), progress)
+            teller.end("draw", "done", {"rows": {"None": sum(draw.size(k) for k in wanted)}}, time.monotonic() - started)
+        out.mkdir(exist_ok=True)
+        for path in sorted(beside.iterdir()):
+            path.replace(out / path.name)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error.strerror or error}); name a folder in one that exists") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    print(out)
+
+
+def _check(out: Path, files: list[str], *, alone: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; name a folder for many files of rows")
+    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if alone and held:
+        raise DataError(f"{out} is not empty; name a new folder")
+    if clash := held & set(files):
+        raise DataError(f"{out / min(clash)} is there already; remove it first, or name another folder")
+
+
+def _draw_all(draw: Draw, wanted: list[int], folder: Path, workers: int, progress: Progress) -> None:
+    """Each shard once, `workers` of them at a time."""
+    total = sum(draw.size(k) for k in wanted)
+    # Fresh processes: what a model or its library keeps in this one must not matter to the rows.
+    context = mp.get_context("spawn")
+    drawn = context.Value("q", 0)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(drawn,)) as pool:
+        waiting = {pool.submit(_draw_one, draw, k, folder / draw.file(k)) for k in wanted}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=EVERY, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+                progress.advance(min(drawn.value, total), total, "row")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _Told:
+    """Where a process counts the rows that all have drawn."""
+
+    count: Any = None
+
+
+def _begin(count: Any) -> None:
+    _Told.count = count
+
+
+def _draw_one(draw: Draw, shard: int, path: Path) -> None:
+    """In a process of its own: one shard as one file."""
+    run = Run(draw.run)
+    model, schema = load_model(run), load_schema(run)
+    ids = IdColumns(run, schema, seed=draw.seed, made=draw.first(shard))
+    with pq.ParquetWriter(path, schema.arrow(), compression="zstd", write_page_index=True) as writer:
+        for batch in model.sample(draw.size(shard), where=draw.where or None, seed=draw.seed_of(shard)):
+            writer.write_batch(ids.renew(batch), row_group_size=GROUP_ROWS)
+            if _Told.count is not None:
+                with _Told.count.get_lock():
+                    _Told.count.value += batch.num_rows
