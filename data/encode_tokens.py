@@ -78,6 +78,10 @@ class LevelTokens:
 
     def decode(self, tokens: Array, rng: np.random.Generator) -> pa.Array:
         """(n, fields) tokens to values of the column's own type."""
+        return self.levels.write(self.codes(tokens))
+
+    def codes(self, tokens: Array) -> Array:
+        """(n, fields) tokens to places among the levels: (n,) int64, -1 for null."""
         first = tokens[:, 0]
         codes = np.where(first >= self.sizes[0] - self.nulls, -1, first)
         if self.fold:
@@ -85,7 +89,7 @@ class LevelTokens:
             inner = self.alone + (first - self.alone) * self.fold + tokens[:, 1]
             # The last group may not be full.
             codes = np.where(deep, np.minimum(inner, len(self.levels.values) - 1), codes)
-        return self.levels.write(codes)
+        return codes
 
     def given(self, value: object) -> tuple[int, ...]:
         """The tokens of a level or null. Raises KeyError when it was never seen."""

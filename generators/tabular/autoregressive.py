@@ -21,6 +21,7 @@ from data.encode_tokens import LevelTokens, Tokens
 from data.encode_values import plain
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
+from generators.tabular._autoregressive_levels import Seen
 from generators.tabular._autoregressive_net import Fields, Net
 from generators.tabular._autoregressive_train import Rules, Training, aside, learn
 from generators.tabular._autoregressive_tune import temper, tune
@@ -129,7 +130,8 @@ class Autoregressive:
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         """Exactly `n` rows in batches of at most SAMPLE_ROWS, drawn by as many workers as there are cores.
 
-        A condition on any columns is exact: those columns are set, the others drawn given them.
+        A condition on any columns is exact: those columns are set, the others drawn given them. Without one, as many rows as
+        train's or more hold every level of five training rows: rows of the last batch make room for those that chance left out.
 
         Raises GeneratorError for a condition that no training row could hold."""
         wanted = resolve(where, self.finish_.schema)
@@ -137,21 +139,30 @@ class Autoregressive:
         parts = [(k, min(SAMPLE_ROWS, n - start)) for k, start in enumerate(range(0, n, SAMPLE_ROWS))]
         drawer = Drawer(self.net_) if len(self.live_) else None
 
-        def draw(part: tuple[int, int]) -> pa.RecordBatch:
+        def finish(k: int, tokens: Array) -> pa.RecordBatch:
+            columns = self.tokens_.decode(tokens, np.random.default_rng([part_seed(seed, k), 1]))
+            columns |= {name: repeated(value, columns[name].type, len(tokens)) for name, value in wanted.items()}
+            return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * SAMPLE_ROWS, seed=seed)
+
+        def draw(part: tuple[int, int]) -> tuple[Array, pa.RecordBatch]:
             k, rows = part
             tokens = np.zeros((rows, len(self.tokens_.sizes)), dtype=np.int64)
             if drawer is not None:
                 tokens[:, self.live_] = drawer.draw(rows, order, given, part_seed(seed, k))
-            columns = self.tokens_.decode(tokens, np.random.default_rng([part_seed(seed, k), 1]))
-            columns |= {name: repeated(value, columns[name].type, rows) for name, value in wanted.items()}
-            return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * SAMPLE_ROWS, seed=seed)
+            return tokens, finish(k, tokens)
 
+        seen = Seen(self.tokens_, n if not wanted else 0, self.rows_)
         workers = min(os.cpu_count() or 1, len(parts))
         for first in range(0, len(parts), max(workers, 1)):
             # Threads are made anew for each round: the number that torch uses is the process's own, and is put back.
             with one_thread(), ThreadPoolExecutor(workers) as pool:
-                batches = list(pool.map(draw, parts[first : first + workers]))
-            yield from batches
+                made = list(pool.map(draw, parts[first : first + workers]))
+                for tokens, _ in made:
+                    seen.note(tokens)
+                last, tokens = first + len(made) - 1, made[-1][0]
+                if last == len(parts) - 1 and drawer and seen.add(tokens, drawer, order, self.place_, part_seed(seed, 2**22)):
+                    made[-1] = tokens, finish(last, tokens)
+            yield from (batch for _, batch in made)
 
     def log_likelihood(self, rows: Dataset) -> Array:
         """Nats of each row, of its tokens in the order in which rows are drawn: (n,) float64.

@@ -13,6 +13,7 @@ import torch
 
 from data.dataset import Dataset
 from data.errors import UserError
+from data.infer import infer
 from data.schema import Column, Kind, Schema
 from generators.base import GeneratorError, table
 from generators.tabular import _autoregressive_net as net_module
@@ -205,3 +206,23 @@ def test_columns_of_drawn_rows_hold_what_those_of_train_do(model: Autoregressive
         real, drawn_share = (np.bincount(part[:, field], minlength=size) / len(part) for part in (tokens, made))
         # Half of the distance between two histograms; chance alone makes about sqrt(tokens / rows) / 2.5 of it.
         assert np.abs(real - drawn_share).sum() / 2 < 0.02 + np.sqrt(size / 30_000) / 2, field
+
+
+def test_every_level_of_five_rows_is_in_a_draw_as_large_as_train() -> None:
+    """1,200 levels of five rows each: by chance alone some eight of them would be missing from the draw."""
+    rng = np.random.default_rng(0)
+    code = np.repeat([f"k{i:04d}" for i in range(1200)], 5)
+    once = [f"once{i}" for i in range(40)]
+    code = np.concatenate([code, once])
+    rows = pa.table({"code": code, "x": rng.normal(size=len(code)), "kind": rng.choice(["a", "b"], len(code))})
+    train = Dataset(rows, infer(rows))
+    family = Autoregressive(epochs=1).fit(train, seed=0)
+    drawn = table(family.sample(len(code), seed=1), train.schema.arrow())
+    assert drawn.num_rows == len(code)
+    assert set(code[:6000]) <= set(drawn.column("code").to_pylist())
+    again = table(family.sample(len(code), seed=1), train.schema.arrow())
+    assert again.equals(drawn)
+    # Fewer rows than train's promise nothing, and a condition is a wish for other rows.
+    assert len(set(table(family.sample(100, seed=1), train.schema.arrow()).column("code").to_pylist())) <= 100
+    some = table(family.sample(len(code), where={"kind": "a"}, seed=1), train.schema.arrow())
+    assert set(some.column("kind").to_pylist()) == {"a"}
