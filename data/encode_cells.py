@@ -167,6 +167,15 @@ def _reach(column: NumberTokens, known: Array) -> tuple[Array, Array, Array]:
     return rank, low, high
 
 
+def spans(tokens: Tokens) -> dict[str, slice]:
+    """Column -> its fields, of all columns at once."""
+    out, start = {}, 0
+    for column in tokens.columns:
+        out[column.name] = slice(start, start + len(column.sizes))
+        start = out[column.name].stop
+    return out
+
+
 @dataclass(frozen=True)
 class Ribbon:
     """All columns of a table, each along its unit interval: rows become points of the unit cube.
@@ -178,22 +187,26 @@ class Ribbon:
     @classmethod
     def fit(cls, tokens: Tokens, train: Dataset, encoded: Array) -> Ribbon:
         """encoded: (n, fields) the tokens of train."""
-        return cls(tuple(Cells.fit(c, train.column(c.name), encoded[:, tokens.fields(c.name)]) for c in tokens.columns))
+        at = spans(tokens)
+        return cls(tuple(Cells.fit(c, train.column(c.name), encoded[:, at[c.name]]) for c in tokens.columns))
 
     def place(self, tokens: Tokens, rows: Dataset, encoded: Array) -> tuple[Array, Array, Array]:
         """From, to, and nats of every column, (n, columns) float64 each: see Cells.place. encoded: (n, fields)."""
-        parts = [c.place(rows.column(c.column.name), encoded[:, tokens.fields(c.column.name)]) for c in self.cells]
+        at = spans(tokens)
+        parts = [c.place(rows.column(c.column.name), encoded[:, at[c.column.name]]) for c in self.cells]
         start, end, nats = (np.stack(each, axis=1) for each in zip(*parts, strict=True))
         return start, end, nats
 
     def within(self, tokens: Tokens, rows: Dataset, encoded: Array) -> Array:
         """The sum over columns of the nats of values given their tokens: (n,); see Cells.within."""
-        own = [c.within(rows.column(c.column.name), encoded[:, tokens.fields(c.column.name)]) for c in self.cells]
+        at = spans(tokens)
+        own = [c.within(rows.column(c.column.name), encoded[:, at[c.column.name]]) for c in self.cells]
         return np.asarray(np.sum(own, axis=0))
 
     def evened(self, tokens: Tokens, encoded: Array) -> Array:
         """The sum over columns of what makes densities and chances comparable: (n,); see Cells.evened."""
-        return np.asarray(np.sum([c.evened(encoded[:, tokens.fields(c.column.name)]) for c in self.cells], axis=0))
+        at = spans(tokens)
+        return np.asarray(np.sum([c.evened(encoded[:, at[c.column.name]]) for c in self.cells], axis=0))
 
     def to_state(self) -> list[dict[str, Any]]:
         """JSON values only."""

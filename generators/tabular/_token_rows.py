@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from data.encode_cells import spans
 from data.encode_tokens import LevelTokens, NumberTokens, Tokens
 from data.schema import Schema, arrow_type
 from generators.base import GeneratorError
@@ -41,12 +42,14 @@ class Fields:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Tokens of each live field."""
-        return tuple(self.tokens.sizes[i] for i in self.live)
+        sizes = self.tokens.sizes
+        return tuple(sizes[i] for i in self.live)
 
     @property
     def ranks(self) -> tuple[float, ...]:
         """The place of each token of the live fields among the values of its column; NaN without order."""
-        owner = np.repeat(np.arange(len(self.tokens.sizes)), self.tokens.sizes)
+        sizes = self.tokens.sizes
+        owner = np.repeat(np.arange(len(sizes)), sizes)
         ranks = np.concatenate([column.ranks() for column in self.tokens.columns])
         return tuple(ranks[np.isin(owner, self.live)].tolist())
 
@@ -54,8 +57,8 @@ class Fields:
     def inner(self) -> tuple[tuple[int, int], ...]:
         """Live fields that refine another one, and that one: pairs of places among the live fields."""
         place, out = {field: k for k, field in enumerate(self.live)}, []
-        for column in self.tokens.columns:
-            fields = self.tokens.fields(column.name)
+        for span in spans(self.tokens).values():
+            fields = range(span.start, span.stop)
             if len(fields) == 2 and fields[0] in place and fields[1] in place:
                 out.append((place[fields[1]], place[fields[0]]))
         return tuple(out)

@@ -65,7 +65,7 @@ class Drawer:
             if field in given:
                 out[:, field] = given[field]
                 continue
-            outer = out[:, self.net.outer[field][1]] if field in self.net.outer else None
+            outer = out[:, self.net.outer[field]] if field in self.net.outer else None
             out[:, field] = _pick(self.net.logits(field, hidden, label, self.heads, outer), chance)
         return out.numpy()
 
@@ -76,7 +76,7 @@ class Drawer:
             hidden = self.net.hidden(z[part], label[part])
             for field, token in given.items():
                 refined = self.net.outer.get(field)
-                outer = None if refined is None else torch.full((len(hidden),), given.get(refined[1], 0))
+                outer = None if refined is None else torch.full((len(hidden),), given.get(refined, 0))
                 said = torch.log_softmax(self.net.logits(field, hidden, label[part], self.heads, outer).double(), dim=1)
                 total[part] += said[:, token].numpy()
         return total

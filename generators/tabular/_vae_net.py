@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,10 +35,36 @@ class Shape:
     inner: tuple[tuple[int, int], ...]
     classes: int
 
-    @property
+    @cached_property
     def starts(self) -> list[int]:
         """Where the tokens of each field begin among all, and last how many there are."""
         return [0, *np.cumsum(self.sizes).tolist()]
+
+
+class Group(nn.Module):
+    """Fields of one size that all refine others, or that all do not: a table of a thousand columns has few such groups.
+
+    fields: (k,) of them; first: (k,) where their tokens begin among all; places: (k * size,) these tokens. outer, origin: (k,)
+    the fields that they refine and where those begin; base: (k,) the row of the group's table for the first token of those."""
+
+    fields: Tensor
+    first: Tensor
+    places: Tensor
+    outer: Tensor
+    origin: Tensor
+    base: Tensor
+
+    def __init__(self, shape: Shape, fields: Sequence[int], outer: dict[int, int], base: dict[int, int]) -> None:
+        super().__init__()
+        self.size, self.refines = shape.sizes[fields[0]], fields[0] in outer
+        first = torch.tensor([shape.starts[i] for i in fields])
+        held = {"fields": torch.tensor(fields), "first": first, "places": (first[:, None] + torch.arange(self.size)).flatten()}
+        if self.refines:
+            held["outer"] = torch.tensor([outer[i] for i in fields])
+            held["origin"] = torch.tensor([shape.starts[outer[i]] for i in fields])
+            held["base"] = torch.tensor([base[i] for i in fields])
+        for name, value in held.items():
+            self.register_buffer(name, value, persistent=False)
 
 
 class Block(nn.Module):
@@ -129,8 +156,18 @@ class Net(Density):
         self.wave_out = nn.Parameter(torch.zeros(WAVES, width))
         self.out_bias = nn.Parameter(torch.zeros(shape.classes, tokens))
         # Which part of a bin is likely depends on the bin: the two tokens of one number are not independent given z.
-        self.inner_bias = nn.ParameterList(torch.zeros(shape.sizes[outer], shape.sizes[own]) for own, outer in shape.inner)
-        self.outer = {own: (k, outer) for k, (own, outer) in enumerate(shape.inner)}
+        self.outer = dict(shape.inner)
+        self.base: dict[int, int] = {}
+        rows: dict[int, int] = {}
+        for own, outer in shape.inner:
+            self.base[own] = rows.get(shape.sizes[own], 0)
+            rows[shape.sizes[own]] = self.base[own] + shape.sizes[outer]
+        # One table for all fields of a size: each has a row for every token of the field that it refines.
+        self.inner_bias = nn.ParameterDict({str(size): torch.zeros(count, size) for size, count in rows.items()})
+        kinds: dict[tuple[int, bool], list[int]] = {}
+        for i, size in enumerate(shape.sizes):
+            kinds.setdefault((size, i in self.outer), []).append(i)
+        self.groups = nn.ModuleList(Group(shape, fields, self.outer, self.base) for fields in kinds.values())
         self.prior = Prior(latent, shape.classes, width // 2)
 
     def begin(self, rows: Tensor, label: Tensor) -> None:
@@ -167,23 +204,23 @@ class Net(Density):
         """(n, size) of a field. outer: (n,) local tokens of the field that it refines, if it refines one."""
         first, end = self.shape.starts[field], self.shape.starts[field + 1]
         out = F.linear(hidden, heads[first:end]) + F.embedding(label, self.out_bias[:, first:end])
-        return out if outer is None else out + F.embedding(outer, self.inner_bias[self.outer[field][0]])
+        return out if outer is None else out + F.embedding(self.base[field] + outer, self.inner_bias[str(end - first)])
 
     def told(self, z: Tensor, rows: Tensor, label: Tensor) -> Tensor:
         """The log of p(row | z, class): (n,); a token below 0 adds nothing."""
-        hidden, heads, starts = self.hidden(z, label), self.heads(), self.shape.starts
+        hidden, heads = self.hidden(z, label), self.heads()
         total = z.new_zeros(len(z))
-        for i, first in enumerate(starts[:-1]):
-            wanted = torch.where(rows[:, i] < 0, -100, rows[:, i] - first)
-            logits = self.logits(i, hidden, label, heads, self._outer(rows, i))
-            total = total - F.cross_entropy(logits, wanted, reduction="none", ignore_index=-100)
+        for group in (group for group in self.groups if isinstance(group, Group)):
+            logits = F.linear(hidden, heads[group.places]) + F.embedding(label, self.out_bias[:, group.places])
+            logits = logits.view(len(z), -1, group.size)
+            if group.refines:
+                known = group.base + (rows[:, group.outer] - group.origin).clamp(min=0)
+                logits = logits + F.embedding(known, self.inner_bias[str(group.size)])
+            own = rows[:, group.fields]
+            wanted = torch.where(own < 0, -100, own - group.first)
+            losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none", ignore_index=-100)
+            total = total - losses.view(len(z), -1).sum(dim=1)
         return total
-
-    def _outer(self, rows: Tensor, field: int) -> Tensor | None:
-        if field not in self.outer:
-            return None
-        other = self.outer[field][1]
-        return (rows[:, other] - self.shape.starts[other]).clamp(min=0)
 
     def losses(self, *rows: Tensor, done: float) -> Tensor:
         """The negative bound on the log of p(row | class), its divergence weighted by beta: (n,) nats."""

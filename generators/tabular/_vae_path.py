@@ -30,7 +30,7 @@ def path(net: Net, ends: Array, labels: tuple[int, int], steps: int) -> tuple[Ar
     out = torch.zeros(steps, len(net.shape.sizes), dtype=torch.long)
     ranks = np.array(net.shape.ranks)
     for field in range(out.shape[1]):
-        outer = out[:, net.outer[field][1]] if field in net.outer else None
+        outer = out[:, net.outer[field]] if field in net.outer else None
         chance = torch.softmax(net.logits(field, hidden, label, heads, outer).double(), dim=1)
         first, end = net.shape.starts[field], net.shape.starts[field + 1]
         # Numbers in their order, null last; levels as they are, the most frequent first.

@@ -197,3 +197,30 @@ def test_settings_that_make_no_sense_are_named(train: Dataset) -> None:
             VAE(**wrong).fit(train, seed=0)
     with pytest.raises(GeneratorError, match="smaller generator.learning_rate"):
         VAE(epochs=3, learning_rate=1e30, device="cpu").fit(train.take(range(300)), seed=0)
+
+
+def test_fields_of_one_size_that_go_together_say_the_same_as_alone(model: VAE) -> None:
+    net, shape = model.net_, model.shape_
+    encoded = model.tokens_.encode(shop(60, seed=3))
+    rows = torch.from_numpy(encoded[:, model.fields_.live] + np.array(shape.starts[:-1]))
+    rows[3, 0], label, z = -1, torch.from_numpy(model.fields_.labels(encoded)), torch.randn(60, 16)
+    assert shape.inner  # a number of two tokens, the second of which depends on the first
+    with torch.no_grad():
+        hidden, heads, alone = net.hidden(z, label), net.heads(), torch.zeros(60)
+        for field, first in enumerate(shape.starts[:-1]):
+            other = net.outer.get(field)
+            outer = None if other is None else (rows[:, other] - shape.starts[other]).clamp(min=0)
+            said = torch.log_softmax(net.logits(field, hidden, label, heads, outer), dim=1)
+            known = rows[:, field] >= 0
+            alone[known] += said[known, rows[known, field] - first]
+        torch.testing.assert_close(net.told(z, rows, label), alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_thousand_columns_are_learned() -> None:
+    rng = np.random.default_rng(0)
+    wide = Dataset.from_arrow(
+        pa.table({f"c{i}": rng.normal(size=120) for i in range(1000)} | {"y": ["a", "b"] * 60}), target="y"
+    )
+    model = VAE(epochs=1, width=16, latent=4, device="cpu").fit(wide, seed=0)
+    made = table(model.sample(20, where={"y": "b"}, seed=0), wide.schema.arrow())
+    assert made.num_columns == 1001 and set(made.column("y").to_pylist()) == {"b"} and np.isfinite(model.score(wide)).all()
