@@ -96,7 +96,7 @@ class Scale:
         array = plain(values)
         if not self.whole:
             return floats(array, name)
-        raw = _integers(array, name)
+        raw = whole_numbers(array, name)
         steps = (pc.fill_null(raw, self.base).to_numpy(zero_copy_only=False) - np.int64(self.base)) / self.step
         return np.where(raw.is_null().to_numpy(zero_copy_only=False), np.nan, steps)
 
@@ -107,7 +107,7 @@ class Scale:
         target = arrow_type(self.dtype)
         if self.whole:
             raw = np.rint(inside).astype(np.int64) * np.int64(self.step) + np.int64(self.base)
-            return _cast_whole(pa.array(raw, mask=missing), target)
+            return cast_whole(pa.array(raw, mask=missing), target)
         if self.decimals is not None:
             inside = np.round(inside, self.decimals)
         if pa.types.is_decimal(target):
@@ -117,7 +117,7 @@ class Scale:
 
 def _lattice(array: pa.Array, column: Column) -> tuple[int, int]:
     """Least value and common step of a whole-numbered column."""
-    raw = _integers(array, column.name).drop_null()
+    raw = whole_numbers(array, column.name).drop_null()
     if not len(raw):
         return 0, 1
     distinct = np.unique(raw.to_numpy(zero_copy_only=False))
@@ -138,8 +138,9 @@ def _time_step(distinct: Array, kind: pa.DataType) -> int:
     return next((s for s in steps if s > 1 and not (distinct % s).any()), 1)
 
 
-def _integers(array: pa.Array, name: str) -> pa.Array:
+def whole_numbers(values: Values, name: str) -> pa.Array:
     """Whole numbers, dates and times as int64; floating NaN becomes null. Raises DataError when they do not fit."""
+    array = plain(values)
     try:
         if pa.types.is_null(array.type):
             return array.cast(pa.int64())
@@ -156,7 +157,8 @@ def _integers(array: pa.Array, name: str) -> pa.Array:
         ) from None
 
 
-def _cast_whole(raw: pa.Array, target: pa.DataType) -> pa.Array:
+def cast_whole(raw: pa.Array, target: pa.DataType) -> pa.Array:
+    """Whole numbers as an array of a whole-numbered Arrow type."""
     if pa.types.is_date32(target):
         return raw.cast(pa.int32()).cast(target)
     if pa.types.is_decimal(target):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.encode_cells import spans
-from data.encode_tokens import LevelTokens, NumberTokens, Tokens
+from data.encode_tokens import LevelTokens, TokenColumn, Tokens
 from data.schema import Schema, arrow_type
 from generators.base import GeneratorError
 
@@ -97,7 +97,7 @@ def shared_out(n: int, shares: Array, rng: np.random.Generator) -> Array:
     return np.asarray(rng.choice(len(shares), size=n, p=shares / shares.sum()))
 
 
-def asked(column: LevelTokens | NumberTokens, value: object) -> tuple[int, ...]:
+def asked(column: TokenColumn, value: object) -> tuple[int, ...]:
     """The tokens of a wanted value. Raises GeneratorError when train holds nothing like it."""
     try:
         if isinstance(column, LevelTokens):

@@ -102,7 +102,7 @@ class Autoregressive:
         DataError when a column holds infinite values."""
         self._check(train)
         device = device_of(self.device)
-        self.finish_, self.tokens_, self.rows_ = Finish.fit(train), Tokens.fit(train), train.num_rows
+        self.finish_, self.tokens_, self.rows_ = Finish.fit(train), Tokens.fit(train, calendar=True), train.num_rows
         self._lay_out()
         tokens = self.tokens_.encode(train)[:, self.live_]
         if not len(self.live_):
