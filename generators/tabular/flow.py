@@ -34,7 +34,7 @@ Array = np.ndarray
 WEIGHTS = "weights.pt"
 STATE = "state.json"
 #: Rows drawn at a time, and passes over the rows.
-SAMPLE_ROWS, EPOCHS = 8192, 20
+SAMPLE_ROWS, EPOCHS = 8192, 40
 #: Columns that are learned at most: drawing a row takes a step for each, and each step works through what all of them say.
 COLUMNS = 400
 #: Points in the intervals of states over which a likelihood is averaged.
