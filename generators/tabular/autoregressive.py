@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,7 @@ class Autoregressive:
         width: of each column's layer. dropout: share of it that is left out in a step.
         learning_rate: of Adam; it falls along a cosine. decay: weight decay.
         any_order: share of steps in an order drawn at random; 0 learns one order, and conditions on other columns suffer.
+        first: columns that rows are drawn by, in order, before all others: those that `complete` is given belong here.
         ema: the share of the moving average of the weights that is kept each step.
         held_out: share of the rows that are set aside to see when to stop, at most HELD; none of fewer than SMALL rows.
         patience: looks (there are 20) without a better guess of those that end the training.
@@ -87,6 +88,7 @@ class Autoregressive:
     learning_rate: float = 3e-3
     decay: float = 0.5
     any_order: float = 0.5
+    first: tuple[str, ...] = ()
     ema: float = 0.999
     held_out: float = 0.1
     patience: int = 6
@@ -163,6 +165,30 @@ class Autoregressive:
                 if last == len(parts) - 1 and drawer and seen.add(tokens, drawer, order, self.place_, part_seed(seed, 2**22)):
                     made[-1] = tokens, finish(last, tokens)
             yield from (batch for _, batch in made)
+
+    def complete(self, known: pa.Table, *, seed: int, only: Sequence[str] | None = None) -> dict[str, pa.Array]:
+        """A row for each row of `known`, whose columns are given: column -> its values, drawn given them.
+
+        A null is a value here; what train never held is as good as not known. only: the columns that are drawn, all others if
+        None; those of `known` are not among what comes back. Raises DataError for a column of another kind."""
+        drawn = [name for name in (only or self.tokens_.names) if name not in known.column_names]
+        tokens = np.full((known.num_rows, len(self.tokens_.sizes)), -1, dtype=np.int64)
+        for name in known.column_names:
+            fields = self.tokens_.fields(name)
+            tokens[:, fields.start : fields.stop] = self.tokens_[name].encode(known.column(name))
+        asked = {self.place_[f] for name in drawn for f in self.tokens_.fields(name) if f in self.place_}
+        given = {self.place_[f] for name in known.column_names for f in self.tokens_.fields(name) if f in self.place_}
+        if asked and known.num_rows:
+            order = [field for field in self.order_ if field in asked | given]
+            with one_thread():
+                live = Drawer(self.net_).fill(tokens[:, self.live_], order, {}, part_seed(seed, 2**22))
+            tokens[:, self.live_] = live
+        rng = np.random.default_rng([part_seed(seed, 2**22), 1])
+        out = {}
+        for name in drawn:
+            fields = self.tokens_.fields(name)
+            out[name] = self.tokens_[name].decode(np.maximum(tokens[:, fields.start : fields.stop], 0), rng)
+        return out
 
     def log_likelihood(self, rows: Dataset) -> Array:
         """Nats of each row, of its tokens in the order in which rows are drawn: (n,) float64.
@@ -241,11 +267,11 @@ class Autoregressive:
         classed = place.get(self.tokens_.fields(classes)[0]) if classes is not None else None
         self.fields_ = Fields(tuple(sizes[i] for i in self.live_), tuple(ranks[kept].tolist()), classed)
 
-        def first(name: str) -> tuple[bool, int]:
-            fields = self.tokens_.fields(name)
-            return (name != classes, max(sizes[i] for i in fields))
+        def rank(name: str) -> tuple[int, bool, int]:
+            early = self.first.index(name) if name in self.first else len(self.first)
+            return (early, name != classes, max(sizes[i] for i in self.tokens_.fields(name)))
 
-        names = sorted((column.name for column in self.tokens_.columns), key=first)
+        names = sorted((column.name for column in self.tokens_.columns), key=rank)
         self.order_ = [place[i] for name in names for i in self.tokens_.fields(name) if i in place]
 
     def _rules(self, rows: int, seed: int) -> Rules:
