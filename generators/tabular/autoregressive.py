@@ -170,7 +170,7 @@ class Autoregressive:
         """A row for each row of `known`, whose columns are given: column -> its values, drawn given them.
 
         A null is a value here; what train never held is as good as not known. only: the columns that are drawn, all others if
-        None; those of `known` are not among what comes back. Raises DataError for a column of another kind."""
+        None; those of `known` are not among what comes back. Raises KeyError for a column that train did not hold."""
         drawn = [name for name in (only or self.tokens_.names) if name not in known.column_names]
         tokens = np.full((known.num_rows, len(self.tokens_.sizes)), -1, dtype=np.int64)
         for name in known.column_names:
@@ -181,9 +181,9 @@ class Autoregressive:
         if asked and known.num_rows:
             order = [field for field in self.order_ if field in asked | given]
             with one_thread():
-                live = Drawer(self.net_).fill(tokens[:, self.live_], order, {}, part_seed(seed, 2**22))
+                live = Drawer(self.net_).fill(tokens[:, self.live_], order, {}, part_seed(seed, 2**23))
             tokens[:, self.live_] = live
-        rng = np.random.default_rng([part_seed(seed, 2**22), 1])
+        rng = np.random.default_rng([part_seed(seed, 2**23), 1])
         out = {}
         for name in drawn:
             fields = self.tokens_.fields(name)
@@ -253,6 +253,11 @@ class Autoregressive:
         for name, top in (("dropout", 0.9), ("any_order", 1.0), ("ema", 0.99999), ("held_out", 0.5)):
             if not 0 <= (value := getattr(self, name)) <= top:
                 raise GeneratorError(f"generator.{name}: {value} is not between 0 and {top:g}")
+        learned = [column.name for column in train.schema.learned]
+        if lost := [name for name in self.first if name not in learned]:
+            raise GeneratorError(
+                f"generator.first: there is no column {lost[0]!r} to learn; the columns are {', '.join(learned)}"
+            )
 
     def _lay_out(self) -> None:
         """The fields that hold anything to guess, and the order in which they are drawn."""

@@ -65,6 +65,22 @@ def test_conditions_that_no_row_could_hold_are_refused(model: Autoregressive) ->
         list(model.sample(3, where={"x": None}, seed=0))
 
 
+def test_rows_are_completed_given_columns_of_their_own(train: Dataset, model: Autoregressive) -> None:
+    early = Autoregressive(min_steps=900, first=("level", "x"), **SMALL).fit(train, seed=0)
+    known = train.table.select(["level", "x"]).slice(0, 2000)
+    for family in (model, early):
+        made = family.complete(known, seed=3)
+        assert set(made) == {"near", "a", "b", "label"}
+        assert np.corrcoef(made["near"].to_numpy(), known.column("x").to_numpy())[0, 1] > 0.95
+        assert made["near"].equals(family.complete(known, seed=3)["near"])
+        assert set(family.complete(known, seed=3, only=["a", "x"])) == {"a"}
+        assert len(family.complete(known.slice(0, 0), seed=3)["near"]) == 0
+    place = early.tokens_.names.index
+    assert [early.live_[field] for field in early.order_[:1]] == [early.tokens_.fields("level")[0]] and place("level") == 2
+    with pytest.raises(GeneratorError, match="generator.first: there is no column 'nowhere'"):
+        Autoregressive(first=("nowhere",), **SMALL).fit(train, seed=0)
+
+
 def test_gaps_are_filled_given_the_rest_and_what_is_known_stays(model: Autoregressive) -> None:
     rows = shop(600, seed=9)
     holes = np.arange(600) % 3 == 0

@@ -21,7 +21,7 @@ from generators.tabular.bootstrap import Bootstrap
 from generators.tabular.relational import Relational
 from tests.generators.related import shop
 
-QUICK = Autoregressive(width=32, device="cpu")
+QUICK = Autoregressive(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def test_children_per_parent_are_distributed_as_in_train(made: dict[str, pa.Tabl
         real, fake = (np.bincount(t.places(key)[t.places(key) >= 0], minlength=t[key.parent].num_rows) for t in (train, drawn))
         size = max(real.max(), fake.max()) + 1
         share = [np.cumsum(np.bincount(c, minlength=size) / len(c)) for c in (real, fake)]
-        assert np.abs(share[0] - share[1]).max() < 0.12, key.name
+        # The limit of Kolmogorov and Smirnov for two samples of so many parents, at one in a hundred thousand.
+        assert np.abs(share[0] - share[1]).max() < 2.4 * np.sqrt(2 / train[key.parent].num_rows), key.name
     assert drawn["order"].num_rows == pytest.approx(train["order"].num_rows, rel=0.1)
     childless = [
         (~t["customer"].column("id").to_pandas().isin(t["order"].column("customer_id").to_pandas())).mean()
@@ -177,20 +178,20 @@ class KillAt:
             raise Killed
 
 
-def test_a_killed_fit_takes_finished_tables_and_ends_as_an_uninterrupted_one(
-    train: Tables, tmp_path: Path, model: Relational, made: dict[str, pa.Table]
-) -> None:
+def test_a_killed_fit_takes_finished_tables_and_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    small, quick = shop(60), Autoregressive(width=16, min_steps=40, device="cpu")
+    whole = Relational(quick).fit(small, seed=0).draw(seed=1)
     with pytest.raises(Killed):
-        Relational(QUICK).fit(train, seed=0, progress=KillAt(3), checkpoint=tmp_path)
+        Relational(quick).fit(small, seed=0, progress=KillAt(3), checkpoint=tmp_path)
     told: list[str] = []
 
     class Told:
         def advance(self, done: int, total: int, what: str, **figures: float) -> None:
             told.append(what)
 
-    again = Relational(QUICK).fit(train, seed=0, progress=Told(), checkpoint=tmp_path)
-    assert not any(what == "epoch of region" for what in told) and "epoch of line" in told
-    assert again.draw(seed=1)["line"].equals(made["line"])
+    again = Relational(quick).fit(small, seed=0, progress=Told(), checkpoint=tmp_path)
+    assert "epoch of region" not in told and "epoch of line" in told
+    assert again.draw(seed=1)["line"].equals(whole["line"])
 
 
 def circles(own: list[int | None]) -> Tables:
