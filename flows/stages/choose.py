@@ -23,7 +23,9 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
     family = generator_spec(plan)["use"]
     stated = "generator" in plan.model_fields_set and "use" in plan.generator.model_fields_set
     reason = (
-        "the plan names it" if stated else "it is the default for tables: sharp, one pass to sample, exact class conditions"
+        "the plan names it"
+        if stated
+        else "it is the default for tables: nearest to real rows where we measured, exact conditions, fast"
     )
     choice = {
         "family": family,
