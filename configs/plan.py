@@ -254,7 +254,7 @@ class SplitSpec(Spec):
 
 
 class GeneratorSpec(BaseModel):
-    """The family and its settings. `use` is a file in generators (autoregressive, gan), a class in it (sdv:CTGAN), or package.module:Class."""
+    """The family and its settings. `use` is a file in generators (gan), a class in it (sdv:CTGAN), or package.module:Class."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 

@@ -185,10 +185,10 @@ class Ribbon:
     cells: tuple[Cells, ...]
 
     @classmethod
-    def fit(cls, tokens: Tokens, train: Dataset, encoded: Array) -> Ribbon:
-        """encoded: (n, fields) the tokens of train."""
-        at = spans(tokens)
-        return cls(tuple(Cells.fit(c, train.column(c.name), encoded[:, at[c.name]]) for c in tokens.columns))
+    def fit(cls, tokens: Tokens, train: Dataset, encoded: Array, *, numbers: bool = False) -> Ribbon:
+        """encoded: (n, fields) the tokens of train. numbers: of columns of numbers alone."""
+        at, chosen = spans(tokens), _chosen(tokens, numbers)
+        return cls(tuple(Cells.fit(c, train.column(c.name), encoded[:, at[c.name]]) for c in chosen))
 
     def place(self, tokens: Tokens, rows: Dataset, encoded: Array) -> tuple[Array, Array, Array]:
         """From, to, and nats of every column, (n, columns) float64 each: see Cells.place. encoded: (n, fields)."""
@@ -213,5 +213,9 @@ class Ribbon:
         return [cells.to_state() for cells in self.cells]
 
     @classmethod
-    def from_state(cls, tokens: Tokens, state: Sequence[dict[str, Any]]) -> Ribbon:
-        return cls(tuple(Cells.from_state(c, s) for c, s in zip(tokens.columns, state, strict=True)))
+    def from_state(cls, tokens: Tokens, state: Sequence[dict[str, Any]], *, numbers: bool = False) -> Ribbon:
+        return cls(tuple(Cells.from_state(c, s) for c, s in zip(_chosen(tokens, numbers), state, strict=True)))
+
+
+def _chosen(tokens: Tokens, numbers: bool) -> list[TokenColumn]:
+    return [c for c in tokens.columns if not numbers or isinstance(c, NumberTokens)]

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import torch
 
 from data.dataset import Dataset
-from data.encode_tokens import LevelTokens, Tokens
+from data.encode_cells import Ribbon, spans
+from data.encode_tokens import LevelTokens, NumberTokens, Tokens
 from data.encode_values import plain
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
@@ -75,7 +76,8 @@ class Autoregressive:
         checkpoint_seconds: how often the state is written while training.
         device: "auto" (a GPU where there is one), "cpu", "cuda".
 
-    Learned: `tokens_` (columns to tokens and back), `net_`, `order_` (fields as they are drawn), `finish_`, `rows_`."""
+    Learned: `tokens_` (columns to tokens and back), `ribbon_` (how dense numbers are), `net_`, `order_` (fields as they
+    are drawn), `finish_`, `rows_`."""
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
@@ -106,7 +108,9 @@ class Autoregressive:
         device = device_of(self.device)
         self.finish_, self.tokens_, self.rows_ = Finish.fit(train), Tokens.fit(train, calendar=True), train.num_rows
         self._lay_out()
-        tokens = self.tokens_.encode(train)[:, self.live_]
+        encoded = self.tokens_.encode(train)
+        self.ribbon_ = Ribbon.fit(self.tokens_, train, encoded, numbers=True)
+        tokens = encoded[:, self.live_]
         if not len(self.live_):
             progress.advance(1, 1, "epoch")
             return self
@@ -197,15 +201,27 @@ class Autoregressive:
         had. Raises DataError for a column that is missing or of another kind."""
         tokens = self.tokens_.encode(rows)
         unseen = (tokens < 0).sum(axis=1) + self.tokens_.outside(rows)
-        nats = np.zeros(len(tokens))
-        if len(self.live_):
-            with one_thread():
-                nats = Drawer(self.net_).nats(tokens[:, self.live_], self.order_)
-        return np.asarray(nats - unseen * math.log(self.rows_ + 1))
+        return np.asarray(self._nats(tokens) - unseen * math.log(self.rows_ + 1))
 
     def score(self, rows: Dataset) -> Array:
-        """How unusual each row is, in nats: the negative log-likelihood, (n,) float64."""
-        return -self.log_likelihood(rows)
+        """How unusual each row is, in nats: (n,) float64.
+
+        The negative log-likelihood of its tokens, and of its numbers within them: a number is as likely as its bin and as dense
+        as train lies there, so that one far from all others counts as odd (data/encode_cells.py)."""
+        tokens, at = self.tokens_.encode(rows), spans(self.tokens_)
+        nats = self._nats(tokens) + self.ribbon_.within(self.tokens_, rows, tokens) + self.ribbon_.evened(self.tokens_, tokens)
+        for column in self.tokens_.columns:
+            if not isinstance(column, NumberTokens):
+                unseen = (tokens[:, at[column.name]] < 0).any(axis=1) | column.outside(rows.column(column.name))
+                nats = nats - unseen * math.log(self.rows_ + 1)
+        return np.asarray(-nats)
+
+    def _nats(self, tokens: Array) -> Array:
+        """Log-likelihood of tokens (n, fields), those below 0 left out: (n,)."""
+        if not len(self.live_):
+            return np.zeros(len(tokens))
+        with one_thread():
+            return Drawer(self.net_).nats(tokens[:, self.live_], self.order_)
 
     def impute(self, rows: Dataset, *, seed: int) -> pa.Table:
         """The rows with each null drawn given what is known of its row; null itself is never drawn where train has values.
@@ -228,7 +244,8 @@ class Autoregressive:
     def save(self, folder: Path) -> None:
         """Write the weights, the tokens and the envelope. They hold levels and values of the real data."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / STATE, {"finish": self.finish_.to_state(), "tokens": self.tokens_.to_state(), "rows": self.rows_})
+        state = {"finish": self.finish_.to_state(), "tokens": self.tokens_.to_state(), "ribbon": self.ribbon_.to_state()}
+        write_json(folder / STATE, state | {"rows": self.rows_})
         torch.save(self.net_.state_dict() if len(self.live_) else {}, folder / WEIGHTS)
         seal(folder, self)
 
@@ -238,7 +255,7 @@ class Autoregressive:
         family = cls(**open_model(folder, cls))
         state = json.loads((folder / STATE).read_text())
         family.finish_, family.tokens_ = Finish.from_state(state["finish"]), Tokens.from_state(state["tokens"])
-        family.rows_ = state["rows"]
+        family.rows_, family.ribbon_ = state["rows"], Ribbon.from_state(family.tokens_, state["ribbon"], numbers=True)
         family._lay_out()
         if len(family.live_):
             with torch.random.fork_rng(devices=[]):

@@ -106,7 +106,20 @@ def test_likelihood_tells_rows_whose_columns_do_not_go_together(model: Autoregre
     assert usual.shape == (800,) and np.isfinite(usual).all()
     assert (usual < model.score(odd)).mean() > 0.9
     assert (model.score(far) > usual + 3).mean() > 0.99
-    np.testing.assert_allclose(usual, -model.log_likelihood(rows))
+    likely = model.log_likelihood(rows)
+    assert (likely > model.log_likelihood(odd)).mean() > 0.9
+
+
+def test_a_number_far_from_all_others_of_its_bin_scores_as_odd() -> None:
+    """Its token is the last bin's, which is as frequent as any; only how dense numbers lie there tells."""
+    rng = np.random.default_rng(3)
+    x = np.append(rng.normal(size=2000), 60.0)
+    rows = Dataset(pa.table({"x": x, "y": rng.normal(size=2001)}), infer(pa.table({"x": x, "y": rng.normal(size=2001)})))
+    family = Autoregressive(epochs=2, **SMALL).fit(rows, seed=0)
+    lone = Dataset(rows.table.slice(0, 20).set_column(0, "x", pa.array(np.full(20, 30.0))), rows.schema)
+    usual = family.score(rows)
+    assert (family.score(lone) > np.quantile(usual, 0.99)).all()
+    assert (-family.log_likelihood(lone) < np.quantile(-family.log_likelihood(rows), 0.99)).any()
 
 
 def test_a_row_is_as_likely_as_it_is_often_drawn() -> None:
