@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-gate clean
+.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -57,6 +57,9 @@ bench-tables: $(VENV)/.all  ## quality, speed and memory of the families of tabl
 
 bench-modes: $(VENV)/.all  ## modes of a ring and of a grid that the families draw: docs/benchmarks/modes.md (half an hour)
 	@$(BIN)/python -m benchmarks.modes
+
+bench-relational: $(VENV)/.all  ## tables that refer to one another, beside SDV's HMA and chance: docs/benchmarks/relational.md (half an hour)
+	@$(BIN)/python -m benchmarks.relational
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
 	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md

@@ -7,208 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from configs.sources import PICTURE_SOURCES, DataSource, Spec, TablesSource
 from data.schema import Kind
 
-#: Sources of pictures, and the column that their classes come in.
-PICTURE_SOURCES = frozenset(
-    {"image_folder", "image_index", "coco", "yolo", "voc", "image_parquet", "surfaces", "digits_images"}
-)
 CLASS = "class"
 #: What is fitted to pictures when the plan names no family.
 PICTURE_FAMILY = "image.gan"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Spec(BaseModel):
-    """A part of a plan: frozen, and strict about keys that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Source(Spec):
-    """What every source of data has."""
-
-    keep: dict[str, Annotated[int, Field(ge=1)]] = {}
-    """Cut a class of the target to at most this many rows (drawn with the plan's seed), e.g. {malignant: 40}."""
-
-
-class CsvSource(Source):
-    """A delimited text file; what is not stated is found out from the file."""
-
-    use: Literal["csv"]
-    path: str
-    """The file, relative to the working directory."""
-    encoding: str | None = None
-    """Text encoding, e.g. utf-8 or cp1252."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """The character between fields."""
-    missing: list[str] | None = None
-    """Texts that mean "no value", e.g. ["?", "n/a"]; they take the place of those that are found out."""
-    decimal: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """The decimal mark."""
-
-
-class ParquetSource(Source):
-    """A Parquet file, or a folder of them."""
-
-    use: Literal["parquet"]
-    path: str
-    """The file or folder, relative to the working directory."""
-
-
-class SqlSource(Source):
-    """The answer of a database to one query."""
-
-    use: Literal["sql"]
-    url: str
-    """SQLAlchemy URL: sqlite:///file.db, duckdb:///file.duckdb, postgresql+pg8000://user:password@host/db."""
-    query: str
-    """One SELECT."""
-
-
-class SklearnSource(Source):
-    """A set that scikit-learn brings along."""
-
-    use: Literal["sklearn"]
-    set: Literal["breast_cancer", "iris", "wine", "digits", "diabetes"]
-    """Which set."""
-
-
-class PictureSource(Source):
-    """What every source of pictures on disk has: all come out square, of one size and one mode."""
-
-    path: str
-    """Where the pictures are, relative to the working directory."""
-    size: Annotated[int, Field(ge=8, le=512)] | None = None
-    """Height and width in pixels; if not stated, near the median of the shorter sides, 32 to 256."""
-    fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
-    """letterbox: the whole picture, with bars; crop: its middle square; stretch: the whole, out of proportion."""
-    mode: Literal["auto", "gray", "rgb"] = "auto"
-    """auto: gray when no picture has a colour, else rgb."""
-    strict: bool = False
-    """Refuse damaged files, pictures smaller than size and marks that are missing or empty, in place of listing them."""
-    near_duplicates: bool = True
-    """Find pictures of nearly the same content and keep each such group on one side of the split."""
-    normal: Annotated[str, Field(min_length=1)] | None = None
-    """The class of good parts, on which nothing is marked; found by its name if not stated, and else called normal."""
-
-
-class ImageFolderSource(PictureSource):
-    """A folder with a folder for each class, perhaps below train, val and test; masks beside the pictures, or below a folder
-    of their own."""
-
-    use: Literal["image_folder"]
-    masks: str | None = None
-    """The folder of the masks, relative to path; found by its name (masks, ground_truth, labels) if not stated."""
-    folders: Literal["auto", "class", "part"] = "auto"
-    """What a folder of pictures is: a class, or the part that was photographed, where masks tell what is defective. auto:
-    parts where masks are there and many folders go by one name and a number (kos01, kos02), with few pictures each."""
-
-
-class ImageIndexSource(PictureSource):
-    """A csv that names pictures; path is the csv, or the folder it lies in. Columns are found by their names if not stated."""
-
-    use: Literal["image_index"]
-    root: str | None = None
-    """The folder that the names of files start from, relative to the working directory; the csv's if not stated."""
-    image_column: str | None = None
-    """The files of the pictures; rows of one picture are taken together."""
-    class_column: str | None = None
-    """Their classes."""
-    mask_column: str | None = None
-    """The files of their masks."""
-    rle_column: str | None = None
-    """Marked runs (start length start length ..., from 1, column by column) in place of masks; pictures beside these that
-    have no row are good."""
-    box_columns: Annotated[list[str], Field(min_length=4, max_length=4)] | None = None
-    """left, top, right, bottom in pixels; or left, top, width, height when the last two are named so."""
-    group_column: str | None = None
-    """The part that a picture shows; pictures of one part stay on one side of the split."""
-    split_column: str | None = None
-    """train, val or test."""
-
-
-class CocoSource(PictureSource):
-    """COCO annotations (boxes, polygons, run lengths); a picture has the class of its annotations, the rarest of several."""
-
-    use: Literal["coco"]
-    images: str | None = None
-    """The folder of the pictures, relative to the working directory; looked for beside the annotations if not stated."""
-
-
-class YoloSource(PictureSource):
-    """A data.yaml, or the folder it lies in; without one, a folder with images and labels. Boxes or polygons."""
-
-    use: Literal["yolo"]
-    names: list[str] | None = None
-    """The classes in the order of their numbers; from data.yaml or classes.txt if not stated."""
-
-
-class VocSource(PictureSource):
-    """A folder with Pascal VOC annotations, an .xml for each picture; pictures without one are good. Boxes."""
-
-    use: Literal["voc"]
-    images: str | None = None
-    """The folder of the pictures, relative to the working directory; looked for below path if not stated."""
-
-
-class ImageParquetSource(PictureSource):
-    """A Parquet file, or a folder of them, with pictures as `datasets` writes them; columns are found if not stated."""
-
-    use: Literal["image_parquet"]
-    image_column: str | None = None
-    """The pictures: struct of bytes and path, or bytes."""
-    class_column: str | None = None
-    """Their classes: names, or numbers that the file's metadata name."""
-    mask_column: str | None = None
-    """Their masks."""
-    objects_column: str | None = None
-    """Their boxes: bbox (left, top, width, height) and category."""
-    group_column: str | None = None
-    """The part that a picture shows."""
-    split_column: str | None = None
-    """train, validation or test; from the names of files if not stated."""
-
-
-class SurfacesSource(Source):
-    """Brushed-metal surfaces with scratches, pits and stains that the project draws itself, each with its exact mask."""
-
-    use: Literal["surfaces"]
-    counts: dict[Literal["normal", "scratch", "pit", "stain"], Annotated[int, Field(ge=0)]] | None = None
-    """Pictures of each class; {normal: 300, scratch: 120, pit: 20, stain: 120} if not stated."""
-    size: Annotated[int, Field(ge=32, le=256)] = 64
-    """Height and width in pixels."""
-    colour: Literal["gray", "rgb"] = "gray"
-    """rgb: tinted metal and brown stains."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Other seeds draw other parts."""
-
-
-class DigitsImagesSource(Source):
-    """Scikit-learn's 1,797 handwritten digits as gray pictures; there are no masks."""
-
-    use: Literal["digits_images"]
-    size: Literal[16, 32] = 32
-    """Height and width in pixels."""
-
-
-#: One line a source, so that new ones stand in a line of their own.
-AnySource = (
-    CsvSource
-    | ParquetSource
-    | SqlSource
-    | SklearnSource
-    | ImageFolderSource
-    | ImageIndexSource
-    | CocoSource
-    | YoloSource
-    | VocSource
-    | ImageParquetSource
-    | SurfacesSource
-    | DigitsImagesSource
-)
-DataSource = Annotated[AnySource, Field(discriminator="use")]
 
 
 class ColumnSpec(Spec):
@@ -276,6 +82,8 @@ class SampleSpec(Spec):
     """Synthetic rows; auto: what `balanced` needs, else as many as there are real rows."""
     include_real: bool = True
     """Whether the dataset also holds the real rows (is_synthetic is false there)."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """Tables that refer to one another: how many times as many rows as there are; 1 if not stated."""
 
 
 class GateSpec(Spec):
@@ -331,6 +139,7 @@ class Plan(Spec):
     group: str | None = None
     """Rows that share a value here (one patient, one machine) never fall on both sides of a split."""
     columns: dict[str, ColumnSpec] = {}
+    """What is stated of columns; of several tables a column is called table.column."""
     split: SplitSpec = SplitSpec()
     generator: GeneratorSpec = GeneratorSpec()
     sample: SampleSpec = SampleSpec()
@@ -354,15 +163,34 @@ class Plan(Spec):
         """What the rows are."""
         return "image" if self.data.use in PICTURE_SOURCES else "tabular"
 
+    @property
+    def several(self) -> bool:
+        """Whether the data are tables that refer to one another."""
+        return isinstance(self.data, TablesSource)
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Plan:
         if self.data.use in PICTURE_SOURCES:
             self._fit_pictures()
+        if isinstance(self.data, TablesSource):
+            self._fit_tables(self.data)
+        elif self.sample.scale is not None:
+            raise ValueError("sample.scale is for tables that refer to one another (data.use: tables); state sample.rows")
         if self.target is None and isinstance(self.sample.mix, dict):
             raise ValueError("sample.mix names classes but the plan names no target; add `target: <column>`")
         if self.target is None and self.data.keep:
             raise ValueError("data.keep names classes but the plan names no target; add `target: <column>`")
         return self
+
+    def _fit_tables(self, source: TablesSource) -> None:
+        if (source.url is None) == (source.files is None):
+            raise ValueError("data.use: tables needs either url, for a database, or files, for csv and Parquet files")
+        if self.target is not None or self.group is not None or source.keep:
+            raise ValueError("tables that refer to one another have no target, group or keep; leave these out")
+        if self.sample.rows != "auto" or isinstance(self.sample.mix, dict):
+            raise ValueError("of tables that refer to one another no rows or mix can be stated; state sample.scale")
+        if odd := [name for name in self.columns if "." not in name]:
+            raise ValueError(f"columns.{odd[0]}: of several tables a column is called table.column")
 
     def _fit_pictures(self) -> None:
         if self.target != CLASS:

@@ -13,7 +13,10 @@ import pyarrow.compute as pc
 from data.dataset import Dataset
 from data.encode_values import Array, Values, plain
 from data.errors import DataError
+from data.schema import Column
 
+#: A table of at most so many rows may be a list whose words can go out as they are.
+SHORT = 32
 #: Depth of a row that refers, over other rows of its table, to itself.
 IN_CIRCLE = -1
 
@@ -163,7 +166,7 @@ class Tables:
             kinds = {**(stated or {}).get(name, {}), **{column: {"kind": "id"} for column in keys}}
             schema = infer(table, stated=kinds)
             out = [c.name for c in schema if not c.learned and c.kind != "id"]
-            notices += [f"{name}.{c} is {schema[c].kind}, which no family of tables writes, and is left out" for c in out]
+            notices += [_left_out(name, schema[c], table.num_rows) for c in out]
             kept = schema.select([c.name for c in schema if c.name not in out])
             parts[name] = Dataset(table.select(kept.names), kept)
         made = cls(parts, relations, tuple(notices))
@@ -176,6 +179,12 @@ class Tables:
     def places(self, key: ForeignKey) -> Array:
         """For each row of the child the row of its parent, -1 for null: (n,) int64."""
         return places(self[key.table].column(key.column), self[key.parent].column(key.key))
+
+
+def _left_out(table: str, column: Column, rows: int) -> str:
+    said = f"{table}.{column.name} is {column.kind}, which no family of tables writes, and is left out"
+    short = f"; if it names what there is, and no person, state columns.{table}.{column.name}: {{kind: categorical}}"
+    return said + (short if rows <= SHORT and column.kind == "text" else "")
 
 
 def _same_types(name: str, table: pa.Table, tables: Mapping[str, pa.Table], relations: Relations) -> pa.Table:

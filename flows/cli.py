@@ -167,9 +167,12 @@ def run(
     runs: RunsOption = RUNS,
     quiet: QuietOption = False,
 ) -> int:
-    """Read, profile, choose, split, fit, sample, judge, and publish or quarantine."""
+    """Read, profile, choose, split, fit, sample, judge, and publish or quarantine.
+
+    Of tables that refer to one another: read, profile, fit, sample, and compare what is between them; nothing is published."""
     import shutil
 
+    from flows.related import run_related
     from flows.run import Run
     from flows.show import show_outcome
     from flows.stages.read import fingerprint
@@ -179,6 +182,8 @@ def run(
     this = Run.open(runs, loaded, fingerprint(loaded))
     if fresh:
         this = this.renewed()
+    if loaded.several:
+        return run_related(this, engine=engine, as_json=as_json, as_html=as_html, quiet=quiet)
     stages = _tell(this, engine, quiet=quiet)
     for wanted, made in ((as_json, "report.json"), (as_html, "report.html")):
         if wanted:

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from configs.plan import GateSpec
 from data.dataset import Dataset
 from data.errors import DataError
+from data.relations import Tables
 from data.schema import Column, Schema
 from flows.power import detectable
 from flows.stages.shared import class_counts
@@ -53,6 +54,13 @@ def write_plan(data: str, *, target: str | None, query: str | None, out: Path | 
 
         text, name = pictures_plan(seen, Path(data), target=target)
         return _write(out or Path(f"{name}.yaml"), text, force=force)
+    if "://" in data and query is None and (several := _related(data)) is not None:
+        from flows.init_tables import tables_plan
+
+        if target is not None:
+            raise DataError("tables that refer to one another have no target; choose one table's rows with --query")
+        name = plan_name(data.rsplit("/", 1)[-1])
+        return _write(out or Path(f"{name}.yaml"), lambda path: tables_plan(path, name, data, several), force=force)
     source, name = _source(data, query)
     table = _table(source)
     guessed = target or _guess_target(infer(table))
@@ -109,10 +117,21 @@ def plan_name(text: str) -> str:
     return name[:64] or "dataset"
 
 
+def _related(url: str) -> Tables | None:
+    """The tables of a database in which some refer to others, None where none do."""
+    from configs.load import fill
+    from data.sources.tables import keys_of, read
+
+    if not keys_of(fill(url))[1][1]:
+        return None
+    return Tables.from_arrow(*read(url=fill(url)))
+
+
 def _only_table(url: str) -> str:
+    from configs.load import fill
     from data.sources.sql import tables
 
-    names = tables(url)
+    names = tables(fill(url))
     if len(names) != 1:
         raise DataError(f"the database holds {len(names)} tables ({', '.join(names[:20])}); choose one's rows with --query")
     return f'SELECT * FROM "{names[0]}"'  # noqa: S608  # the name comes from the database itself

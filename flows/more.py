@@ -37,6 +37,8 @@ def more_rows(
     Raises DataError for a condition that is not column=value, a file that is neither csv nor parquet, or shards of a file.
     """
     run = Run.find(name, runs, having="model")
+    if run.plan.several:
+        raise DataError("tables that refer to one another are drawn by a run; state sample.scale in its plan for more rows")
     wanted = dict(_condition(text) for text in where)
     pictures = run.plan.modality == "image"
     if not pictures and out is not None and not out.suffix:

@@ -26,6 +26,8 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
 
     Returns said (name -> sentence), classes (one mapping each), notices. Raises what a run would raise.
     """
+    if plan.several:
+        return _of_tables(plan)
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         run = Run.open(Path(folder), plan, fingerprint(plan))
         facts = {name: perform(run, name)[0] for name in ("read", "profile", "choose", "split")}
@@ -43,6 +45,27 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
     notices = [notice for name in ("read", "profile", "split") for notice in facts[name].get("notices", ())]
     told = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
     return told | ({"groups": profile["groups"]} if "groups" in profile else {})
+
+
+def _of_tables(plan: Plan) -> dict[str, Any]:
+    """Of tables that refer to one another: rows, keys, and which parent counts the rows of each."""
+    from flows.stages.tables import run_tables
+    from generators.tabular._relational_layout import lay_out
+
+    with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
+        run = Run.open(Path(folder), plan, fingerprint(plan))
+        facts = {name: perform(run, name)[0] for name in ("read", "profile")}
+        tables = run_tables(run)
+        said = {}
+        for name in tables.relations.order():
+            layout = lay_out(tables, name)
+            owner = f", counted by {layout.owner.column} -> {layout.owner.parent}" if layout.owner else ""
+            others = [f"{key.column} -> {key.parent}" for key in (*layout.others, *layout.selves)]
+            also = f", matched by {', '.join(others)}" if others else ""
+            said[name] = f"{tables[name].num_rows:,} rows, {len(tables[name].schema.learned)} columns learned{owner}{also}"
+    said["gate"] = "keys are checked, nothing else: tables that refer to one another are not judged, nor published"
+    notices = list(facts["profile"].get("notices", ()))
+    return {"said": said, "classes": [], "notices": notices, "smallest_detectable_mode": None}
 
 
 def _said(

@@ -35,6 +35,8 @@ def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
         raise DataError(f"{run.plan.generator.use} gives no anomaly scores; fit {use} for them")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise DataError(f"{out} cannot be written; name a file in a folder that exists")
+    if run.plan.several:
+        raise DataError("rows of tables that refer to one another cannot be scored; score a run of one table")
     pictures = run.plan.modality == "image"
     rows = _pictures_like(run, data) if pictures else _rows_like(run, data)
     scores = np.asarray(model.score(rows))

@@ -133,6 +133,33 @@ def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     _console().print(table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one")
 
 
+def show_relations(folder: Path) -> None:
+    """What came of tables that refer to one another: whether keys hold, tables and references real beside drawn, and files."""
+    report = json.loads((folder / "relations.json").read_text())
+    console = _console()
+    console.print()
+    held = Text("KEYS HOLD", style="bold green") if report["keys_hold"] else Text("KEYS DO NOT HOLD", style="bold red")
+    console.print(held, Text(f"; not judged: {report['not_judged']}"), sep="", soft_wrap=True)
+    for fault in report["faults"]:
+        console.print(Text(f"· {fault}"), soft_wrap=True)
+    tables = Table("table", "real", "drawn", "shapes", "trends", "told from real (AUC)", box=None, pad_edge=False)
+    for t in report["tables"]:
+        tables.add_row(
+            escape(t["table"]), *(f"{n:,}" for n in t["rows"]), *(_figure(t[k]) for k in ("shapes", "trends", "auc"))
+        )
+    keys = Table("foreign key", "children", "drawn", "childless", "drawn", "distance", box=None, pad_edge=False)
+    for r in report["references"]:
+        keys.add_row(escape(r["key"]), *(_figure(n) for n in (*r["children"], *r["childless"], r["distance"])))
+    for table in (tables, keys):
+        for column in table.columns[1:]:
+            column.justify = "right"
+        console.print()
+        console.print(table)
+    if (said := report["figures"].get("said")) is not None:
+        console.print(f"\ncolumns of children and of parents say {100 * said:.0f} % of what real ones say of each other")
+    print(f"\nreport   {folder / 'relations.json'}\ntables   {folder / 'tables'}")
+
+
 def show_export(done: Exported) -> None:
     """What lies in an exported folder: of each part and class how many real and synthetic pictures; then the folder."""
     table = Table("split", "class", "real", "synthetic", "where", box=None, pad_edge=False, header_style="dim")

@@ -28,6 +28,12 @@ _SENTENCES = {
     "judge": "{verdict}",
     "publish": "{uri}",
 }
+_OF_TABLES = {
+    "read": "{tables} tables, {rows:,} rows",
+    "profile": "{keys} foreign keys, all of which hold",
+    "sample": "{rows:,} rows",
+    "relate": "{says}",
+}
 _OF_PICTURES = {"read": "{pictures:,} pictures", "profile": "{pictures:,} pictures of {size} x {size} px"}
 
 
@@ -233,7 +239,7 @@ def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:
     if how == "skipped":
         return "unchanged, skipped"
     notices = "".join(f"\n         · {notice}" for notice in facts.get("notices", ()))
-    sentences = _SENTENCES | _OF_PICTURES if "pictures" in facts else _SENTENCES
+    sentences = _SENTENCES | (_OF_PICTURES if "pictures" in facts else _OF_TABLES if "tables" in facts else {})
     said = sentences[stage].format(**facts) if stage in sentences else _counts(stage, facts)
     said += " (went on from a checkpoint)" if facts.get("resumed") else ""
     return said + (" (taken from an earlier run with the same inputs)" if how == "borrowed" else "") + notices

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from flows.run import Run
-from flows.stages import STEPS, perform
+from flows.stages import perform, steps_of
 from flows.tell import Both, Log, Quiet, Teller
 
 
@@ -14,7 +14,7 @@ def walk(run: Run, teller: Teller | None = None) -> dict[str, Any]:
     """Do every stage of a run: {stage: its facts}. A stage whose inputs did not change is skipped."""
     tellers = Both(Log(run.folder / "run.log"), teller or Quiet())
     with run.locked():
-        return {name: told(run, name, tellers) for name in STEPS}
+        return {name: told(run, name, tellers) for name in steps_of(run)}
 
 
 def told(run: Run, name: str, teller: Teller) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from data.errors import DataError
 from data.words import spoken
 from flows.run import Run, through
-from flows.stages import choose, fit, judge, profile, publish, read, sample, split
+from flows.stages import choose, fit, judge, profile, publish, read, sample, split, tables
 from flows.stages.shared import Step
 from generators.base import SILENT, Progress
 
@@ -19,9 +19,14 @@ STEPS: dict[str, Step] = {
 }
 
 
+def steps_of(run: Run) -> dict[str, Step]:
+    """The walk of this run: tables that refer to one another have one of their own."""
+    return tables.STEPS if run.plan.several else STEPS
+
+
 def perform(run: Run, name: str, progress: Progress = SILENT) -> tuple[dict[str, Any], str]:
     """Do one stage of a run unless its inputs are unchanged: (its facts, "done" | "skipped" | "borrowed")."""
-    step = STEPS[name]
+    step = steps_of(run)[name]
     with _in_words_of(run, name):
         return through(run, step.stage, step.key(run), lambda: step.work(run, progress))
 

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from configs.load import fill
-from configs.plan import Plan, SqlSource
+from configs.plan import Plan
+from configs.sources import SqlSource, TablesSource
 from data.errors import DataError
 from flows.run import Run, Stage, digest
 from flows.stages.shared import SPLIT, SYNTHETIC, Step, file_sha256, key_of, table_dataset, table_digest
@@ -28,6 +29,10 @@ def fingerprint(plan: Plan) -> str:
     source = plan.data
     if isinstance(source, SqlSource):
         return table_digest(_load(plan))
+    if isinstance(source, TablesSource):
+        from flows.stages.tables import tables_fingerprint
+
+        return tables_fingerprint(source)
     if not hasattr(source, "path"):  # sets that a package brings along, or that this project draws
         return digest(source, version("scikit-learn"))
     path = Path(getattr(source, "path", ""))

@@ -59,14 +59,17 @@ def levelled(number: Array, mean: float, most: int, rng: np.random.Generator) ->
     """Counts of children such that their mean is train's: (n,) int64. A few large counts make a small table's children many or
     few by chance, and their children again.
 
-    Children are taken from parents that keep one, or given to such as have one, by chance and in proportion."""
-    out = number.copy()
+    Children are taken from parents that keep one, or given to such as have one, by chance and in proportion; where no parent
+    in train has more than one (most), nothing is changed."""
     missing = round(len(number) * mean) - int(number.sum())
-    able = np.repeat(np.arange(len(number)), np.maximum(number - 1, 0) if missing < 0 else np.where(number < most, number, 0))
-    if most > 1 and missing and len(able):
-        chosen = rng.choice(able, min(abs(missing), len(able)), replace=False)
-        out = np.minimum(out + (1 if missing > 0 else -1) * np.bincount(chosen, minlength=len(number)), most)
-    return np.asarray(out)
+    if most <= 1 or not missing or not len(number):
+        return number
+    if missing > 0:
+        weight = number if number.any() else np.ones(len(number))
+        return np.asarray(number + rng.multinomial(missing, weight / weight.sum()))
+    able = np.repeat(np.arange(len(number)), np.maximum(number - 1, 0))
+    chosen = rng.choice(able, min(-missing, len(able)), replace=False)
+    return np.asarray(number - np.bincount(chosen, minlength=len(number)))
 
 
 def without_repeats(columns: Sequence[Array], pools: Sequence[Pool | None], kinds: Sequence[Array | None]) -> Array:

@@ -8,7 +8,8 @@ import pytest
 
 from configs.errors import KeyFault, PlanError
 from configs.load import dump, fill, load
-from configs.plan import CsvSource, Plan
+from configs.plan import Plan
+from configs.sources import CsvSource
 from tests.conftest import ROOT
 
 RUNS = sorted((ROOT / "configs/runs").glob("*.yaml"))

@@ -272,6 +272,9 @@ def test_levelled_counts_keep_their_mean_and_their_noughts() -> None:
     number = np.array([0, 0, 9, 5, 1, 1])
     out = levelled(number, 2.0, 10, np.random.default_rng(0))
     assert out.sum() == 12 and (out[:2] == 0).all() and (out[2:] >= 1).all()
+    assert levelled(number, 4.0, 10, np.random.default_rng(0)).sum() == 24
+    assert levelled(np.zeros(3, dtype=np.int64), 2.0, 10, np.random.default_rng(0)).sum() == 6
+    assert levelled(np.array([0, 1, 1]), 0.2, 1, np.random.default_rng(0)).tolist() == [0, 1, 1]
 
 
 def test_positions_and_waves_reach_every_row_once() -> None:
