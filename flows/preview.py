@@ -50,7 +50,7 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
 def _of_tables(plan: Plan) -> dict[str, Any]:
     """Of tables that refer to one another: rows, keys, and which parent counts the rows of each."""
     from flows.stages.tables import run_tables
-    from generators.tabular._relational_layout import lay_out
+    from generators.tabular.relational import lay_out
 
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         run = Run.open(Path(folder), plan, fingerprint(plan))

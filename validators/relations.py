@@ -22,6 +22,8 @@ from validators.stats import Array
 ASKED, MOST = 40, 4000
 #: Pairs of columns of two tables that say at least so much of each other in the real tables (nats) are compared by how much.
 SAYING = 0.01
+#: Times that rows above are dealt out anew, to see what chance says.
+DEALT = 5
 #: Levels whose share among the children is compared.
 SHARES = 5
 
@@ -106,7 +108,7 @@ def compare(real: Tables, made: Tables, *, seed: int = 0) -> Comparison:
     return Comparison(
         tuple([*faults(made), *_repeated_links(real, made)]),
         tuple(_reference(real, made, key) for key in relations.foreign),
-        tuple(found for path in _paths(real) if (found := _across(real, made, path, coarse)) is not None),
+        tuple(found for path in _paths(real) if (found := _across(real, made, path)) is not None),
         tuple(_whole(real, made, name, coarse, seed) for name in relations.tables),
     )
 
@@ -149,9 +151,7 @@ def _paths(tables: Tables) -> Iterator[tuple[ForeignKey, ...]]:
         yield from ((key, up) for up in tables.relations.of(key.parent) if not up.to_itself)
 
 
-def _across(
-    real: Tables, made: Tables, path: tuple[ForeignKey, ...], coarse: Mapping[str, Mapping[str, Coarse]]
-) -> Across | None:
+def _across(real: Tables, made: Tables, path: tuple[ForeignKey, ...]) -> Across | None:
     child, above = path[0].table, path[-1].parent
     sides = [_joined(tables, path) for tables in (real, made)]
     mine, theirs = ([f"{name}.{c.name}" for c in real[name].schema.learned] for name in (child, above))
@@ -159,23 +159,48 @@ def _across(
         return None
     columns = read(*sides)
     trends = [t for a in mine for b in theirs if (t := pair_trend(columns, a, b)) is not None]
-    codes = [
-        {f"{n}.{c}": each.read(side.column(f"{n}.{c}")) for n in (child, above) for c, each in coarse[n].items()}
-        for side in sides
-    ]
-    rows = len(np.unique(real.places(path[-1])))
-    said = [[information(side[a], side[b], rows) for side in codes] for a in mine for b in theirs]
-    saying = [pair for pair in said if pair[0] >= SAYING]
-    pair = (float(np.mean([p[0] for p in saying])), float(np.mean([max(p[1], 0) for p in saying]))) if saying else None
+    # As the children see them: in a list of genres each is one row, but many tracks are of some.
+    coarse = {c.name: Coarse.fit(sides[0].column(c.name), c) for c in sides[0].schema}
+    told = [_said(tables, path, coarse) for tables in (real, made)]
+    saying = [place for place, nats in enumerate(told[0]) if nats >= SAYING]
+    pair = (float(np.mean([told[0][k] for k in saying])), float(np.mean([told[1][k] for k in saying]))) if saying else None
     name = f"{child}.{' -> '.join(key.column for key in path)}"
     return Across(name, above, len(path), float(np.mean(trends)), pair) if trends else None
 
 
-def _joined(tables: Tables, path: tuple[ForeignKey, ...]) -> Dataset:
-    """Rows of a table beside those that they refer to along a path; columns are called table.column."""
+def _said(tables: Tables, path: tuple[ForeignKey, ...], coarse: Mapping[str, Coarse]) -> list[float]:
+    """How much each column of a table says of each column of the one above it, in nats, less what it says when the rows above
+    are dealt out anew: children of one parent say the same, so chance says more than their number lets expect."""
+    child, above = path[0].table, path[-1].parent
+    at = _places(tables, path)
+    kept = np.flatnonzero(at >= 0)
+    mine, theirs = (
+        [coarse[f"{name}.{c.name}"].read(tables[name].column(c.name)) for c in tables[name].schema.learned]
+        for name in (child, above)
+    )
+    mine = [codes[kept] for codes in mine]
+    rng = np.random.default_rng(73)
+    dealt = [np.arange(tables[above].num_rows), *(rng.permutation(tables[above].num_rows) for _ in range(DEALT))]
+    out = []
+    for a in mine:
+        for b in theirs:
+            # So many rows that `information` takes nothing away by itself.
+            first, *others = (information(a, b[order][at[kept]], 1 << 60) for order in dealt)
+            out.append(max(first - float(np.mean(others)), 0.0))
+    return out
+
+
+def _places(tables: Tables, path: tuple[ForeignKey, ...]) -> Array:
+    """The row above that each row refers to along a path, -1 for none: (n,) int64."""
     at = np.arange(tables[path[0].table].num_rows)
     for key in path:
         at = np.where(at >= 0, tables.places(key)[np.maximum(at, 0)], -1)
+    return at
+
+
+def _joined(tables: Tables, path: tuple[ForeignKey, ...]) -> Dataset:
+    """Rows of a table beside those that they refer to along a path; columns are called table.column."""
+    at = _places(tables, path)
     kept = np.flatnonzero(at >= 0)
     ends = ((path[0].table, kept), (path[-1].parent, at[kept]))
     columns, made = [], {}

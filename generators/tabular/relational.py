@@ -22,6 +22,8 @@ from generators.tabular._relational_learn import Learned, TableModel, learn_tabl
 from generators.tabular._table import open_model, write_json
 from generators.tabular.autoregressive import Autoregressive
 
+__all__ = ["Relational", "lay_out"]
+
 STATE = "relational.json"
 #: Rows in a batch that is handed out.
 BATCH_ROWS = 65_536

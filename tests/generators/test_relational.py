@@ -237,6 +237,40 @@ def test_awkward_sets_of_tables() -> None:
     assert set(made["c"].column("x").to_pylist()) == {1.5} and made["c"].num_rows == pytest.approx(20, abs=10)
 
 
+def flights() -> Tables:
+    """Two keys to one parent, a primary key that is a foreign key and is referred to, keys of text, numbered seats."""
+    rng = np.random.default_rng(0)
+    known = np.sort(rng.choice(300, 200, replace=False))
+    start, end = ([f"A{i:03d}" for i in rng.integers(60, size=1500)] for _ in range(2))
+    tables = {
+        "airport": pa.table({"code": [f"A{i:03d}" for i in range(60)], "big": rng.random(60) < 0.3}),
+        "pilot": pa.table({"id": np.arange(300), "age": rng.integers(20, 60, 300)}),
+        "profile": pa.table({"pilot_id": known, "rank": rng.choice(["a", "b"], 200)}),
+        "badge": pa.table({"profile_id": np.repeat(known, 2), "colour": rng.choice(["x", "y", "z"], 400)}),
+        "flight": pa.table({"nr": np.arange(1500), "start": start, "end": end,
+                            "pilot_id": pa.array(rng.integers(300, size=1500), mask=rng.random(1500) < 0.3)}),
+        "seat": pa.table({"flight_nr": np.repeat(np.arange(1500), 2), "row": np.tile([1, 2], 1500)}),
+    }  # fmt: skip
+    primary = {"airport": ("code",), "pilot": ("id",), "profile": ("pilot_id",), "badge": (), "flight": ("nr",)}
+    keys = (
+        ForeignKey("profile", "pilot_id", "pilot", "id"), ForeignKey("badge", "profile_id", "profile", "pilot_id"),
+        ForeignKey("flight", "start", "airport", "code"), ForeignKey("flight", "end", "airport", "code"),
+        ForeignKey("flight", "pilot_id", "pilot", "id"), ForeignKey("seat", "flight_nr", "flight", "nr"),
+    )  # fmt: skip
+    return Tables.from_arrow(tables, Relations({**primary, "seat": ("flight_nr", "row")}, keys))
+
+
+def test_keys_of_every_shape_hold_at_every_scale() -> None:
+    train = flights()
+    model = Relational(Bootstrap()).fit(train, seed=0)
+    for scale in (0.02, 1.0, 3.0):
+        drawn = model.draw(scale, seed=1)
+        assert list(faults(as_tables(drawn, train))) == []
+        assert drawn["badge"].num_rows == 2 * drawn["profile"].num_rows and drawn["pilot"].num_rows == round(300 * scale)
+        assert set(drawn["seat"].column("row").to_pylist()) == {1, 2}
+    assert drawn["flight"].column("pilot_id").null_count / drawn["flight"].num_rows == pytest.approx(0.3, abs=0.03)
+
+
 def test_a_table_that_cannot_be_learned_is_named() -> None:
     table = pa.table({"id": pa.array(range(30)), "x": pa.array(np.where(np.arange(30) == 3, np.inf, 1.5))})
     with pytest.raises(Exception, match="'x' holds 1 infinite"):
