@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -106,6 +106,11 @@ def _drop(document: _Document, keys: Iterable[Key]) -> None:
             node = node[part]
         del node[last]
     document.left.difference_update(keys)
+
+
+def placed(path: Path, overrides: Iterable[str], fault: KeyFault) -> PlanError:
+    """A fault that shows only beside the data, at its place in the file that the plan was read from."""
+    return _parse(path, tuple(overrides)).fault(fault.key, fault.message)
 
 
 def dump(plan: Plan) -> str:
@@ -242,6 +247,7 @@ def _follow(location: Key) -> tuple[Key, type[BaseModel] | None]:
 
 
 def _variants(kind: Any) -> list[Any]:
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return [v for v in get_args(kind) if _model(v)] if get_origin(kind) not in (dict, list) else []
 
 
@@ -265,6 +271,9 @@ def _message(item: Any, key: Key, model: type[BaseModel] | None) -> str:
         tags = [word.strip().strip("'") for word in context["expected_tags"].split(",")]
         return f"unknown use {context['tag']!r}{did_you_mean(context['tag'], tags)}"
     if kind == "union_tag_not_found":
-        return "the key 'use' is missing; it says which reader to use: csv, parquet, sql or sklearn"
+        what = "reader to use: csv, parquet, sql or sklearn"
+        if key[0] == "constraints":
+            what = "rule it is: range, inequality, unique, fixed_combinations, functional_dependency, expression or one_hot"
+        return f"the key 'use' is missing; it says which {what}"
     message = str(context.get("error", item["msg"]))
     return message[0].lower() + message[1:] + (f", not {item['input']!r}" if kind != "value_error" else "")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from configs.constraints import AnyRule
 from configs.sources import PICTURE_SOURCES, DataSource, Spec, TablesSource
 from data.schema import Kind
 
@@ -140,6 +140,8 @@ class Plan(Spec):
     """Rows that share a value here (one patient, one machine) never fall on both sides of a split."""
     columns: dict[str, ColumnSpec] = {}
     """What is stated of columns; of several tables a column is called table.column."""
+    constraints: list[Annotated[AnyRule, Field(discriminator="use")]] = []
+    """What every row must hold, drawn or real: hard rules of the gate too."""
     split: SplitSpec = SplitSpec()
     generator: GeneratorSpec = GeneratorSpec()
     sample: SampleSpec = SampleSpec()
@@ -189,6 +191,8 @@ class Plan(Spec):
             raise ValueError("tables that refer to one another have no target, group or keep; leave these out")
         if self.sample.rows != "auto" or isinstance(self.sample.mix, dict):
             raise ValueError("of tables that refer to one another no rows or mix can be stated; state sample.scale")
+        if self.constraints:
+            raise ValueError("constraints are rules over the columns of one table; leave them out for several")
         if odd := [name for name in self.columns if "." not in name]:
             raise ValueError(f"columns.{odd[0]}: of several tables a column is called table.column")
 
@@ -197,30 +201,9 @@ class Plan(Spec):
             raise ValueError(
                 f"pictures have their classes in {CLASS!r}; leave target out, or name their column under data.class_column"
             )
+        if self.constraints:
+            raise ValueError("constraints are rules over the columns of a table; leave them out for pictures")
         if self.columns:
             raise ValueError("pictures have fixed columns, so there is nothing to state under columns; leave it out")
         if self.gate.suite is not None:
             raise ValueError("a suite of your own is for tables; leave gate.suite out")
-
-
-def json_schema(families: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
-    """JSON schema of a plan; the generator's settings are those of the families given (name -> settings model)."""
-    schema = Plan.model_json_schema()
-    definitions = schema["$defs"]
-    variants = []
-    for name, model in sorted(families.items()):
-        part = model.model_json_schema(ref_template="#/$defs/{model}")
-        definitions.update(part.pop("$defs", {}))
-        part["properties"] = {"use": {"const": name}} | part.get("properties", {})
-        part["required"] = ["use", *part.get("required", [])]
-        definitions[f"generator.{name}"] = part
-        variants.append({"$ref": f"#/$defs/generator.{name}"})
-    other = {"type": "object", "properties": {"use": {"type": "string", "pattern": ":"}}, "required": ["use"]}
-    known = [name for name in families if ":" in name]
-    definitions["GeneratorSpec"] = {
-        "description": GeneratorSpec.__doc__,
-        "anyOf": [*variants, other | {"not": {"properties": {"use": {"enum": known}}}}],
-    }
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "counterpoise plan"
-    return schema

@@ -144,8 +144,11 @@ def plan(
     """Dry run: the data, the family chosen and why, rows per class, and the smallest mode whose absence would be noticed."""
     from flows.preview import preview
     from flows.show import show_preview
+    from flows.stages.rules import pointed
 
-    facts = preview(_load(config, override), runs)
+    loaded = _load(config, override)
+    with pointed(config, override):
+        facts = preview(loaded, runs)
     _write_json(as_json, facts)
     show_preview(facts)
 
@@ -176,6 +179,7 @@ def run(
     from flows.run import Run
     from flows.show import show_outcome
     from flows.stages.read import fingerprint
+    from flows.stages.rules import pointed
     from validators.gate import EXIT_CODES
 
     loaded = _load(config, override)
@@ -184,7 +188,8 @@ def run(
         this = this.renewed()
     if loaded.several:
         return run_related(this, engine=engine, as_json=as_json, as_html=as_html, quiet=quiet)
-    stages = _tell(this, engine, quiet=quiet)
+    with pointed(config, override):
+        stages = _tell(this, engine, quiet=quiet)
     for wanted, made in ((as_json, "report.json"), (as_html, "report.html")):
         if wanted:
             shutil.copyfile(this.folder / made, _writable(wanted))
@@ -378,10 +383,9 @@ def serve(plans: Annotated[list[Path] | None, typer.Argument(help="The plans.")]
 
 def _load(config: Path, override: list[str] | None) -> Any:
     from configs.load import load
-    from flows.stages.fit import check_generator, check_modality, check_purpose
-    from flows.stages.judge import check_gate
+    from flows.stages import PLAN_CHECKS
 
-    return load(config, override or [], checks=(check_purpose, check_generator, check_modality, check_gate))
+    return load(config, override or [], checks=PLAN_CHECKS)
 
 
 def _write_json(path: Path | None, value: Any) -> None:

@@ -174,6 +174,7 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
         f"target: {scalar(target)}{why}" if target else "# target: <column>      # the column of the classes; none was found",
         "",
         *_columns(data.schema),
+        *_rules(data),
         "split:",
         f"  reference: {sizes.reference:g}"
         + ("          # 0: so few rows that the training rows fix the gate's geometry" if not sizes.reference else ""),
@@ -206,6 +207,22 @@ def _columns(schema: Schema) -> list[str]:
     shown = [f"#   {scalar(column.name)}: {{kind: {column.kind}}}{_remark(column)}" for column in schema]
     head = "# What was inferred; uncomment a line to overrule it (kind, categories, low, high, decimals, nullable, drop)."
     return [head, "# columns:", *shown, ""]
+
+
+def _rules(data: Dataset) -> list[str]:
+    """Rules that all rows hold, ready to be asked of every drawn row."""
+    from data.propose import propose
+
+    found = propose(data.table, data.schema)
+    if not found:
+        return []
+    head = "# All rows hold these rules; uncomment those that must hold in drawn rows too."
+    shown = [f"#   - {{{', '.join(f'{key}: {_listed(value)}' for key, value in rule.items())}}}" for rule in found]
+    return [head, "# constraints:", *shown, ""]
+
+
+def _listed(value: Any) -> str:
+    return f"[{', '.join(scalar(each) for each in value)}]" if isinstance(value, list) else scalar(value)
 
 
 def _remark(column: Column) -> str:

@@ -74,6 +74,8 @@ def many_rows(
     draw = Draw(run.folder, rows, where, seed, min(shards or -(-rows // FILE_ROWS), rows))
     if only is not None and not 0 <= only < draw.shards:
         raise DataError(f"--shard {only}: there are {draw.shards} shards, named 0 to {draw.shards - 1}; name one of them")
+    if draw.shards > 1 and any(rule.use == "unique" for rule in run.plan.constraints):
+        raise DataError("a rule of the plan is unique over all rows, and shards are drawn apart; use --shards 1, or one file")
     wanted = list(range(draw.shards)) if only is None else [only]
     _check(out, [draw.file(k) for k in wanted], alone=only is None)
     beside = out.with_name(f"{out.name}.part{'' if only is None else f'-{only}'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from configs.components import families, settings_model
-from configs.plan import json_schema
+from configs.plan_schema import json_schema
 from generators.base import Generator
 
 

@@ -17,6 +17,7 @@ from flows.stages import perform
 from flows.stages.choose import drawn_rows
 from flows.stages.fit import check_material
 from flows.stages.read import fingerprint
+from flows.stages.rules import foretold
 from flows.stages.shared import class_counts, dataset, owned
 from generators.base import Generator
 
@@ -39,11 +40,13 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         drawn = drawn_rows(plan, data.schema, class_counts(kept), kept.num_rows)
         classes = _classes(plan, counts, class_counts(holdout), drawn)
         said = _said(plan, facts, profile, data, kept.num_rows, drawn, runs)
+        ruled = foretold(run)
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
     least = detectable(plan.gate, judged)
     said["gate"] = _gate(plan, judged, least)
     notices = [notice for name in ("read", "profile", "split") for notice in facts[name].get("notices", ())]
-    told = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
+    told: dict[str, Any] = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
+    told |= {"rules": ruled} if ruled else {}
     return told | ({"groups": profile["groups"]} if "groups" in profile else {})
 
 

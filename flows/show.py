@@ -194,6 +194,8 @@ def show_preview(facts: Mapping[str, Any]) -> None:
     for name, said in facts["said"].items():
         table.add_row(Text(name, style="bold"), escape(said))
     console.print(table)
+    for rule in facts.get("rules", ()):
+        console.print(Text(f"rule {rule}"), soft_wrap=True)
     if facts["classes"]:
         seen = "smallest mode whose absence would be noticed"
         classes = Table("class", "real", "holdout", "to draw", seen, box=None, pad_edge=False)

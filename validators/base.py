@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from data.constraints import Constraint
 from data.dataset import Dataset
 
 #: How the alpha of an attempt is shared, so that all checks together give no more false alarms than it allows
@@ -66,7 +67,8 @@ class Intent:
     detect: the smallest mass of a mode, as a share of the set, whose loss the gate must be able to see.
     alpha: false-alarm rate of the whole gate over all attempts; attempt k spends alpha / 2**k.
     rho: a mode with less than rho times its share counts as missing (BLOCK); warn_rho: as thin (WARN).
-    limits: check -> {figure: limit} that the plan sets, e.g. {"fidelity": {"c2st_auc": 0.8}}."""
+    limits: check -> {figure: limit} that the plan sets, e.g. {"fidelity": {"c2st_auc": 0.8}}.
+    constraints: rules over the columns of a row that no synthetic row may break."""
 
     mix: Mapping[Any, float] | None = None
     detect: float = 0.05
@@ -76,6 +78,7 @@ class Intent:
     warn_rho: float = 0.8
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seed: int = 0
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def spent(self) -> float:

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
+from data.combinations import marks, present
+from data.constraints import Constraint, Unique
 from data.dataset import Dataset
 from data.schema import Column, arrow_type
 from validators.stats import Array
 
-Kind = Literal["columns", "type", "range", "levels", "filled", "unique"]
+Kind = Literal["columns", "type", "range", "levels", "filled", "unique", "constraint"]
 
 #: Distinct unseen levels that are counted by name in a column; those met after so many are counted without one.
 NAMED = 1000
@@ -30,7 +32,8 @@ HELD = 8_000_000
 class Rule:
     """What values must be.
 
-    column: "" for the table; kind: "columns" (these are there), "type", "range", "levels", "filled" or "unique".
+    column: "" for the table; kind: "columns" (these are there), "type", "range", "levels", "filled", "unique", or "constraint",
+    a rule over several columns that knows the training rows.
     hard: the plan declared it or it lies in the nature of things, so that no value may break it. Otherwise as many may as
     a rate of `share` explains, all but `alpha` of the time. names: the columns of "columns"; levels: the values of
     "levels"; low, high: the bounds of "range", None for none."""
@@ -44,6 +47,7 @@ class Rule:
     high: Any = None
     share: float = 0.0
     alpha: float = 0.0
+    constraint: Constraint | None = None
 
     def allowed(self, rows: int) -> int:
         """How many of so many values may break the rule."""
@@ -104,12 +108,24 @@ def _apart(rows: Dataset, rule: Rule) -> Count:
         return Count(len(rule.names), len(lacking), dict.fromkeys(lacking, 1))
     if rule.kind == "unique":
         return Count(*repeated(rows, rule.column))
+    if rule.constraint is not None:
+        return Count(rows.num_rows, broken_by(rule.constraint, rows))
     column = rows.schema[rule.column]
     total = rows.num_rows
     if matches(column, rows):
         return Count(total, 0)
     strange = _strange(rows, column)
     return Count(total, sum(strange.values()) or total, strange)
+
+
+def broken_by(constraint: Constraint, rows: Dataset) -> int:
+    """Rows that break a constraint which has learned the training rows."""
+    names = list(dict.fromkeys(constraint.columns))
+    if isinstance(constraint, Unique):
+        parts = list(rows.scan(lambda batch, _: marks(batch, names)[present(batch, names)], columns=names))
+        seals = np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.uint64)
+        return int(np.count_nonzero(seals[1:] == seals[:-1]))
+    return sum(rows.scan(lambda batch, _: int((~constraint.holds(batch)).sum()), columns=names))
 
 
 def _strange(rows: Dataset, column: Column) -> dict[str, int]:

@@ -115,12 +115,15 @@ def _series(values: pa.ChunkedArray) -> pd.Series[Any]:
 def native(rules: Sequence[Rule], rows: Dataset) -> list[Any]:
     """Rules of the schema as expectations of Great Expectations, for so many rows as there are.
 
-    A rule on levels that JSON cannot hold (times of day, say) is left out: no suite could be stored with it."""
+    A rule on levels that JSON cannot hold (times of day, say) is left out: no suite could be stored with it. So are the plan's
+    rules over several columns, which only the report tells of."""
     return [made for rule in rules if (made := _native(rule, rows)) is not None]
 
 
 def _native(rule: Rule, rows: Dataset) -> Any:
     gxe: Any = import_module("great_expectations.expectations")  # its names are not declared exported
+    if rule.kind == "constraint":
+        return None
     if rule.kind == "columns":
         return gxe.ExpectTableColumnsToMatchSet(column_set=list(rule.names), exact_match=False)
     if rule.kind == "type":

@@ -21,6 +21,7 @@ TOLD = {
     "levels": "values that are none of its levels",
     "filled": "nulls where none may be",
     "unique": "values that are not unique",
+    "constraint": "rows that break a rule of the plan",
 }
 #: Unseen levels that are named. Numbers out of range are not: they may be real extremes.
 SHOWN, WIDTH = 3, 40
@@ -83,7 +84,15 @@ def rules(evidence: Evidence) -> list[Rule]:
                 out.append(rule)
     for place, rule in zip(soft, _softened([out[i] for i in soft], evidence), strict=True):
         out[place] = rule
-    return out
+    return out + _constraints(evidence)
+
+
+def _constraints(evidence: Evidence) -> list[Rule]:
+    """The plan's own rules over several columns, where all of these are there."""
+    made, train = evidence.synthetic, evidence.train.table
+    there = {name for name in made.source.schema.names if name in made.schema and matches(made.schema[name], made)}
+    asked = [each for each in evidence.intent.constraints if set(each.columns) <= there]
+    return [Rule(", ".join(each.columns), "constraint", constraint=each.learn(train)) for each in asked]
 
 
 def _column_rules(column: Column) -> list[Rule]:
@@ -147,6 +156,8 @@ def _told(answer: Answer) -> str:
     if rule.kind == "type":
         named = f": {_some(found)}" if found.named else ""
         return f"column {rule.column!r} holds {TOLD['type']}{named}"
+    if rule.kind == "constraint":
+        return f"{found.broken} rows ({percent(answer.share)}) break the rule {rule.constraint}"
     named = f": {_some(found)}" if found.named else ""
     return f"column {rule.column!r} holds {found.broken} {TOLD[rule.kind]} ({percent(answer.share)} of its rows){named}"
 
@@ -166,6 +177,8 @@ def _culprit(answer: Answer) -> Culprit:
     rule, found = answer.rule, answer.count
     if rule.kind == "columns":
         return Culprit(cell="missing columns", expected=0, observed=found.broken)
+    if rule.kind == "constraint":
+        return Culprit(cell=f"rule: {rule.constraint}", expected=0, observed=found.broken)
     named = f" ({_some(found)})" if found.named else ""
     return Culprit(cell=f"{rule.column}: {TOLD[rule.kind]}{named}", expected=answer.allowed, observed=found.broken)
 

@@ -9,7 +9,7 @@ from typing import Any
 from data.errors import DataError
 from data.words import spoken
 from flows.run import Run, through
-from flows.stages import choose, fit, judge, profile, publish, read, sample, split, tables
+from flows.stages import choose, fit, judge, profile, publish, read, rules, sample, split, tables
 from flows.stages.shared import Step
 from generators.base import SILENT, Progress
 
@@ -22,6 +22,10 @@ STEPS: dict[str, Step] = {
 def steps_of(run: Run) -> dict[str, Step]:
     """The walk of this run: tables that refer to one another have one of their own."""
     return tables.STEPS if run.plan.several else STEPS
+
+
+#: What is asked of a plan before any work; each raises KeyFault.
+PLAN_CHECKS = (fit.check_purpose, fit.check_generator, fit.check_modality, rules.check_constraints, judge.check_gate)
 
 
 def perform(run: Run, name: str, progress: Progress = SILENT) -> tuple[dict[str, Any], str]:

@@ -15,6 +15,7 @@ from configs.plan import Plan
 from flows.power import check_enough
 from flows.run import Run, Stage, write_text
 from flows.stages.choose import judged_counts
+from flows.stages.rules import family_of
 from flows.stages.shared import Step, dataset, file_sha256, generator_spec, key_of
 from generators.base import Generator, Progress
 
@@ -34,7 +35,7 @@ def check_generator(plan: Plan) -> None:
 
 def check_material(run: Run) -> None:
     """Raises what the family would refuse of the training rows before it learns."""
-    family = build(generator_spec(run.plan), Generator, package="generators")
+    family = family_of(run.plan)
     if hasattr(family, "refuse"):
         family.refuse(dataset(run, "train"))
 
@@ -68,7 +69,7 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     # Before any training: with too few holdout rows nothing that is learned could be judged.
     check_enough(plan.gate, judged_counts(run))
     recorder = _Recorder(progress)
-    family = build(generator_spec(plan), Generator, package="generators")
+    family = family_of(plan)
     checkpoint = run.folder / "checkpoint"
     resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
     fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=checkpoint)
@@ -108,6 +109,6 @@ def check_modality(plan: Plan) -> None:
 
 STEP = Step(
     Stage("fit", ("model", "training.json")),
-    key_of("fit", "split", "generators", "data", part=lambda p: [p.generator, p.device, p.seed]),
+    key_of("fit", "split", "generators", "data", part=lambda p: [p.generator, p.device, p.seed, p.constraints]),
     _fit,
 )

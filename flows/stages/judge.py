@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs.constraints import rules
 from configs.errors import KeyFault
 from configs.plan import Plan
 from data.dataset import Dataset
@@ -102,7 +103,15 @@ def _intent(run: Run, schema: Schema) -> Intent:
     if plan.sample.mix == "natural":
         mix = None  # the real mix is meant, so every judged row counts
     gate = plan.gate
-    return Intent(mix=mix, detect=gate.detect, alpha=gate.alpha, attempt=attempt(run), limits=gate.limits, seed=plan.seed)
+    return Intent(
+        mix=mix,
+        detect=gate.detect,
+        alpha=gate.alpha,
+        attempt=attempt(run),
+        limits=gate.limits,
+        seed=plan.seed,
+        constraints=rules(plan.constraints),
+    )
 
 
 def drawn_digest(run: Run) -> str:

@@ -14,6 +14,7 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema
 from flows.run import Run, Stage, write_text
+from flows.stages.rules import check_rows
 from flows.stages.shared import Step, key_of
 from generators.base import Progress
 
@@ -38,6 +39,7 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     if not kept.learned:
         raise DataError("no column is left to learn: all are ids or free text; state a kind under `columns:` for one of them")
     _check_classes(kept)
+    check_rows(plan, schema, table)
     facts = profile(Dataset(table, kept))
     facts["notices"] = [*facts["notices"], *(_left_out(c) for c in left_out)]
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
@@ -85,7 +87,8 @@ STEP = Step(
         "data/profile.py",
         "data/picture_profile.py",
         "data/schema.py",
-        part=lambda p: [p.columns, p.target, p.group],
+        "data/constraints.py",
+        part=lambda p: [p.columns, p.target, p.group, p.constraints],
     ),
     _profile,
 )

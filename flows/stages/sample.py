@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from configs.components import find as find_family
 from configs.plan import Plan
 from data.errors import DataError
 from data.mix import apportion
@@ -17,6 +16,7 @@ from data.schema import Schema
 from flows.power import check_enough
 from flows.run import Run, Stage
 from flows.stages.choose import drawn_rows, judged_counts
+from flows.stages.rules import kept_of, one_draw, saved_model
 from flows.stages.shared import Step, class_counts, dataset, key_of, load_schema, owned
 from generators.base import Generator, Progress
 
@@ -28,9 +28,7 @@ def load_model(run: Run) -> Generator:
     """
     if not (run.folder / "model/envelope.json").is_file():
         raise DataError(f"run {run.id} has no fitted model; `counterpoise run` its plan first")
-    family = find_family(run.plan.generator.use, Generator, package="generators")
-    model: Generator = family.load(run.folder / "model")  # type: ignore[attr-defined]  # find() gives a Generator
-    return model
+    return saved_model(run)
 
 
 def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
@@ -38,10 +36,11 @@ def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
     drawn = drawn_rows(plan, data.schema, class_counts(data), data.num_rows)
     judged = _judged_quotas(plan, drawn, judged_counts(run))
     total = sum(drawn.values()) + sum(judged.values())
-    made = _write_draw(run, model, drawn, "samples", stream=1, progress=progress, done=0, total=total)
-    _write_draw(run, model, judged, "work/judged", stream=2, progress=progress, done=made, total=total)
+    draws = one_draw(model), one_draw(model)
+    made = _write_draw(run, draws[0], drawn, "samples", stream=1, progress=progress, done=0, total=total)
+    _write_draw(run, draws[1], judged, "work/judged", stream=2, progress=progress, done=made, total=total)
     facts = {str(level): n for level, n in drawn.items()}
-    return {"rows": facts, "judged": {str(level): n for level, n in judged.items()}}
+    return {"rows": facts, "judged": {str(level): n for level, n in judged.items()}, **kept_of(draws)}
 
 
 def _judged_quotas(plan: Plan, drawn: Mapping[Any, int], holdout: Mapping[Any, int]) -> dict[Any, int]:

@@ -61,7 +61,7 @@ def matching(
     Raises GeneratorError when fewer than LEAST_SHARE of PATIENCE drawn rows hold the condition."""
     drawn = kept = part = 0
     while kept < n:
-        size = _next_size(n - kept, rows, share=1.0 if not wanted else kept / drawn if kept else share)
+        size = next_size(n - kept, rows, share=1.0 if not wanted else kept / drawn if kept else share)
         batch = draw(size, part_seed(seed, part))
         if wanted:
             batch = batch.filter(matches(batch, wanted))
@@ -73,7 +73,8 @@ def matching(
             yield batch
 
 
-def _next_size(missing: int, rows: int, *, share: float | None) -> int:
+def next_size(missing: int, rows: int, *, share: float | None) -> int:
+    """Rows of the next draw, of which about `share` will be kept, when `missing` are still to come: at most `rows`."""
     if share is None:
         return rows
     # A fifth more than expected: one draw mostly suffices, and no draw is larger than `rows`.
