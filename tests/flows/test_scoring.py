@@ -35,7 +35,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     train = Dataset(image_folder.read(tmp_path / "learned", size=16), schema(("good", "pit")))
     train.write_parquet(tmp_path / "run" / "work" / "train.parquet")
     made = SimpleNamespace(
-        folder=tmp_path / "run", plan=SimpleNamespace(modality="image", data=SimpleNamespace(model_dump=lambda **_: {}))
+        folder=tmp_path / "run",
+        plan=SimpleNamespace(several=False, modality="image", data=SimpleNamespace(model_dump=lambda **_: {})),
     )
     monkeypatch.setattr(scoring.Run, "find", lambda *_, **__: made)
     monkeypatch.setattr(scoring, "load_model", lambda _: Brightness())
