@@ -78,12 +78,21 @@ class SampleSpec(Spec):
 
     mix: Literal["balanced", "natural"] | dict[str, Annotated[float, Field(ge=0)]] = "balanced"
     """balanced: fill every class up to the largest; natural: as in the data; or a weight for each class."""
-    rows: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Synthetic rows; auto: what `balanced` needs, else as many as there are real rows."""
+    rows: Annotated[int, Field(ge=1)] | Literal["auto"] | dict[str, Annotated[int, Field(ge=0)]] = "auto"
+    """Synthetic rows; auto: what `balanced` needs, else as many as there are real rows; or rows of each class, in place of a
+    mix, e.g. {fraud: 5000}: none of a class that is not named."""
     include_real: bool = True
     """Whether the dataset also holds the real rows (is_synthetic is false there)."""
     scale: Annotated[float, Field(gt=0)] | None = None
     """Tables that refer to one another: how many times as many rows as there are; 1 if not stated."""
+
+    @model_validator(mode="after")
+    def _says_once_how_many(self) -> SampleSpec:
+        if isinstance(self.rows, dict) and self.mix != "balanced":
+            raise ValueError("sample.rows states the rows of each class, so sample.mix has nothing to say; leave one out")
+        if isinstance(self.rows, dict) and not sum(self.rows.values()):
+            raise ValueError("sample.rows asks for no row of any class; give at least one class some")
+        return self
 
 
 class GateSpec(Spec):
@@ -178,8 +187,9 @@ class Plan(Spec):
             self._fit_tables(self.data)
         elif self.sample.scale is not None:
             raise ValueError("sample.scale is for tables that refer to one another (data.use: tables); state sample.rows")
-        if self.target is None and isinstance(self.sample.mix, dict):
-            raise ValueError("sample.mix names classes but the plan names no target; add `target: <column>`")
+        for part in ("mix", "rows"):
+            if self.target is None and isinstance(getattr(self.sample, part), dict):
+                raise ValueError(f"sample.{part} names classes but the plan names no target; add `target: <column>`")
         if self.target is None and self.data.keep:
             raise ValueError("data.keep names classes but the plan names no target; add `target: <column>`")
         return self

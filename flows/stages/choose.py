@@ -8,6 +8,7 @@ from typing import Any
 
 from configs.components import find as find_family
 from configs.plan import Plan
+from data.errors import DataError
 from data.images import good
 from data.mix import quotas
 from data.schema import Schema
@@ -41,7 +42,10 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
 
 def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int) -> dict[Any, int]:
     """Synthetic rows to draw of each class: {level: n}; {None: n} without classes."""
-    stated = None if plan.sample.rows == "auto" else plan.sample.rows
+    asked = plan.sample.rows
+    if isinstance(asked, dict):
+        return _as_stated(asked, schema, counts, painted_on(plan, schema))
+    stated = None if asked == "auto" else asked
     if not counts:
         return {None: stated or rows}
     mix: Any = plan.sample.mix
@@ -49,6 +53,17 @@ def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int)
         mix = {schema[str(plan.target)].level(level): weight for level, weight in mix.items()}
     include = plan.sample.include_real
     return quotas(counts, mix, rows=stated, include_real=include, spared=painted_on(plan, schema))
+
+
+def _as_stated(asked: Mapping[str, int], schema: Schema, counts: Mapping[Any, int], spared: str | None) -> dict[Any, int]:
+    """Rows of each class as the plan says. Raises DataError for a class that there is not, or that is not drawn."""
+    target = schema[str(schema.target)]
+    if not counts:
+        raise DataError(f"sample.rows names classes, and the target {target.name!r} has none; state how many rows in all")
+    rows = {target.level(level): n for level, n in asked.items()}
+    if spared is not None and rows.get(spared):
+        raise DataError(f"sample.rows asks for {spared!r}, the good parts that this family paints on; ask for defects alone")
+    return {level: rows.get(level, 0) for level in counts}
 
 
 def painted_on(plan: Plan, schema: Schema) -> str | None:

@@ -24,7 +24,7 @@ from data.errors import DataError
 from data.schema import Column, Schema
 from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
 from generators.tabular._asked import Asked, asked_of
-from generators.tabular._chain import one
+from generators.tabular._chain import Chain, one
 from generators.tabular._conditions import DRAW_ROWS, LEAST_SHARE, PATIENCE, matches, next_size, part_seed, resolve
 from generators.tabular._derive import Columns, Derivation, derive, rebuild
 from generators.tabular._table import Finish, write_json
@@ -236,13 +236,21 @@ class Draw:
                     return
             part += 1
             if window.drawn >= PATIENCE:
-                if window.kept < LEAST_SHARE * window.drawn:
-                    # What train holds often may be rare beside the rest of the condition: last, it is asked for by its number.
-                    last = asked_of(wanted, model.derivations_, model.schema_, rare=1.0)
-                    if last == asked:
-                        raise GeneratorError(window.hopeless(wanted))
-                    asked = last
+                asked = self._otherwise(wanted, asked, window)
                 window = Tally(model.rules_)
+
+    def _otherwise(self, wanted: Mapping[str, Any], asked: Asked, window: Tally) -> Asked:
+        """How to go on after PATIENCE rows. Raises GeneratorError where hardly any was kept and nothing is left to try."""
+        if window.kept >= LEAST_SHARE * window.drawn:
+            return asked
+        model = self.model
+        # What train holds often may be rare beside the rest of the condition: last, it is asked for by its number.
+        last = asked_of(wanted, model.derivations_, model.schema_, rare=1.0)
+        if last == asked:
+            chains = [each for each in model.derivations_ if isinstance(each, Chain)]
+            made_from = {name: each.needs[0] for each in chains for name in each.makes}
+            raise GeneratorError(window.hopeless(wanted, made_from))
+        return last
 
     def _possible(self, wanted: Mapping[str, Any]) -> None:
         """Raises GeneratorError where the condition by itself breaks a rule."""

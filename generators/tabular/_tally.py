@@ -42,8 +42,8 @@ class Tally:
         name, least = min(causes, key=lambda cause: cause[1])
         return (name, least / self.drawn) if least < self.drawn else None
 
-    def hopeless(self, wanted: Mapping[str, Any]) -> str:
-        """Why no more rows are drawn, in a sentence."""
+    def hopeless(self, wanted: Mapping[str, Any], made_from: Mapping[str, str]) -> str:
+        """Why no more rows are drawn, in a sentence. made_from: of columns that are made, those that may be asked for."""
         asked = f" with {', '.join(f'{name}={value}' for name, value in wanted.items())}" if wanted else ""
         head = f"only {self.kept} of {self.drawn:,} drawn rows{asked} hold what is asked of them: "
         causes = [(f"the rule {rule} is held by", int(n)) for rule, n in zip(self.rules, self.holding, strict=True)]
@@ -52,6 +52,8 @@ class Tally:
         unique = [str(rule) for rule in self.rules if isinstance(rule, Unique)]
         if unique and least > 10 * max(self.kept, 1):
             return f"{head}{unique[0]}, and most such rows were drawn before; ask for fewer rows, or name more columns there"
+        if text.startswith("the condition") and (far := [name for name in wanted if name in made_from]):
+            return f"{head}{far[0]} is made from {made_from[far[0]]}, so it can only be waited for; ask for both, or for others"
         return f"{head}{text} {least:,}; loosen it, train longer, or ask for other rows"
 
 

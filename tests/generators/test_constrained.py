@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from data.constraints import make as rule_of
 from data.dataset import Dataset
 from data.errors import UserError
+from data.infer import infer
 from generators.base import Generator, table
 from generators.tabular._constrained import Constrained
 from generators.tabular.autoregressive import Autoregressive
@@ -192,6 +193,12 @@ def test_a_hopeless_rule_is_named_with_its_figures(train: Dataset) -> None:
     assert "only 0 of 5" in str(caught.value) and "the rule " in str(caught.value)
 
 
+def test_an_amount_that_is_made_can_be_asked_for_beside_what_it_is_made_from(model: Constrained, train: Dataset) -> None:
+    gross = pc.max(train.column("gross")).as_py() - 0.01
+    with pytest.raises(UserError, match="gross is made from net, so it can only be waited for; ask for both"):
+        list(model.sample(20, where={"gross": gross}, seed=0))
+
+
 def test_a_killed_fit_goes_on(train: Dataset, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
@@ -234,8 +241,6 @@ def test_an_order_survives_there_and_back(rows: list[tuple[Any, ...]], sort: str
     columns = {name: _typed([row[i] for row in rows], sort, i) for i, name in enumerate("abc")}
     whole = Dataset.from_arrow(pa.table(columns | {"x": [i % 2 == 0 for i in range(len(rows))]}))
     stated = {name: {"kind": "datetime" if "day" in sort or sort in ("seconds", "zone") else "numeric"} for name in "abc"}
-    from data.infer import infer
-
     data = kept(Dataset(whole.table, infer(whole.table, stated=stated, target=target)), (spec,))
     if data.num_rows < 2 or any(data.column(name).null_count == data.num_rows for name in "abc"):
         return
@@ -263,3 +268,56 @@ def _typed(values: list[int | None], sort: str, i: int) -> pa.Array:
         return pa.array(values, pa.int64()).cast(pa.timestamp("ns", tz="Europe/Berlin"))
     days = pa.array(values, pa.int32()).cast(pa.date32())
     return days if i == 1 else days.cast(pa.timestamp("ms" if i else "ns"))
+
+
+CODE = {"use": "functional_dependency", "columns": ["city"], "settle": ["land"]}
+OVERLAPPING: dict[str, tuple[dict[str, Any], ...]] = {
+    "a circle of dependencies": (CODE, {"use": "functional_dependency", "columns": ["land"], "settle": "city"}),
+    "a dependency of a dependency": (CODE, {"use": "functional_dependency", "columns": ["land"], "settle": "zone"}),
+    "what settles is itself in a combination": (CODE, {"use": "fixed_combinations", "columns": ["city", "kind"]}),
+    "combinations that share a column": (
+        {"use": "fixed_combinations", "columns": ["city", "kind"]},
+        {"use": "fixed_combinations", "columns": ["land", "kind"]},
+    ),
+    "two orders from one column": (
+        {"use": "inequality", "columns": ["start", "ship"]},
+        {"use": "inequality", "columns": ["start", "end"]},
+        {"use": "inequality", "columns": ["ship", "end"]},
+    ),
+    "an order upwards and back": (
+        {"use": "inequality", "columns": ["net", "gross"]},
+        {"use": "expression", "holds": "gross <= net * 3 + 50"},
+        {"use": "inequality", "columns": ["net", "most"]},
+    ),
+    "several columns settle a number": (
+        {"use": "functional_dependency", "columns": ["city", "kind"], "settle": "fee"},
+        {"use": "range", "column": "fee", "low": 0},
+    ),
+    "a number settles and lies in an order": (
+        {"use": "functional_dependency", "columns": ["fee"], "settle": ["most"]},
+        {"use": "inequality", "columns": ["fee", "most"]},
+    ),
+    "the target is settled": ({"use": "functional_dependency", "columns": ["code"], "settle": "label"},),
+}
+
+
+@pytest.mark.parametrize("family", [Bootstrap(), Autoregressive(epochs=2)], ids=["bootstrap", "autoregressive"])
+@pytest.mark.parametrize("what", OVERLAPPING)
+def test_rules_that_share_columns_hold_together(what: str, family: Any, tmp_path: Path) -> None:
+    rules = OVERLAPPING[what]
+    whole = orders(400)
+    city, kind, label = (whole.column(name).to_pylist() for name in ("city", "kind", "label"))
+    fee = [float(len(c) + "xyz".index(k)) for c, k in zip(city, kind, strict=True)]
+    code = [f"{one[0]}{i % 3}" for i, one in enumerate(label)]
+    zone = ["N" if c in ("Ulm", "Bern") else "S" for c in city]
+    for name, values in {"zone": zone, "fee": fee, "most": [f + 100.0 for f in fee], "code": code}.items():
+        whole = whole.append_column(name, pa.array(values))
+    kinds: dict[str, Any] = {"fee": {"kind": "numeric"}, "most": {"kind": "numeric"}}
+    data = kept(Dataset(whole, infer(whole, target="label", stated=kinds)), rules)
+    assert data.num_rows > 100
+    model = Constrained(family, rules).fit(data, seed=0)
+    for where in (None, {"label": "rare"}, {"city": "Rom"}):
+        rows = drawn(model, 80, data, where=where, seed=1)
+        assert rows.num_rows == 80 and breaches(rows, rules, data) == {}
+    model.save(tmp_path)
+    assert drawn(Constrained.load(tmp_path), 30, data, seed=3).equals(drawn(model, 30, data, seed=3))
