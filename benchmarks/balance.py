@@ -10,7 +10,6 @@ draw fill the class up to the other one. Finished cells are kept in the store; t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.balance_record import record
+from benchmarks.cells import Cells
 from benchmarks.families import learned, read
 from data.dataset import Dataset
 from data.errors import UserError
@@ -56,25 +56,20 @@ class Task:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is missing, write store and page; the exit code."""
     options = _options(arguments)
-    store = Path(options.store)
-    cells = json.loads(store.read_text()) if store.is_file() else {}
+    cells = Cells(Path(options.store))
     # Seed by seed, so that a run that is stopped early has all tables with fewer seeds.
     wanted = [(d, few, seed) for seed in options.seeds for d in options.data for few in options.few]
-    missing = [each for each in wanted if any(key(*each, arm) not in cells for arm in options.arms)]
+    missing = [each for each in wanted if any(key(*each, arm) not in cells.held for arm in options.arms)]
     try:
         for turn, (data, few, seed) in enumerate(missing, start=1):
             print(f"[{turn}/{len(missing)}] {data}: {few} rows, seed {seed}", file=sys.stderr, flush=True)
             task = cut(data, few, seed)
-            for arm in (arm for arm in options.arms if key(data, few, seed, arm) not in cells):
-                cells[key(data, few, seed, arm)] = cell(task, arm, seed)
-            store.parent.mkdir(parents=True, exist_ok=True)
-            beside = store.with_name(store.name + ".part")
-            beside.write_text(json.dumps(cells, indent=1, sort_keys=True) + "\n")
-            beside.replace(store)
+            for arm in (arm for arm in options.arms if key(data, few, seed, arm) not in cells.held):
+                cells.keep({key(data, few, seed, arm): cell(task, arm, seed)})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    text = record(cells, options.data, options.few, options.arms, options.seeds)
+    text = record(cells.held, options.data, options.few, options.arms, options.seeds)
     print(text)
     if options.out:
         Path(options.out).write_text(text)

@@ -38,6 +38,8 @@ from generators.base import Generator
 PEER = "sdv:CTGAN"
 HOLDOUT = 0.2
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "imbalanced-learn", "sdv", "ctgan", "sdmetrics")
+#: Seconds after which a slow family is asked for no more rows than are judged.
+SLOW = 60.0
 #: What a family imports on first use; done before the clock starts, as torch is for the others.
 LAZY = {"sdv": "sdv.single_table", "smote": "imblearn.over_sampling"}
 QUALITY = ("tstr_auc", "tstr_ap", "c2st_auc", "coverage", "shapes", "trends", "exact")
@@ -62,7 +64,8 @@ DATA = ("breast_cancer", *SOURCES)
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One fit of one family: epochs, seconds, rows per second, MiB resident at most and before the fit, and the quality.
+    """One fit of one family: epochs, seconds by the clock and of the processor, rows per second, MiB resident at most and
+    before the fit, and the quality.
 
     epochs: passes over the data that the family says it made; it may have a minimum of its own. 0 when it has none."""
 
@@ -70,6 +73,7 @@ class Measured:
     seed: int
     epochs: int
     fit_s: float
+    fit_cpu_s: float
     rows_per_s: float
     peak_mib: float
     before_mib: float
@@ -146,16 +150,54 @@ def read(name: str, rows: int | None, seed: int) -> Dataset:
     return split(whole, reference=0.0, holdout=rows / len(whole), seed=seed).holdout
 
 
-def build_family(use: str, epochs: int | None) -> Generator:
-    """The family that `use` names, with `epochs` where it has such a setting."""
-    from configs.components import build, find
+def settings_of(text: str) -> tuple[str, dict[str, Any]]:
+    """`name` or `name,setting=value,...`: what is built, and with which settings.
 
-    wanted: dict[str, Any] = {"use": use}
-    cls = find(use, Generator, package="generators")
-    if epochs is not None and any(field.name == "epochs" for field in fields(cls)):
-        wanted["epochs"] = epochs
-    family: Generator = build(wanted, Generator, package="generators")
+    Raises UserError for a setting without a value."""
+    name, *given = text.split(",")
+    settings: dict[str, Any] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise UserError(f"{text!r}: {each!r} is no setting; write name=value")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    return name, settings
+
+
+def build_family(text: str, epochs: int | None = None) -> Generator:
+    """The family that `settings_of` reads, with `epochs` where it has such a setting; what it imports lazily is loaded.
+
+    Raises UserError for a family that there is not, or a setting that it has not."""
+    from configs.components import build, find
+    from configs.errors import KeyFault
+
+    use, settings = settings_of(text)
+    if (lazy := LAZY.get(use.partition(":")[0])) is not None:
+        importlib.import_module(lazy)
+    try:
+        if epochs is not None and any(field.name == "epochs" for field in fields(find(use, Generator, package="generators"))):
+            settings["epochs"] = epochs
+        family: Generator = build({"use": use, **settings}, Generator, package="generators")
+    except KeyFault as fault:
+        raise UserError(str(fault)) from None
     return family
+
+
+def fit_and_draw(family: Generator, train: Dataset, path: Path, *, seed: int, rows: int) -> dict[str, float]:
+    """Fit, write as many drawn rows as there are training rows to `path`, and draw on until there are `rows`.
+
+    Seconds of the fit by the clock and of the processor, rows a second, epochs, MiB resident before and at most."""
+    before, lines = peak_mib(), Lines()
+    started, spent = time.perf_counter(), time.process_time()
+    family.fit(train, seed=seed, progress=lines)
+    fitted, used = time.perf_counter(), time.process_time()
+    drawn = write(family.sample(max(rows, len(train)), seed=seed), path, train.schema, len(train))
+    ended = time.perf_counter()
+    figures = {"fit_s": fitted - started, "fit_cpu_s": used - spent, "rows_per_s": drawn / (ended - fitted)}
+    return figures | {"epochs": lines.epochs, "peak_mib": peak_mib(), "before_mib": before}
 
 
 def report(measured: list[Measured], facts: dict[str, Any]) -> list[str]:
@@ -233,31 +275,24 @@ def _work(job: Path) -> int:
     train = Dataset(pq.read_table(folder / "train.parquet"), schema)
     try:
         family = build_family(task["family"], task["epochs"])
-        if (lazy := LAZY.get(task["family"].partition(":")[0])) is not None:
-            importlib.import_module(lazy)
-        before = peak_mib()
-        start = time.perf_counter()
-        family.fit(train, seed=task["seed"], progress=(lines := Lines()))
-        fitted = time.perf_counter()
-        drawn = write(family.sample(task["rows"], seed=task["seed"]), folder / "synthetic.parquet", schema, len(train))
-        ended = time.perf_counter()
+        figures = fit_and_draw(family, train, folder / "synthetic.parquet", seed=task["seed"], rows=task["rows"])
     except (UserError, ValueError) as error:
         print(f"    error: {error}", file=sys.stderr)
         return 2
-    times = {"fit_s": fitted - start, "rows_per_s": drawn / (ended - fitted)}
-    figures = times | {"epochs": lines.epochs, "peak_mib": peak_mib(), "before_mib": before}
     (folder / "result.json").write_text(json.dumps(figures))
     return 0
 
 
 def write(batches: Iterator[pa.RecordBatch], path: Path, schema: Schema, keep: int) -> int:
-    """Draw all batches, write those that are judged; the number of rows drawn."""
-    drawn = 0
+    """Draw all batches, write the first `keep` rows; the number of rows drawn. After SLOW seconds no more than these are."""
+    drawn, started = 0, time.monotonic()
     with pq.ParquetWriter(path, schema.arrow()) as writer:
         for batch in batches:
             if drawn < keep:
                 writer.write_batch(batch)
             drawn += batch.num_rows
+            if drawn >= keep and time.monotonic() - started > SLOW:
+                break
     return drawn
 
 

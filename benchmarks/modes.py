@@ -22,8 +22,7 @@ from statistics import mean
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.families import Lines, version_of
-from benchmarks.tables_work import build_of
+from benchmarks.families import Lines, build_family, version_of
 from data.dataset import Dataset
 from data.errors import UserError
 from data.schema import Column, Schema
@@ -76,7 +75,7 @@ class Trial:
 
 def trial(name: str, family: str, rows: int, seed: int) -> Trial:
     """Fit `family` to rows of a mixture and count the modes among those it draws."""
-    mixture, built = MIXTURES[name], build_of(family)
+    mixture, built = MIXTURES[name], build_family(family)
     started = time.process_time()
     built.fit(mixture.draw(rows, seed), seed=seed, progress=Lines())
     spent = time.process_time() - started

@@ -9,7 +9,6 @@ too few to set some aside, so a figure says how like train the drawn tables are,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from benchmarks.cells import Cells
 from benchmarks.relational_record import record
 from data.dataset import Dataset
 from data.errors import UserError
@@ -44,23 +44,21 @@ ARMS = ("autoregressive", "bootstrap", "at random", "sdv:HMA")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the store lacks, write the page; the exit code."""
     options = _options(arguments)
-    store = Path(options.store)
-    cells: dict[str, Any] = json.loads(store.read_text()) if store.is_file() else {}
+    cells = Cells(Path(options.store))
     try:
         for seed in options.seeds:
             for name in options.sets:
                 real = tables(name)
                 for arm in options.arms:
                     key = f"{name}|{arm}|{seed}"
-                    if key in cells and not options.again:
+                    if key in cells.held and not options.again:
                         continue
                     print(key, file=sys.stderr, flush=True)
-                    cells[key] = cell(real, arm, seed)
-                    store.write_text(json.dumps(cells, indent=1, sort_keys=True) + "\n")
+                    cells.keep({key: cell(real, arm, seed)})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    text = record(cells, options.sets, options.arms, options.seeds)
+    text = record(cells.held, options.sets, options.arms, options.seeds)
     print(text)
     if options.out:
         Path(options.out).write_text(text)

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.families import DATA
+from benchmarks.cells import Cells
+from benchmarks.families import DATA, settings_of
 from benchmarks.tables_record import facts, record
-from benchmarks.tables_work import family_of, work
+from benchmarks.tables_work import work
 from data.errors import UserError
 
 PEERS = ("sdv:GaussianCopula", "sdv:CTGAN", "sdv:TVAE")
@@ -34,27 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.job:
         return work(Path(options.job))
-    store = Path(options.store)
+    cells = Cells(Path(options.store))
     try:
         for text in options.families:
-            family_of(text)
-        cells = json.loads(store.read_text()) if store.is_file() else {}
+            settings_of(text)
         wanted = [(data, family, seed) for seed in options.seeds for data in options.data for family in options.families]
-        missing = [each for each in wanted if options.again or key(*each) not in cells]
+        missing = [each for each in wanted if options.again or key(*each) not in cells.held]
         for turn, (data, family, seed) in enumerate(missing, start=1):
             print(f"[{turn}/{len(missing)}] {data}: {family}, seed {seed}", file=sys.stderr, flush=True)
-            result = cell(data, family, seed, options.rows)
-            # Read again: another run may have added cells meanwhile.
-            cells = json.loads(store.read_text()) if store.is_file() else {}
-            cells[key(data, family, seed)] = result
-            store.parent.mkdir(parents=True, exist_ok=True)
-            beside = store.with_name(store.name + ".part")
-            beside.write_text(json.dumps(cells, indent=1, sort_keys=True) + "\n")
-            beside.replace(store)
+            cells.keep({key(data, family, seed): cell(data, family, seed, options.rows)})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    text = record(cells, options.data, options.families, options.seeds)
+    text = record(cells.held, options.data, options.families, options.seeds)
     print(text)
     if options.out:
         Path(options.out).write_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
@@ -57,7 +58,7 @@ class Constraint(Protocol):
         """Rows that hold the rule, each for itself; where something is missing nothing is broken: (rows,) bool."""
 
 
-class _Lone:
+class _Lone(ABC):
     """A rule that needs to know no other row."""
 
     def breaches(self, rows: Rows) -> Array:
@@ -66,8 +67,9 @@ class _Lone:
     def learn(self, rows: Rows) -> Any:
         return self
 
+    @abstractmethod
     def holds(self, rows: Rows) -> Array:
-        raise NotImplementedError
+        """As Constraint.holds."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from queue import Queue
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -110,40 +110,31 @@ def _check(out: Path, files: list[str], *, alone: bool) -> None:
 def _draw_all(draw: Draw, wanted: list[int], folder: Path, workers: int, progress: Progress) -> None:
     """Each shard once, `workers` of them at a time."""
     total = sum(draw.size(k) for k in wanted)
+    drawn = 0
     # Fresh processes: what a model or its library keeps in this one must not matter to the rows.
     context = mp.get_context("spawn")
-    drawn = context.Value("q", 0)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(drawn,)) as pool:
-        waiting = {pool.submit(_draw_one, draw, k, folder / draw.file(k)) for k in wanted}
+    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
+        told = manager.Queue()
+        waiting = {pool.submit(_draw_one, draw, k, folder / draw.file(k), told) for k in wanted}
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=EVERY, return_when=FIRST_COMPLETED)
                 for each in done:
                     each.result()
-                progress.advance(min(drawn.value, total), total, "row")
+                while not told.empty():
+                    drawn += told.get()
+                progress.advance(drawn, total, "row")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-class _Told:
-    """Where a process counts the rows that all have drawn."""
-
-    count: Any = None
-
-
-def _begin(count: Any) -> None:
-    _Told.count = count
-
-
-def _draw_one(draw: Draw, shard: int, path: Path) -> None:
-    """In a process of its own: one shard as one file."""
+def _draw_one(draw: Draw, shard: int, path: Path, told: Queue[int]) -> None:
+    """In a process of its own: one shard as one file; how many rows are drawn is told batch by batch."""
     run = Run(draw.run)
     model, schema = load_model(run), load_schema(run)
     ids = IdColumns(run, schema, seed=draw.seed, made=draw.first(shard))
     with pq.ParquetWriter(path, schema.arrow(), compression="zstd", write_page_index=True) as writer:
         for batch in model.sample(draw.size(shard), where=draw.where or None, seed=draw.seed_of(shard)):
             writer.write_batch(ids.renew(batch), row_group_size=GROUP_ROWS)
-            if _Told.count is not None:
-                with _Told.count.get_lock():
-                    _Told.count.value += batch.num_rows
+            told.put(batch.num_rows)

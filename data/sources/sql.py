@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from data.sources import check_names, check_rows, clean
 from data.sources._typed import stamped
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, CursorResult, Engine
+    from sqlalchemy import URL, Connection, CursorResult, Engine, Inspector
 
 CHUNK_ROWS = 50_000
 #: Exact decimals are given room for values above the largest one seen.
@@ -60,6 +61,15 @@ def read(url: str, query: str) -> pa.Table:
 
 def tables(url: str) -> list[str]:
     """The tables and views of a database, by name. Raises DataError as `read` does."""
+    with inspected(url) as (found, _):
+        return sorted([*found.get_table_names(), *found.get_view_names()])
+
+
+@contextmanager
+def inspected(url: str) -> Iterator[tuple[Inspector, str]]:
+    """What tells of tables and keys while the database is open, and the url without its password.
+
+    Raises DataError as `read` does."""
     from sqlalchemy import exc, inspect
 
     address = _address(url)
@@ -68,11 +78,9 @@ def tables(url: str) -> list[str]:
     engine = _engine(address, shown)
     try:
         with _connect(engine, address, shown) as connection:
-            try:
-                found = inspect(connection)
-                return sorted([*found.get_table_names(), *found.get_view_names()])
-            except exc.SQLAlchemyError as error:
-                raise DataError(f"{shown}: its tables cannot be listed: {_reason(error, address)}") from None
+            yield inspect(connection), shown
+    except exc.SQLAlchemyError as error:
+        raise DataError(f"{shown}: its tables cannot be listed: {_reason(error, address)}") from None
     finally:
         engine.dispose()
 

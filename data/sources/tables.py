@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,11 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.relations import ForeignKey, Relations
-from data.sources.sql import _address, _check_file, _connect, _engine, _reason
+from data.sources.sql import inspected
 from data.sources.sql import read as read_query
 
 if TYPE_CHECKING:
-    from sqlalchemy import Inspector
+    from sqlalchemy import Dialect, Inspector, Select
 
 #: Table -> its primary key; and the foreign keys.
 Keys = tuple[dict[str, tuple[str, ...]], list[ForeignKey]]
@@ -63,37 +62,21 @@ def parse_key(text: str) -> ForeignKey:
 
 def keys_of(url: str) -> tuple[list[str], Keys]:
     """The tables of a database, views apart, and the keys that it states. Raises DataError as `read` does."""
-    with _inspected(url) as (look, shown):
+    with inspected(url) as (look, shown):
         names = sorted(look.get_table_names())
         return names, _stated(look, names, shown)
 
 
-@contextmanager
-def _inspected(url: str) -> Iterator[tuple[Inspector, str]]:
-    from sqlalchemy import exc, inspect
-
-    address = _address(url)
-    shown = address.render_as_string(hide_password=True)
-    _check_file(address, shown)
-    engine = _engine(address, shown)
-    try:
-        with _connect(engine, address, shown) as connection:
-            yield inspect(connection), shown
-    except exc.SQLAlchemyError as error:
-        raise DataError(f"{shown}: its keys cannot be read: {_reason(error, address)}") from None
-    finally:
-        engine.dispose()
-
-
 def _from_database(url: str, wanted: Sequence[str] | None) -> tuple[dict[str, pa.Table], Keys]:
-    with _inspected(url) as (look, shown):
+    with inspected(url) as (look, shown):
         there = sorted(look.get_table_names())
         _known(wanted or (), there, shown)
         names = [name for name in there if wanted is None or name in wanted]
         if not names:
             raise DataError(f"{shown} holds no tables; name a database that does")
         primary, foreign = _stated(look, names, shown)
-    held = {name: read_query(url, _all_of(name, primary[name])) for name in names}
+        queries = {name: _all_of(name, primary[name], look.dialect) for name in names}
+    held = {name: read_query(url, query) for name, query in queries.items()}
     # What refers to a table that is left out on purpose is a column like any other.
     return held, (primary, [key for key in foreign if key.parent in names])
 
@@ -116,10 +99,14 @@ def _stated(look: Inspector, names: Sequence[str], shown: str) -> Keys:
     return primary, foreign
 
 
-def _all_of(name: str, primary: Sequence[str]) -> str:
-    order = ", ".join(f'"{column}"' for column in primary)
-    # The names come from the database itself.
-    return f'SELECT * FROM "{name}"' + (f" ORDER BY {order}" if order else "")  # noqa: S608
+def _all_of(name: str, primary: Sequence[str], dialect: Dialect) -> str:
+    """The query for all rows in the order of their primary key, names quoted as the database has it."""
+    from sqlalchemy import column, literal_column, select, table
+
+    query: Select[tuple[Any, ...]] = (
+        select(literal_column("*")).select_from(table(name)).order_by(*(column(each) for each in primary))
+    )
+    return str(query.compile(dialect=dialect))
 
 
 def _file(path: Path) -> pa.Table:

@@ -58,9 +58,11 @@ def family_of(plan: Plan) -> Any:
 
 def saved_model(run: Run) -> Generator:
     """The fitted model in a run's folder."""
-    family: Any = find_family(run.plan.generator.use, Generator, package="generators")
     if run.plan.constraints:
-        from generators.tabular._constrained import Constrained as family  # noqa: N813 - it stands in for the family
+        from generators.tabular._constrained import Constrained
+
+        return Constrained.load(run.folder / "model")
+    family: Any = find_family(run.plan.generator.use, Generator, package="generators")
     model: Generator = family.load(run.folder / "model")
     return model
 

@@ -14,8 +14,8 @@ Array = np.ndarray
 LEAST = 5
 
 
-class Seen:
-    """Which levels of LEAST training rows and more were drawn so far; none is waited for in a draw smaller than train."""
+class Awaited:
+    """Which levels of LEAST training rows and more were not drawn so far; none is waited for in a draw smaller than train."""
 
     def __init__(self, tokens: Tokens, n: int, rows: int) -> None:
         #: Column, its fields, and the levels that are waited for, by their places.

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.combinations import Combinations
-from data.constraints import Constraint, Range, Unique, make
+from data.constraints import Constraint, FixedCombinations, FunctionalDependency, Range, Unique, make
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema
@@ -292,10 +292,10 @@ def _foretold(rule: Constraint, built: bool, apart: pa.Table) -> str:
 
 
 def _knowing(rules: Sequence[Constraint]) -> list[Combinations | None]:
-    return [getattr(rule, "known", None) for rule in rules]
+    return [rule.known if isinstance(rule, (FixedCombinations, FunctionalDependency)) else None for rule in rules]
 
 
-def _knows(rule: Any, path: Path, counts: list[int] | None) -> Constraint:
-    if counts is None:
-        return rule  # type: ignore[no-any-return]  # make() gives a Constraint
-    return replace(rule, known=Combinations.over(pq.read_table(path), np.array(counts)))  # type: ignore[no-any-return]
+def _knows(rule: Constraint, path: Path, counts: list[int] | None) -> Constraint:
+    if counts is not None and isinstance(rule, (FixedCombinations, FunctionalDependency)):
+        return replace(rule, known=Combinations.over(pq.read_table(path), np.array(counts)))
+    return rule

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -30,14 +32,15 @@ CHUNK = 2048
 CHECKPOINT = "density.pt"
 
 
-class Density(nn.Module):
+class Density(nn.Module, ABC):
     """A network that rates rows, such as by a bound on their likelihood."""
 
+    @abstractmethod
     def losses(self, *rows: Tensor, done: float) -> Tensor:
         """Nats of each row, to be made small: (n,); done: how much of the training is over, 0 to 1, 1 at looks."""
-        raise NotImplementedError
 
 
+M = TypeVar("M", bound=nn.Module)
 N = TypeVar("N", bound=Density)
 
 
@@ -57,16 +60,27 @@ class Rules:
     seed: int
 
 
-class Training(Generic[N]):
-    """Steps, averages and looks; everything that a resumed fit needs is in `state`.
+def rules_of(family: Any, passes: int, seed: int) -> Rules:
+    """What the fields of a family say; without `epochs` it makes `passes`, or as many as make `min_steps` steps."""
+    epochs, least = (passes, family.min_steps) if family.epochs is None else (family.epochs, 0)
+    return Rules(
+        batch=family.batch_size, epochs=epochs, least=least, learning_rate=family.learning_rate, decay=family.decay,
+        ema=family.ema, patience=family.patience, held=family.held_out, seed=seed,
+    )  # fmt: skip
+
+
+class Loop(ABC, Generic[M]):
+    """Steps, averages and looks; everything that a resumed fit needs is in `state`. What a loss is, is told below.
 
     What is random in a step follows from the seed and the number of the step alone, so that a resumed fit ends as one that
     was never stopped, on one processor bit for bit.
 
     net: trained in place. rows: tensors of n rows each, on one device. label: (n,) the class of each row, on the
-    CPU; None where there is none."""
+    CPU; None where there is none. Class attribute: most, the norm that gradients are cut to."""
 
-    def __init__(self, net: N, rows: Sequence[Tensor], label: Tensor | None, rules: Rules) -> None:
+    most: ClassVar[float] = math.inf
+
+    def __init__(self, net: M, rows: Sequence[Tensor], label: Tensor | None, rules: Rules) -> None:
         count = len(rows[0])
         held = min(int(rules.held * count), HELD) if count >= SMALL else 0
         aside = torch.from_numpy(rng_of(rules.seed, 31).permutation(count))
@@ -78,6 +92,7 @@ class Training(Generic[N]):
         self.epoch = math.ceil(int(self.turns.sum()) / self.batch)
         self.steps = max(rules.epochs * self.epoch, rules.least)
         self.rules, self.net = rules, net
+        self.begin()
         self.average = copy.deepcopy(net).eval()
         self.best = copy.deepcopy(net.state_dict())
         self.figures: list[float] = []
@@ -85,17 +100,28 @@ class Training(Generic[N]):
         self.done = 0
         self.dealt: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
 
+    def begin(self) -> None:
+        """Prepare the network, which has not been copied yet, knowing the rows that it will learn."""
+        return
+
+    @abstractmethod
+    def loss(self, dealt: Tensor) -> Tensor:
+        """What a step makes small, of the rows at these places (on the CPU): a number."""
+
+    @abstractmethod
+    def rate(self, rows: Sequence[Tensor]) -> Tensor:
+        """Nats of each row by the average of the weights: (n,)."""
+
     def step(self) -> float:
         """One update; the loss in nats a row."""
         rules = self.rules
-        dealt = self._dealt().to(self.device)
         for group in self.adam.param_groups:
             group["lr"] = rules.learning_rate * min(1.0, (self.done + 1) / WARM) * self._fall()
-        with self._chance(int(rng_of(rules.seed, 33, self.done).integers(2**31))):
-            loss = self.net.losses(*(part[dealt] for part in self.rows), done=self.done / self.steps).mean()
+        loss = self.loss(self._dealt())
         self.adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        torch.autograd.backward(loss)
+        if math.isfinite(self.most):
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.most)
         self.adam.step()
         self.done += 1
         kept = min(rules.ema, (self.done + 1) / (self.done + 10))
@@ -106,9 +132,9 @@ class Training(Generic[N]):
     def look(self) -> float:
         """Nats a row of the average on the rows set aside (on train's own where there are none); the best is kept."""
         rows = self.held if len(self.held[0]) else [part[:CHUNK] for part in self.rows]
-        with self._chance(self.rules.seed % 2**31), torch.no_grad():
+        with seeded(self.rules.seed % 2**31, self.device), torch.no_grad():
             parts = zip(*(torch.split(part, CHUNK) for part in rows), strict=True)
-            value = sum(float(self.average.losses(*part, done=1.0).sum()) for part in parts) / len(rows[0])
+            value = sum(float(self.rate(part).sum()) for part in parts) / len(rows[0])
         if not self.figures or value < min(self.figures) or not len(self.held[0]):
             self.best = copy.deepcopy(self.average.state_dict())
         self.figures.append(value)
@@ -139,27 +165,30 @@ class Training(Generic[N]):
             self.dealt = epoch, every[torch.from_numpy(rng_of(self.rules.seed, 34, epoch).permutation(len(every)))]
         return self.dealt[1][place * self.batch : (place + 1) * self.batch]
 
-    def _chance(self, seed: int) -> Any:
-        """Random numbers that follow from `seed`; those of the process are left alone."""
-        return seeded(seed, self.device)
-
     def _fall(self) -> float:
         return 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
 
 
-class seeded:  # noqa: N801 - a context manager, read as a verb
+class Training(Loop[N]):
+    """The training of a network that rates rows by itself."""
+
+    most = 10.0
+
+    def loss(self, dealt: Tensor) -> Tensor:
+        at = dealt.to(self.device)
+        with seeded(int(rng_of(self.rules.seed, 33, self.done).integers(2**31)), self.device):
+            return self.net.losses(*(part[at] for part in self.rows), done=self.done / self.steps).mean()
+
+    def rate(self, rows: Sequence[Tensor]) -> Tensor:
+        return self.average.losses(*rows, done=1.0)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Within it torch's random numbers follow from a seed; those of the process are left alone."""
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self.seed = seed
-        self.fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-    def __enter__(self) -> None:
-        self.fork.__enter__()
-        torch.manual_seed(self.seed)
-
-    def __exit__(self, *error: object) -> None:
-        self.fork.__exit__(*error)  # type: ignore[arg-type]  # what Python gives it
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def turns(label: Tensor) -> Tensor:
@@ -176,7 +205,7 @@ def _adam(net: nn.Module, rules: Rules) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=rules.learning_rate, betas=(0.9, 0.99))
 
 
-def learn(training: Training[N], progress: Progress, *, folder: Path | None, mark: str, seconds: float) -> None:
+def learn(training: Loop[M], progress: Progress, *, folder: Path | None, mark: str, seconds: float) -> None:
     """Train to the end, from a checkpoint in `folder` that bears this mark if there is one.
 
     Raises GeneratorError when the loss stops being a number."""
@@ -197,13 +226,13 @@ def learn(training: Training[N], progress: Progress, *, folder: Path | None, mar
             written = time.monotonic()
 
 
-def _write(training: Training[N], path: Path, mark: str) -> None:
+def _write(training: Loop[M], path: Path, mark: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     torch.save({"mark": mark, "state": training.state()}, beside)
     beside.replace(path)
 
 
-def _resume(training: Training[N], path: Path, mark: str) -> None:
+def _resume(training: Loop[M], path: Path, mark: str) -> None:
     if path.is_file() and (held := torch.load(path, map_location="cpu", weights_only=True))["mark"] == mark:
         training.restore(held["state"])

@@ -17,6 +17,7 @@ import pyarrow as pa
 from data.combinations import Combinations
 from data.constraints import Constraint, FixedCombinations, FunctionalDependency, Inequality, OneHot
 from data.schema import Column, Schema
+from generators.base import GeneratorError
 from generators.tabular._chain import Chain, one
 
 Array = np.ndarray
@@ -206,6 +207,7 @@ def rebuild(state: Mapping[str, Any], remembered: pa.Table | None) -> Derivation
     """A derivation from what `to_state` and `remembered` gave."""
     if state["how"] == "chain":
         return Chain.from_state(state)
+    if remembered is None:
+        raise GeneratorError("a saved model lacks the combinations of real values that its rules need; fit the model again")
     kind = Joint if state["how"] == "joint" else Lookup
-    assert remembered is not None  # noqa: S101 - these two always keep their combinations
     return kind.from_state(state, remembered)

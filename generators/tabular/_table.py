@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +43,13 @@ def at_least(family: object, least: float, *names: str) -> None:
             raise GeneratorError(f"generator.{name}: {value} is too small; it must be at least {least}")
 
 
+def at_most(family: object, **tops: float) -> None:
+    """Raises GeneratorError for a setting of `family` that is not between 0 and the number given for it."""
+    for name, top in tops.items():
+        if not 0 <= (value := getattr(family, name)) <= top:
+            raise GeneratorError(f"generator.{name}: {value} is not between 0 and {top:g}")
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for each process or worker of ours: the matrices are small, threads that wait for each other cost more than
@@ -53,6 +62,21 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+def rounds(work: Callable[[P], R], parts: Sequence[P]) -> Iterator[list[R]]:
+    """The results of `work` on each part, in order, as many at a time as there are cores: so memory does not grow with parts.
+
+    Threads are made anew for each round: the number that torch uses is the process's own, and is put back between."""
+    workers = min(os.cpu_count() or 1, len(parts))
+    for first in range(0, len(parts), max(workers, 1)):
+        with one_thread(), ThreadPoolExecutor(workers) as pool:
+            done = list(pool.map(work, parts[first : first + workers]))
+        yield done
 
 
 def mark_of(family: Any, train: Dataset, seed: int) -> str:
@@ -130,8 +154,8 @@ def open_model(folder: Path, cls: type) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in envelope["settings"].items()}
 
 
-def write_json(path: Path, value: object) -> None:
-    """Text that reads back without loss; written beside and moved into place."""
+def write_json(path: Path, value: object, *, indent: int | None = None) -> None:
+    """Text that reads back without loss; written beside and moved into place. indent: for people, keys in order."""
     beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(value))
+    beside.write_text(json.dumps(value) if indent is None else json.dumps(value, indent=indent, sort_keys=True) + "\n")
     beside.replace(path)

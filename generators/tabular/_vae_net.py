@@ -94,9 +94,8 @@ class Prior(nn.Module):
         self.enter = nn.ModuleList(nn.Linear(latent - size, width) for size in moved)
         self.middle = nn.ModuleList(nn.Linear(width, width) for _ in moved)
         self.leave = nn.ModuleList(nn.Linear(width, 2 * size) for size in moved)
-        for layer in self.leave:
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]  # a module's weight is a tensor here
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # and so is its bias
+        for value in self.leave.parameters():
+            nn.init.zeros_(value)
 
     def nats(self, z: Tensor, label: Tensor) -> Tensor:
         """The log of p(z | class): (n, latent), (n,) -> (n,)."""

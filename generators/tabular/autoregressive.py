@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,12 +20,13 @@ from data.encode_tokens import LevelTokens, NumberTokens, Tokens
 from data.encode_values import plain
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
-from generators.tabular._autoregressive_levels import Seen
+from generators.tabular._autoregressive_levels import Awaited
 from generators.tabular._autoregressive_net import Fields, Net
-from generators.tabular._autoregressive_train import Rules, Training, aside, learn
+from generators.tabular._autoregressive_train import Training
 from generators.tabular._autoregressive_tune import temper, tune
 from generators.tabular._conditions import part_seed, resolve
-from generators.tabular._table import Finish, at_least, mark_of, one_thread, open_model, refuse, write_json
+from generators.tabular._density_train import learn, rules_of
+from generators.tabular._table import Finish, at_least, at_most, mark_of, one_thread, open_model, refuse, rounds, write_json
 from generators.tabular._token_rows import asked, repeated
 
 __all__ = ["Autoregressive"]
@@ -37,8 +36,8 @@ WEIGHTS = "weights.pt"
 STATE = "state.json"
 #: Rows that one worker draws at a time.
 SAMPLE_ROWS = 32_768
-#: Passes over the rows, and rows that are set aside at most; with fewer rows than SMALL none are.
-EPOCHS, HELD, SMALL = 16, 5_000, 200
+#: Passes over the rows.
+EPOCHS = 16
 #: Tables of more fields take fewer steps than `min_steps`, in proportion.
 MANY = 300
 
@@ -71,7 +70,7 @@ class Autoregressive:
         any_order: share of steps in an order drawn at random; 0 learns one order, and conditions on other columns suffer.
         first: columns that rows are drawn by, in order, before all others: those that `complete` is given belong here.
         ema: the share of the moving average of the weights that is kept each step.
-        held_out: share of the rows that are set aside to see when to stop, at most HELD; none of fewer than SMALL rows.
+        held_out: share of the rows that are set aside to see when to stop, at most 5,000; none of fewer than 200 rows.
         patience: looks (there are 20) without a better guess of those that end the training.
         checkpoint_seconds: how often the state is written while training.
         device: "auto" (a GPU where there is one), "cpu", "cuda".
@@ -114,22 +113,19 @@ class Autoregressive:
         if not len(self.live_):
             progress.advance(1, 1, "epoch")
             return self
-        rules = self._rules(train.num_rows, seed)
-        ids = torch.from_numpy(tokens + np.array(self.fields_.starts[:-1])).to(device)
+        rules = rules_of(self, EPOCHS, seed)
+        # Each step of a very wide table is dear, and many columns say much of each row.
+        rules = replace(rules, least=round(rules.least * min(1.0, MANY / len(self.live_))))
+        starts = np.array(self.fields_.starts[:-1])
         with one_thread():
-            training = Training(self.fields_, self.width, self.dropout, rules, ids, self.order_)
+            ids = torch.from_numpy(tokens + starts).to(device)
+            training = Training(self.fields_, self.width, self.dropout, self.any_order, rules, ids, self.order_)
             mark = mark_of(self, train, seed) if checkpoint else ""
-            try:
-                learn(training, _teller(training, progress), folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
-            except FloatingPointError as error:
-                raise GeneratorError(
-                    f"the loss stopped being a number at {error}; use a smaller generator.learning_rate"
-                ) from None
-        self.net_ = training.average.cpu().eval()
-        self.net_.load_state_dict(training.best)
-        with one_thread():
-            if rules.held:
-                temper(self.net_, tokens[aside(rules.seed, len(tokens))[: rules.held]], self.order_)
+            learn(training, progress, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
+            self.net_ = training.average.cpu().eval()
+            self.net_.load_state_dict(training.best)
+            if len(held := training.held[0]):
+                temper(self.net_, held.cpu().numpy() - starts, self.order_)
             tune(self.net_, tokens, self.order_, part_seed(seed, 2**21))
         return self
 
@@ -150,25 +146,23 @@ class Autoregressive:
             columns |= {name: repeated(value, columns[name].type, len(tokens)) for name, value in wanted.items()}
             return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * SAMPLE_ROWS, seed=seed)
 
-        def draw(part: tuple[int, int]) -> tuple[Array, pa.RecordBatch]:
+        def draw(part: tuple[int, int]) -> tuple[int, Array, pa.RecordBatch]:
             k, rows = part
             tokens = np.zeros((rows, len(self.tokens_.sizes)), dtype=np.int64)
             if drawer is not None:
                 tokens[:, self.live_] = drawer.draw(rows, order, given, part_seed(seed, k))
-            return tokens, finish(k, tokens)
+            return k, tokens, finish(k, tokens)
 
-        seen = Seen(self.tokens_, n if not wanted else 0, self.rows_)
-        workers = min(os.cpu_count() or 1, len(parts))
-        for first in range(0, len(parts), max(workers, 1)):
-            # Threads are made anew for each round: the number that torch uses is the process's own, and is put back.
-            with one_thread(), ThreadPoolExecutor(workers) as pool:
-                made = list(pool.map(draw, parts[first : first + workers]))
-                for tokens, _ in made:
-                    seen.note(tokens)
-                last, tokens = first + len(made) - 1, made[-1][0]
-                if last == len(parts) - 1 and drawer and seen.add(tokens, drawer, order, self.place_, part_seed(seed, 2**22)):
-                    made[-1] = tokens, finish(last, tokens)
-            yield from (batch for _, batch in made)
+        awaited = Awaited(self.tokens_, n if not wanted else 0, self.rows_)
+        for made in rounds(draw, parts):
+            for _, tokens, _ in made:
+                awaited.note(tokens)
+            k, tokens, _ = made[-1]
+            if k == len(parts) - 1 and drawer is not None:
+                with one_thread():
+                    changed = awaited.add(tokens, drawer, order, self.place_, part_seed(seed, 2**22))
+                made[-1] = (k, tokens, finish(k, tokens)) if changed else made[-1]
+            yield from (batch for *_, batch in made)
 
     def complete(self, known: pa.Table, *, seed: int, only: Sequence[str] | None = None) -> dict[str, pa.Array]:
         """A row for each row of `known`, whose columns are given: column -> its values, drawn given them.
@@ -267,9 +261,7 @@ class Autoregressive:
         refuse(train)
         at_least(self, 1, "epochs", "batch_size", "width", "patience")
         at_least(self, 0, "min_steps", "decay", "learning_rate")
-        for name, top in (("dropout", 0.9), ("any_order", 1.0), ("ema", 0.99999), ("held_out", 0.5)):
-            if not 0 <= (value := getattr(self, name)) <= top:
-                raise GeneratorError(f"generator.{name}: {value} is not between 0 and {top:g}")
+        at_most(self, dropout=0.9, any_order=1.0, ema=0.99999, held_out=0.5)
         learned = [column.name for column in train.schema.learned]
         if lost := [name for name in self.first if name not in learned]:
             raise GeneratorError(
@@ -296,16 +288,6 @@ class Autoregressive:
         names = sorted((column.name for column in self.tokens_.columns), key=rank)
         self.order_ = [place[i] for name in names for i in self.tokens_.fields(name) if i in place]
 
-    def _rules(self, rows: int, seed: int) -> Rules:
-        held = min(int(self.held_out * rows), HELD) if rows >= SMALL else 0
-        batch = min(self.batch_size, max((rows - held) // 16, 32))
-        # Each step of a very wide table is dear, and many columns say much of each row.
-        least = round(self.min_steps * min(1.0, MANY / len(self.live_)))
-        epochs, least = (EPOCHS, least) if self.epochs is None else (self.epochs, 0)
-        return Rules(
-            batch, epochs, least, self.learning_rate, self.decay, self.ema, self.any_order, self.patience, held, seed
-        )  # fmt: skip
-
     def _nulls(self) -> dict[int, int]:
         """Live field -> its token for null, where there are others."""
         out = {}
@@ -323,13 +305,6 @@ class Autoregressive:
             tokens = asked(self.tokens_[name], value)
             given |= {place[f]: t for f, t in zip(self.tokens_.fields(name), tokens, strict=True) if f in place}
         return given, [*given, *(field for field in self.order_ if field not in given)]
-
-
-def _teller(training: Training, progress: Progress) -> Callable[[int, dict[str, float]], None]:
-    def tell(done: int, losses: dict[str, float]) -> None:
-        progress.advance(-(-done // training.epoch), -(-training.steps // training.epoch), "epoch", **losses)
-
-    return tell
 
 
 def _filled(held: pa.Array, drawn: pa.Array, empty: Array) -> pa.Array:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -21,8 +19,19 @@ from data.encode_cells import Ribbon
 from data.encode_tokens import Tokens
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._conditions import matching, part_seed, resolve
-from generators.tabular._density_train import CHUNK, Rules, Training, learn, seeded
-from generators.tabular._table import Finish, at_least, mark_of, one_thread, open_model, refuse, rng_of, write_json
+from generators.tabular._density_train import CHUNK, Training, learn, rules_of, seeded
+from generators.tabular._table import (
+    Finish,
+    at_least,
+    at_most,
+    mark_of,
+    one_thread,
+    open_model,
+    refuse,
+    rng_of,
+    rounds,
+    write_json,
+)
 from generators.tabular._token_rows import Fields, class_shares, shared_out
 
 if TYPE_CHECKING:
@@ -117,7 +126,7 @@ class Flow:
         of = torch.from_numpy(label)
         rows = [torch.from_numpy(side[:, self.live_]).to(device) for side in (start, end)]
         with one_thread():
-            training = Training(self._net(seed).to(device), [*rows, of.to(device)], of, self._rules(seed))
+            training = Training(self._net(seed).to(device), [*rows, of.to(device)], of, rules_of(self, EPOCHS, seed))
             mark = mark_of(self, train, seed) if checkpoint else ""
             learn(training, progress, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
         self.net_ = training.average.cpu().eval()
@@ -203,9 +212,7 @@ class Flow:
         at_least(self, 1, "epochs", "batch_size", "width", "patience")
         at_least(self, 2, "bins")
         at_least(self, 0, "min_steps", "decay", "learning_rate")
-        for name, top in (("ema", 0.99999), ("held_out", 0.5)):
-            if not 0 <= (value := getattr(self, name)) <= top:
-                raise GeneratorError(f"generator.{name}: {value} is not between 0 and {top:g}")
+        at_most(self, ema=0.99999, held_out=0.5)
 
     def _lay_out(self) -> None:
         """The class, and the columns that hold anything to learn: places among the learned ones."""
@@ -235,9 +242,8 @@ class Flow:
                 chance = torch.Generator().manual_seed(part_seed(seed, k))
                 return np.asarray(self.net_.draw(torch.from_numpy(label[first : first + CHUNK]), chance))
 
-            # Threads are made anew for each draw: the number that torch uses is the process's own, and is put back.
-            with one_thread(), ThreadPoolExecutor(min(os.cpu_count() or 1, max(len(parts), 1))) as pool:
-                points = np.concatenate(list(pool.map(draw, parts))) if parts else np.zeros((0, len(self.live_)))
+            drawn = [points for done in rounds(draw, parts) for points in done]
+            points = np.concatenate(drawn) if drawn else np.zeros((0, len(self.live_)))
             for place, k in enumerate(self.live_):
                 cells = self.ribbon_.cells[k]
                 out[:, self.tokens_.fields(cells.column.name)] = cells.tokens(points[:, place])
@@ -255,9 +261,3 @@ class Flow:
             each = [self.net_.nats(torch.from_numpy(low + wide * place), of).double() for place in along]
             out[part] = torch.logsumexp(torch.stack(each), dim=0).numpy() - math.log(count)
         return out
-
-    def _rules(self, seed: int) -> Rules:
-        epochs, least = (EPOCHS, self.min_steps) if self.epochs is None else (self.epochs, 0)
-        return Rules(
-            self.batch_size, epochs, least, self.learning_rate, self.decay, self.ema, self.patience, self.held_out, seed
-        )  # fmt: skip

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -19,8 +17,19 @@ from data.encode_cells import Ribbon
 from data.encode_tokens import Tokens
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._conditions import part_seed, resolve
-from generators.tabular._density_train import Rules, Training, learn, seeded
-from generators.tabular._table import Finish, at_least, mark_of, one_thread, open_model, refuse, rng_of, write_json
+from generators.tabular._density_train import Training, learn, rules_of, seeded
+from generators.tabular._table import (
+    Finish,
+    at_least,
+    at_most,
+    mark_of,
+    one_thread,
+    open_model,
+    refuse,
+    rng_of,
+    rounds,
+    write_json,
+)
 from generators.tabular._token_rows import Fields, class_shares
 from generators.tabular._vae_draw import Drawer, tune
 from generators.tabular._vae_net import Net, Shape
@@ -107,7 +116,7 @@ class VAE:
             rows, of = torch.from_numpy(live + np.array(self.shape_.starts[:-1])), torch.from_numpy(label)
             net.begin(rows, of)
             net = net.to(device)
-            training = Training(net, [rows.to(device), of.to(device)], of, self._rules(seed))
+            training = Training(net, [rows.to(device), of.to(device)], of, rules_of(self, EPOCHS, seed))
             mark = mark_of(self, train, seed) if checkpoint else ""
             learn(training, progress, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
             self.net_ = training.average.cpu().eval()
@@ -140,11 +149,7 @@ class VAE:
             batch = self.fields_.table(live, of, wanted, rng_of(own, 2))
             return self.finish_(batch, start=k * SAMPLE_ROWS, seed=seed)
 
-        workers = min(os.cpu_count() or 1, len(parts))
-        for first in range(0, len(parts), max(workers, 1)):
-            # Threads are made anew for each round: the number that torch uses is the process's own, and is put back.
-            with one_thread(), ThreadPoolExecutor(workers) as pool:
-                batches = list(pool.map(draw, parts[first : first + workers]))
+        for batches in rounds(draw, parts):
             yield from batches
 
     def encode(self, rows: Dataset) -> Array:
@@ -227,9 +232,7 @@ class VAE:
         at_least(self, 1, "epochs", "batch_size", "width", "patience")
         at_least(self, 2, "latent")
         at_least(self, 0, "min_steps", "decay", "learning_rate", "beta")
-        for name, top in (("dropout", 0.9), ("ema", 0.99999), ("held_out", 0.5)):
-            if not 0 <= (value := getattr(self, name)) <= top:
-                raise GeneratorError(f"generator.{name}: {value} is not between 0 and {top:g}")
+        at_most(self, dropout=0.9, ema=0.99999, held_out=0.5)
 
     def _lay_out(self) -> None:
         self.fields_ = fields = Fields.of(self.tokens_, self.finish_.schema)
@@ -238,9 +241,3 @@ class VAE:
     def _net(self, seed: int) -> Net:
         with seeded(int(rng_of(seed, 32).integers(2**31)), torch.device("cpu")):
             return Net(self.shape_, self.latent, self.width, self.dropout, self.beta)
-
-    def _rules(self, seed: int) -> Rules:
-        epochs, least = (EPOCHS, self.min_steps) if self.epochs is None else (self.epochs, 0)
-        return Rules(
-            self.batch_size, epochs, least, self.learning_rate, self.decay, self.ema, self.patience, self.held_out, seed
-        )  # fmt: skip

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.families import settings_of
 from benchmarks.tables import main
 from benchmarks.tables_record import record
-from benchmarks.tables_work import family_of, parts, rare_level
+from benchmarks.tables_work import parts, rare_level
 from data.errors import UserError
 
 needs_sdmetrics = pytest.mark.skipif(importlib.util.find_spec("sdmetrics") is None, reason="SDMetrics is not installed")
@@ -35,9 +36,9 @@ def test_the_rarest_level_with_rows_enough_is_asked_for() -> None:
 
 
 def test_settings_are_read_from_a_familys_name() -> None:
-    assert family_of("gan,epochs=3,device=cpu") == ("gan", {"epochs": 3, "device": "cpu"})
+    assert settings_of("gan,epochs=3,device=cpu") == ("gan", {"epochs": 3, "device": "cpu"})
     with pytest.raises(UserError, match="'epochs' is no setting"):
-        family_of("gan,epochs")
+        settings_of("gan,epochs")
 
 
 @needs_sdmetrics
