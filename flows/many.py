@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import shutil
+import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from threading import Event
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -113,9 +115,14 @@ def _draw_all(draw: Draw, wanted: list[int], folder: Path, workers: int, progres
     drawn = 0
     # Fresh processes: what a model or its library keeps in this one must not matter to the rows.
     context = mp.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
-        told = manager.Queue()
-        waiting = {pool.submit(_draw_one, draw, k, folder / draw.file(k), told) for k in wanted}
+    # Ctrl-C is this process's to hear: the others are told to stop, and say nothing.
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=signal.signal, initargs=deaf) as pool,
+    ):
+        told, stop = manager.Queue(), manager.Event()
+        waiting = {pool.submit(_draw_one, draw, k, folder / draw.file(k), told, stop) for k in wanted}
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=EVERY, return_when=FIRST_COMPLETED)
@@ -125,12 +132,13 @@ def _draw_all(draw: Draw, wanted: list[int], folder: Path, workers: int, progres
                     drawn += told.get()
                 progress.advance(drawn, total, "row")
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _draw_one(draw: Draw, shard: int, path: Path, told: Queue[int]) -> None:
-    """In a process of its own: one shard as one file; how many rows are drawn is told batch by batch."""
+def _draw_one(draw: Draw, shard: int, path: Path, told: Queue[int], stop: Event) -> None:
+    """In a process of its own: one shard as one file, unless told to stop; how many rows are drawn is told batch by batch."""
     run = Run(draw.run)
     model, schema = load_model(run), load_schema(run)
     ids = IdColumns(run, schema, seed=draw.seed, made=draw.first(shard))
@@ -138,3 +146,5 @@ def _draw_one(draw: Draw, shard: int, path: Path, told: Queue[int]) -> None:
         for batch in model.sample(draw.size(shard), where=draw.where or None, seed=draw.seed_of(shard)):
             writer.write_batch(ids.renew(batch), row_group_size=GROUP_ROWS)
             told.put(batch.num_rows)
+            if stop.is_set():
+                return

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import Result
 
+from tests.conftest import ROOT
 from tests.flows.test_cli import cli, refused, run
 
 ROWS = 1_003
@@ -74,3 +80,21 @@ def test_what_cannot_be_drawn_is_said_and_leaves_nothing(runs: Path, tmp_path: P
     assert draw(runs, tmp_path / "full", "--shard", 1).exit_code == 0  # beside what other machines wrote
     refused(draw(runs, tmp_path / "full", "--shard", 1), "there already")
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["note.txt", "part-00001-of-00003.parquet"]
+
+
+def test_an_interrupt_stops_all_processes_and_leaves_nothing(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows"
+    asked = ["sample", "mixed", "--rows", "90000000", "--shards", "2", "--out", str(out), "--runs", str(runs)]
+    command = [sys.executable, "-m", "flows", *asked]
+    work = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    beside = out.with_name("rows.part")
+    began = time.monotonic()
+    while not (beside.is_dir() and len(list(beside.iterdir())) == 2):
+        assert work.poll() is None and time.monotonic() - began < 120
+        time.sleep(0.2)
+    # As a terminal does it: all processes of the group hear of it.
+    os.killpg(work.pid, signal.SIGINT)
+    said = work.communicate(timeout=120)[1]
+    assert work.returncode == 130
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
