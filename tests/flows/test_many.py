@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -86,7 +87,9 @@ def test_an_interrupt_stops_all_processes_and_leaves_nothing(runs: Path, tmp_pat
     out = tmp_path / "rows"
     asked = ["sample", "mixed", "--rows", "90000000", "--shards", "2", "--out", str(out), "--runs", str(runs)]
     command = [sys.executable, "-m", "flows", *asked]
-    work = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # What a shell starts in the background ignores SIGINT and hands that down; what a terminal starts does not.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    work = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard)
     beside = out.with_name("rows.part")
     began = time.monotonic()
     while not (beside.is_dir() and len(list(beside.iterdir())) == 2):
