@@ -26,7 +26,7 @@ from benchmarks.tables_work import work
 from data.errors import UserError
 
 PEERS = ("sdv:GaussianCopula", "sdv:CTGAN", "sdv:TVAE")
-FAMILIES = ("autoregressive", "gan", "bootstrap", *PEERS)
+FAMILIES = ("autoregressive", "diffusion", "gan", "vae", "flow", "bootstrap", *PEERS)
 TABLES = ("adult", "telco_churn", "mammography", "bank_marketing")
 
 

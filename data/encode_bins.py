@@ -55,15 +55,15 @@ def own_cuts(atoms: Array, seen: Array, classes: Array | None) -> Array:
     return np.concatenate(out) if out else np.empty(0, dtype=np.int64)
 
 
-def cut(mass: Array, spikes: Array, own: Array, rows: int = BIN_ROWS) -> Array:
+def cut(mass: Array, spikes: Array, own: Array, rows: int = BIN_ROWS, most: int = BINS) -> Array:
     """Where bins of about equal mass begin: (bins + 1,) int64, [0] where there is nothing to cut.
 
-    spikes, own: places between atoms where a bin is cut too, if that leaves `rows`, the least of a bin, or OWN_ROWS on both
-    sides."""
+    most: bins, before other cuts. spikes, own: places between atoms where a bin is cut too, if that leaves `rows`, the least of
+    a bin, or OWN_ROWS on both sides."""
     if not len(mass):
         return np.zeros(1, dtype=np.int64)
     total = mass.sum()
-    bins = int(min(BINS, max(total // rows, 1)))
+    bins = int(min(most, max(total // rows, 1)))
     upto = np.cumsum(mass)
     ends = np.searchsorted(upto, total * np.arange(1, bins) / bins, side="left") + 1
     out = np.unique(np.concatenate([[0], ends, [len(mass)]])).astype(np.int64)

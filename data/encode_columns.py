@@ -139,9 +139,18 @@ class NumberTokens:
     nulls: bool
 
     @classmethod
-    def fit(cls, values: Values, column: Column, classes: Array | None = None, *, wide: bool = False) -> NumberTokens:
+    def fit(
+        cls,
+        values: Values,
+        column: Column,
+        classes: Array | None = None,
+        *,
+        wide: bool = False,
+        bins: int = BINS,
+        fine: int = FINE,
+    ) -> NumberTokens:
         """classes: (n,) int64, the class of each row, 0 the most frequent; below 0 for none. wide: one of very many columns,
-        which has fewer bins, and these no parts.
+        which has fewer bins, and these no parts. bins: at most so many. fine: parts of each, at most; 1 for none.
 
         Raises DataError for infinite values."""
         scale = Scale.fit(values, column)
@@ -154,8 +163,8 @@ class NumberTokens:
         atoms, mass = thinned(distinct[~apart], counts[~apart])
         grid = bool(len(mass)) and float(counts[counts >= GRID_ROWS].sum()) >= GRID_SHARE * total
         own = own_cuts(atoms, seen, classes)
-        bins = cut(mass, np.searchsorted(atoms, distinct[apart]), own, WIDE_ROWS if wide else BIN_ROWS)
-        starts, first = parts(mass, bins, 1 if wide else FINE)
+        edges = cut(mass, np.searchsorted(atoms, distinct[apart]), own, WIDE_ROWS if wide else BIN_ROWS, bins)
+        starts, first = parts(mass, edges, 1 if wide else fine)
         return cls(column.name, scale, distinct[apart], atoms, mass, starts, first, grid, bool(missing.any()))
 
     @property
@@ -185,8 +194,10 @@ class NumberTokens:
         tokens = np.where(missing, self.sizes[0] - 1 if self.nulls else -1, tokens)
         return np.stack([tokens, np.where(missing, 0, part)], axis=1)[:, : len(self.sizes)]
 
-    def decode(self, tokens: Array, rng: np.random.Generator) -> pa.Array:
-        """(n, fields) tokens to values of the column's own type."""
+    def decode(self, tokens: Array, rng: np.random.Generator, within: Array | None = None) -> pa.Array:
+        """(n, fields) tokens to values of the column's own type.
+
+        within: (n,) how far along the rows of its part each value lies, 0 to 1; drawn evenly if None."""
         first = tokens[:, 0]
         out = np.full(len(first), np.nan)
         alone = first < len(self.spikes)
@@ -196,20 +207,21 @@ class NumberTokens:
             bins = first[rows] - len(self.spikes)
             part = self.first[bins] + (tokens[rows, 1] if tokens.shape[1] > 1 else 0)
             # A narrow bin may have fewer parts than there are tokens.
-            out[rows] = self._within(np.minimum(part, self.first[bins + 1] - 1), rng)
+            along = rng.random(len(rows)) if within is None else within[rows]
+            out[rows] = self._within(np.minimum(part, self.first[bins + 1] - 1), along)
         return self.scale.write(out)
 
-    def _within(self, parts: Array, rng: np.random.Generator) -> Array:
+    def _within(self, parts: Array, along: Array) -> Array:
         upto = np.concatenate([[0.0], np.cumsum(self.mass)])
         first, end = self.starts[parts], self.starts[parts + 1]
-        at = upto[first] + rng.random(len(parts)) * (upto[end] - upto[first])
+        at = upto[first] + along * (upto[end] - upto[first])
         place = np.clip(np.searchsorted(upto, at, side="right") - 1, first, end - 1)
         if self.grid:
             return np.asarray(self.atoms[place])
         # Half a step to either side of the atom, towards its neighbours, which may lie in the next part.
-        along = (at - upto[place]) / self.mass[place] - 0.5
-        other = np.clip(place + np.where(along < 0, -1, 1), 0, len(self.atoms) - 1)
-        return np.asarray(self.atoms[place] + np.abs(along) * (self.atoms[other] - self.atoms[place]))
+        step = (at - upto[place]) / self.mass[place] - 0.5
+        other = np.clip(place + np.where(step < 0, -1, 1), 0, len(self.atoms) - 1)
+        return np.asarray(self.atoms[place] + np.abs(step) * (self.atoms[other] - self.atoms[place]))
 
     def given(self, value: float | None) -> tuple[int, ...]:
         """The tokens of a value in the scale's units, or of null. Raises KeyError for what train cannot have held."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
-from data.encode_bins import ALONE, BINS, WIDE, by_frequency
+from data.encode_bins import ALONE, BINS, FINE, WIDE, by_frequency
 from data.encode_columns import LEVELS, LevelTokens, NumberTokens
 from data.encode_moments import MomentTokens, units_of
 from data.encode_values import Array
 from data.errors import DataError
 from data.schema import Column, arrow_type
 
-__all__ = ["ALONE", "BINS", "LEVELS", "LevelTokens", "MomentTokens", "NumberTokens", "TokenColumn", "Tokens"]
+__all__ = ["ALONE", "BINS", "FINE", "LEVELS", "LevelTokens", "MomentTokens", "NumberTokens", "TokenColumn", "Tokens"]
 
 TokenColumn = LevelTokens | NumberTokens | MomentTokens
 
@@ -32,8 +32,9 @@ class Tokens:
     columns: tuple[TokenColumn, ...]
 
     @classmethod
-    def fit(cls, train: Dataset, *, calendar: bool = False) -> Tokens:
+    def fit(cls, train: Dataset, *, calendar: bool = False, bins: int = BINS, fine: int = FINE) -> Tokens:
         """calendar: dates and times become days, weekdays, weeks and times of day (MomentTokens) in place of one number.
+        bins, fine: of each column of numbers, and parts of each bin, at most.
 
         Raises DataError for infinite values."""
         classes = by_frequency(train.labels()) if train.schema.classes() else None
@@ -45,7 +46,7 @@ class Tokens:
                 return LevelTokens.fit(values, column)
             if calendar and units_of(arrow_type(column.dtype)) and values.null_count < len(values):
                 return MomentTokens.fit(values, column)
-            return NumberTokens.fit(values, column, classes, wide=wide)
+            return NumberTokens.fit(values, column, classes, wide=wide, bins=bins, fine=fine)
 
         return cls(tuple(fit(column) for column in train.schema.learned))
 
@@ -94,12 +95,16 @@ class Tokens:
             parts += [null] * len(column.sizes)
         return np.stack(parts, axis=1)
 
-    def decode(self, tokens: Array, rng: np.random.Generator) -> dict[str, pa.Array]:
-        """Column -> its values."""
-        out, start = {}, 0
+    def decode(self, tokens: Array, rng: np.random.Generator, within: Mapping[str, Array] | None = None) -> dict[str, pa.Array]:
+        """Column -> its values. within: of columns of numbers, how far along its part each value lies: NumberTokens.decode."""
+        out, start, along = {}, 0, within or {}
         for column in self.columns:
             stop = start + len(column.sizes)
-            out[column.name] = column.decode(tokens[:, start:stop], rng)
+            own = tokens[:, start:stop]
+            if isinstance(column, NumberTokens):
+                out[column.name] = column.decode(own, rng, along.get(column.name))
+            else:
+                out[column.name] = column.decode(own, rng)
             start = stop
         return out
 

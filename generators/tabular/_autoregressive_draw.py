@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,20 +21,34 @@ NEWTON, PRIOR = 12, 10.0
 
 
 class _Known:
-    """What some rows know so far, where each head has a table of its own: their tokens."""
+    """What some rows know so far, where each head has a table of its own: their tokens.
 
-    def __init__(self, net: Drawer, rows: int) -> None:
+    free: the same without the class, where the class is to be followed more than it was learned; None elsewhere."""
+
+    def __init__(self, net: Drawer, rows: int, *, free: bool = False) -> None:
         self.net, self.tokens = net, torch.empty(rows, 0, dtype=torch.long)
         self.label: Tensor | None = None
+        self.free: _Known | None = type(self)(net, rows) if free else None
 
     def add(self, field: int, ids: Tensor) -> None:
-        self.tokens = torch.cat([self.tokens, ids[:, None]], dim=1)
-        self.label = self.net.label(ids) if field == self.net.classed else self.label
+        self._learn(ids)
+        if field == self.net.classed:
+            self.label = self.net.label(ids)
+        elif self.free is not None:
+            self.free.add(field, ids)
 
-    def take(self, rows: Tensor | slice) -> _Known:
-        out = _Known(self.net, 0)
-        out.tokens, out.label = self.tokens[rows], None if self.label is None else self.label[rows]
+    def take(self, rows: Tensor | slice) -> Self:
+        out = type(self)(self.net, 0)
+        out.label = None if self.label is None else self.label[rows]
+        out.free = None if self.free is None else self.free.take(rows)
+        self._give(out, rows)
         return out
+
+    def _learn(self, ids: Tensor) -> None:
+        self.tokens = torch.cat([self.tokens, ids[:, None]], dim=1)
+
+    def _give(self, out: Self, rows: Tensor | slice) -> None:
+        out.tokens = self.tokens[rows]
 
     def read(self, field: int) -> Tensor:
         """(rows, width)"""
@@ -42,30 +57,32 @@ class _Known:
         return F.embedding_bag(self.tokens, self.net.tables[field], mode="sum")
 
 
-class _State:
+class _State(_Known):
     """What some rows know so far, where all heads read one sum."""
 
-    def __init__(self, net: Drawer, rows: int) -> None:
-        self.net, self.sum = net, torch.zeros(rows, net.tables[0].shape[1])
-        self.label: Tensor | None = None
+    def __init__(self, net: Drawer, rows: int, *, free: bool = False) -> None:
+        super().__init__(net, rows, free=free)
+        self.sum = torch.zeros(rows, net.tables[0].shape[1])
 
-    def add(self, field: int, ids: Tensor) -> None:
+    def _learn(self, ids: Tensor) -> None:
         self.sum += F.embedding(ids, self.net.tables[0])
-        self.label = self.net.label(ids) if field == self.net.classed else self.label
 
-    def take(self, rows: Tensor | slice) -> _State:
-        out = _State(self.net, 0)
-        out.sum, out.label = self.sum[rows].clone(), None if self.label is None else self.label[rows]
-        return out
+    def _give(self, out: Self, rows: Tensor | slice) -> None:
+        out.sum = self.sum[rows].clone()
 
     def read(self, field: int) -> Tensor:
         return self.sum @ self.net.pick[field]
 
 
 class Drawer:
-    """Draws, fills in and rates rows of tokens; local tokens, 0 <= token < size of the field."""
+    """Draws, fills in and rates rows of tokens; local tokens, 0 <= token < size of the field.
 
-    def __init__(self, net: Net) -> None:
+    guidance: how much of what the class says about other fields is taken while rows are drawn: 1 as it was learned, more for
+    rows that are more typical of their class. Source: Ho and Salimans 2022 (classifier-free guidance, arXiv 2207.12598),
+    equation 6, of logits."""
+
+    def __init__(self, net: Net, guidance: float = 1.0) -> None:
+        self.guidance = guidance
         with torch.no_grad():
             self.sizes, self.starts, self.width = net.fields.sizes, net.fields.starts, net.width
             whole = net.tables + net.waves @ net.wave_in
@@ -86,16 +103,20 @@ class Drawer:
         first = self.starts[self.classed or 0]
         return torch.where(ids < self.starts[-1], ids - first, self.classes)
 
-    def _known(self, rows: int) -> _Known | _State:
-        return _State(self, rows) if self.shared else _Known(self, rows)
+    def _known(self, rows: int, *, free: bool = False) -> _Known:
+        return (_State if self.shared else _Known)(self, rows, free=free)
 
-    def _logits(self, known: _Known | _State, field: int) -> Tensor:
+    def _logits(self, known: _Known, field: int) -> Tensor:
         """(rows, size)"""
+        said = self._said(known, field)
+        return said if known.free is None else torch.lerp(self._said(known.free, field), said, self.guidance)
+
+    def _said(self, known: _Known, field: int) -> Tensor:
         first = torch.relu_(known.read(field).add_(self.bias[field]))
         second = torch.relu_(torch.addmm(self.inner_bias[field], first, self.inner[field]))
         return torch.addmm(self._bias(known, field), first.add_(second), self.out[field])
 
-    def _bias(self, known: _Known | _State, field: int) -> Tensor:
+    def _bias(self, known: _Known, field: int) -> Tensor:
         """(rows, size), or (size,) where the class is not known."""
         bias = self.out_bias[field]
         return bias[-1] if known.label is None else F.embedding(known.label, bias)
@@ -108,7 +129,7 @@ class Drawer:
         which is a multinomial one. Once prefixes are many, each row goes on alone."""
         generator = torch.Generator().manual_seed(seed)
         rng = np.random.default_rng(seed)
-        known, counts = self._known(1), np.array([n])
+        known, counts = self._known(1, free=self.guidance != 1 and self.classed is not None), np.array([n])
         tokens = np.zeros((1, len(self.sizes)), dtype=np.int64)
         at = 0
         while at < len(order):
@@ -130,7 +151,7 @@ class Drawer:
         return self._alone(tokens[rows], known.take(torch.from_numpy(rows)), order[at:], given, generator)
 
     def _alone(
-        self, tokens: Array, known: _Known | _State, order: Sequence[int], given: Mapping[int, int], generator: torch.Generator
+        self, tokens: Array, known: _Known, order: Sequence[int], given: Mapping[int, int], generator: torch.Generator
     ) -> Array:
         for first in range(0, len(tokens), CHUNK):
             part = known.take(slice(first, first + CHUNK))

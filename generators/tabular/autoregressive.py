@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,7 +16,7 @@ import torch
 
 from data.dataset import Dataset
 from data.encode_cells import Ribbon, spans
-from data.encode_tokens import LevelTokens, NumberTokens, Tokens
+from data.encode_tokens import BINS, FINE, LevelTokens, NumberTokens, Tokens
 from data.encode_values import plain
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
@@ -69,6 +69,8 @@ class Autoregressive:
         learning_rate: of Adam; it falls along a cosine. decay: weight decay.
         any_order: share of steps in an order drawn at random; 0 learns one order, and conditions on other columns suffer.
         first: columns that rows are drawn by, in order, before all others: those that `complete` is given belong here.
+        bins: of a column of numbers, at most, before rare classes cut them. parts: whether a second token tells parts of bins.
+        guidance: how much of what the class says of other columns is taken while drawing: 1 as learned, 2 for typical rows.
         ema: the share of the moving average of the weights that is kept each step.
         held_out: share of the rows that are set aside to see when to stop, at most 5,000; none of fewer than 200 rows.
         patience: looks (there are 20) without a better guess of those that end the training.
@@ -90,6 +92,9 @@ class Autoregressive:
     decay: float = 0.5
     any_order: float = 0.5
     first: tuple[str, ...] = ()
+    bins: int = BINS
+    parts: bool = True
+    guidance: float = 1.0
     ema: float = 0.999
     held_out: float = 0.1
     patience: int = 6
@@ -105,7 +110,7 @@ class Autoregressive:
         DataError when a column holds infinite values."""
         self._check(train)
         device = device_of(self.device)
-        self.finish_, self.tokens_, self.rows_ = Finish.fit(train), Tokens.fit(train, calendar=True), train.num_rows
+        self.finish_, self.tokens_, self.rows_ = Finish.fit(train), self._tokens(train), train.num_rows
         self._lay_out()
         encoded = self.tokens_.encode(train)
         self.ribbon_ = Ribbon.fit(self.tokens_, train, encoded, numbers=True)
@@ -137,12 +142,24 @@ class Autoregressive:
 
         Raises GeneratorError for a condition that no training row could hold."""
         wanted = resolve(where, self.finish_.schema)
+
+        def values(tokens: Array, own: int) -> dict[str, pa.Array]:
+            return self.tokens_.decode(tokens, np.random.default_rng([own, 1]))
+
+        yield from self.drawn(n, wanted, seed, values)
+
+    def drawn(
+        self, n: int, wanted: Mapping[str, Any], seed: int, values: Callable[[Array, int], dict[str, pa.Array]]
+    ) -> Iterator[pa.RecordBatch]:
+        """What `sample` yields, of a condition that is resolved.
+
+        values: makes the columns from tokens (rows, fields) and a seed for these rows."""
         given, order = self._given(wanted)
         parts = [(k, min(SAMPLE_ROWS, n - start)) for k, start in enumerate(range(0, n, SAMPLE_ROWS))]
-        drawer = Drawer(self.net_) if len(self.live_) else None
+        drawer = Drawer(self.net_, self.guidance) if len(self.live_) else None
 
         def finish(k: int, tokens: Array) -> pa.RecordBatch:
-            columns = self.tokens_.decode(tokens, np.random.default_rng([part_seed(seed, k), 1]))
+            columns = values(tokens, part_seed(seed, k))
             columns |= {name: repeated(value, columns[name].type, len(tokens)) for name, value in wanted.items()}
             return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * SAMPLE_ROWS, seed=seed)
 
@@ -259,14 +276,17 @@ class Autoregressive:
 
     def _check(self, train: Dataset) -> None:
         refuse(train)
-        at_least(self, 1, "epochs", "batch_size", "width", "patience")
-        at_least(self, 0, "min_steps", "decay", "learning_rate")
+        at_least(self, 1, "epochs", "batch_size", "width", "patience", "bins")
+        at_least(self, 0, "min_steps", "decay", "learning_rate", "guidance")
         at_most(self, dropout=0.9, any_order=1.0, ema=0.99999, held_out=0.5)
         learned = [column.name for column in train.schema.learned]
         if lost := [name for name in self.first if name not in learned]:
             raise GeneratorError(
                 f"generator.first: there is no column {lost[0]!r} to learn; the columns are {', '.join(learned)}"
             )
+
+    def _tokens(self, train: Dataset) -> Tokens:
+        return Tokens.fit(train, calendar=True, bins=self.bins, fine=FINE if self.parts else 1)
 
     def _lay_out(self) -> None:
         """The fields that hold anything to guess, and the order in which they are drawn."""
