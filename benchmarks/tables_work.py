@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from generators.base import Generator
 
 #: Share of the rows that train, and the seed that divides them: those of the protocol that the published figures follow.
 TRAIN, SPLIT_SEED = 0.8, 0
+#: The family that needs an environment of its own.
+APART = "mostlyai"
 #: Rows drawn for the speed with and without a condition, and the rows that a level has at least that is asked for alone.
 SPEED_ROWS, RARE_ROWS = 200_000, 8
 
@@ -55,10 +59,7 @@ def work(job: Path) -> int:
     train, test = parts(task["data"], task["rows"])
     path = job.parent / "synthetic.parquet"
     try:
-        family = build_family(task["family"])
-        figures: dict[str, Any] = dict(fit_and_draw(family, train, path, seed=task["seed"], rows=SPEED_ROWS))
-        if type(family).exact_conditions and (rare := rare_level(train)) is not None:
-            figures |= _rare(family, rare, task["seed"])
+        figures = _apart(task, train, path) if task["family"] == APART else _here(task, train, path)
     except (UserError, ValueError) as error:
         print(f"    error: {error}", file=sys.stderr)
         return 2
@@ -67,6 +68,29 @@ def work(job: Path) -> int:
     figures["quality"] = score(train, test, _drawn(path, train.schema)).to_json()
     (job.parent / "result.json").write_text(json.dumps(figures))
     return 0
+
+
+def _here(task: Mapping[str, Any], train: Dataset, path: Path) -> dict[str, Any]:
+    """Fit and draw in this process: the figures, and the rows at `path`."""
+    family = build_family(task["family"])
+    figures: dict[str, Any] = dict(fit_and_draw(family, train, path, seed=task["seed"], rows=SPEED_ROWS))
+    if type(family).exact_conditions and (rare := rare_level(train)) is not None:
+        figures |= _rare(family, rare, task["seed"])
+    return figures
+
+
+def _apart(task: Mapping[str, Any], train: Dataset, path: Path) -> dict[str, Any]:
+    """Fit and draw by another interpreter, whose environment holds mostlyai-engine: as `_here`.
+
+    Raises UserError where that does not work."""
+    held = path.with_name("train.parquet")
+    pq.write_table(train.table, held)
+    script = Path(__file__).with_name("peer_mostlyai.py")
+    asked = [str(held), str(path), str(task["seed"]), str(len(train)), str(SPEED_ROWS)]
+    done = subprocess.run([task["mostlyai"], str(script), *asked], check=False)
+    if done.returncode:
+        raise UserError(f"{task['mostlyai']}: exit code {done.returncode}; name a Python that has mostlyai-engine")
+    return dict(json.loads(path.with_suffix(".json").read_text()))
 
 
 def _rare(family: Generator, rare: tuple[str, Any, int], seed: int) -> dict[str, Any]:
@@ -82,5 +106,6 @@ def _rare(family: Generator, rare: tuple[str, Any, int], seed: int) -> dict[str,
 
 
 def _drawn(path: Path, schema: Schema) -> Dataset:
-    held: pa.Table = pq.read_table(path)
-    return Dataset(held, schema)
+    """The rows at `path`, in the types that train has."""
+    held: pa.Table = pq.read_table(path).select(schema.names)
+    return Dataset(pa.table({f.name: held.column(f.name).cast(f.type) for f in schema.arrow()}), schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,44 @@ def test_medians_and_ratios_are_those_of_the_cells() -> None:
         line for line in record(cells, ["adult"], ["gan", "sdv:CTGAN"], [0, 1, 2]).splitlines() if line.startswith("| gan")
     )
     assert row.startswith("| gan | 3 | 20 | 20.0x | 3,000 | 3.0x |  | 100 | 0.100 (0.000..0.200) |")
+
+
+ENGINE = '''
+class TabularARGN:
+    """Stands in for the engine: it draws the rows that it was given again, backwards."""
+
+    def __init__(self, *, device, random_state, value_protection, verbose):
+        assert (device, value_protection) == ("cpu", False)
+
+    def fit(self, frame):
+        self.frame = frame[::-1]
+
+    def sample(self, n_samples):
+        return self.frame.sample(n_samples, replace=True, random_state=0)
+'''
+
+
+@needs_sdmetrics
+def test_the_engine_of_another_environment_is_judged_as_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "mostlyai" / "engine"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(ENGINE)
+    (tmp_path / "mostlyai_engine-9.9.dist-info").mkdir()
+    (tmp_path / "mostlyai_engine-9.9.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: mostlyai-engine\nVersion: 9.9\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    store, page = tmp_path / "store.json", tmp_path / "page.md"
+    asked = ["--data", "breast_cancer", "--families", "mostlyai", "--seeds", "0", "--store", str(store), "--out", str(page)]
+    assert main([*asked, "--mostlyai", sys.executable]) == 0
+    figures = json.loads(store.read_text())["breast_cancer|mostlyai|0"]
+    assert figures["quality"]["exact"] == 1.0 and figures["rows_per_s"] > 0 and figures["fit_cpu_s"] >= 0
+    assert figures["versions"]["mostlyai-engine"] == "9.9" and "mostlyai-engine 9.9" in page.read_text()
+
+
+def test_the_engine_needs_the_environment_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COUNTERPOISE_MOSTLYAI", raising=False)
+    assert main(["--families", "mostlyai", "--data", "breast_cancer", "--out", ""]) == 2
+    assert "mostlyai: no environment is named; say --mostlyai PYTHON" in capsys.readouterr().err
