@@ -14,8 +14,8 @@ from torch import Tensor
 from generators.tabular._autoregressive_net import Net
 
 Array = np.ndarray
-#: Rows that go through all fields together: what belongs to them fits a core's own cache.
-CHUNK = 2048
+#: Rows that go through all fields together: what belongs to them fits a core's own cache; a GPU wants many.
+CHUNK, GPU_CHUNK = 2048, 131_072
 #: Newton's steps of a field's temperature, and how many nats it costs that a field is e times surer than it learned to be.
 NEWTON, PRIOR = 12, 10.0
 
@@ -26,7 +26,7 @@ class _Known:
     free: the same without the class, where the class is to be followed more than it was learned; None elsewhere."""
 
     def __init__(self, net: Drawer, rows: int, *, free: bool = False) -> None:
-        self.net, self.tokens = net, torch.empty(rows, 0, dtype=torch.long)
+        self.net, self.tokens = net, torch.empty(rows, 0, dtype=torch.long, device=net.device)
         self.label: Tensor | None = None
         self.free: _Known | None = type(self)(net, rows) if free else None
 
@@ -53,7 +53,7 @@ class _Known:
     def read(self, field: int) -> Tensor:
         """(rows, width)"""
         if not self.tokens.shape[1]:
-            return torch.zeros(len(self.tokens), self.net.width)
+            return torch.zeros(len(self.tokens), self.net.width, device=self.net.device)
         return F.embedding_bag(self.tokens, self.net.tables[field], mode="sum")
 
 
@@ -62,7 +62,7 @@ class _State(_Known):
 
     def __init__(self, net: Drawer, rows: int, *, free: bool = False) -> None:
         super().__init__(net, rows, free=free)
-        self.sum = torch.zeros(rows, net.tables[0].shape[1])
+        self.sum = torch.zeros(rows, net.tables[0].shape[1], device=net.device)
 
     def _learn(self, ids: Tensor) -> None:
         self.sum += F.embedding(ids, self.net.tables[0])
@@ -79,23 +79,23 @@ class Drawer:
 
     guidance: how much of what the class says about other fields is taken while rows are drawn: 1 as it was learned, more for
     rows that are more typical of their class. Source: Ho and Salimans 2022 (classifier-free guidance, arXiv 2207.12598),
-    equation 6, of logits."""
+    equation 6, of logits. device: where rows are drawn."""
 
-    def __init__(self, net: Net, guidance: float = 1.0) -> None:
-        self.guidance = guidance
+    def __init__(self, net: Net, guidance: float = 1.0, device: torch.device | str = "cpu") -> None:
+        self.guidance, self.device = guidance, torch.device(device)
         with torch.no_grad():
             self.sizes, self.starts, self.width = net.fields.sizes, net.fields.starts, net.width
             whole = net.tables + net.waves @ net.wave_in
             # The last row, of zeros, is what is not known.
-            whole = torch.cat([whole, torch.zeros_like(whole[:1])]).cpu()
+            whole = torch.cat([whole, torch.zeros_like(whole[:1])]).to(device)
             self.shared = net.shared
             self.tables = [whole] if net.shared else list(whole.view(len(whole), -1, net.width).transpose(0, 1).contiguous())
-            self.pick = net.pick.detach().cpu() if net.shared else torch.empty(0)
-            self.bias, self.inner, self.inner_bias = (t.detach().cpu() for t in (net.bias, net.inner, net.inner_bias))
-            out = (net.out + net.waves @ net.wave_out).cpu()
+            self.pick = net.pick.detach().to(device) if net.shared else torch.empty(0)
+            self.bias, self.inner, self.inner_bias = (t.detach().to(device) for t in (net.bias, net.inner, net.inner_bias))
+            out = (net.out + net.waves @ net.wave_out).to(device)
             parts = list(zip(self.starts, self.starts[1:], strict=False))
             self.out = [out[a:b].T.contiguous() for a, b in parts]
-            self.out_bias = [net.out_bias[:, a:b].detach().cpu().contiguous() for a, b in parts]
+            self.out_bias = [net.out_bias[:, a:b].detach().to(device).contiguous() for a, b in parts]
             self.classed, self.classes = net.fields.classed, net.fields.classes
 
     def label(self, ids: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class Drawer:
 
         The first fields are drawn for all rows at once: so many rows of one prefix are so many draws from one distribution,
         which is a multinomial one. Once prefixes are many, each row goes on alone."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator(self.device).manual_seed(seed)
         rng = np.random.default_rng(seed)
         known, counts = self._known(1, free=self.guidance != 1 and self.classed is not None), np.array([n])
         tokens = np.zeros((1, len(self.sizes)), dtype=np.int64)
@@ -137,32 +137,37 @@ class Drawer:
             if field in given:
                 tokens[:, field] = given[field]
             elif 2 * len(counts) * self.sizes[field] <= n:
-                chance = torch.softmax(self._logits(known, field).double(), dim=1).numpy()
+                chance = torch.softmax(self._logits(known, field).double(), dim=1).cpu().numpy()
                 split = rng.multinomial(counts, chance / chance.sum(axis=1, keepdims=True))
                 rows, picked = np.nonzero(split)
-                counts, tokens, known = split[rows, picked], tokens[rows], known.take(torch.from_numpy(rows))
+                counts, tokens, known = split[rows, picked], tokens[rows], known.take(self._here(rows))
                 tokens[:, field] = picked
             else:
                 break
-            known.add(field, torch.from_numpy(tokens[:, field] + self.starts[field]))
+            known.add(field, self._here(tokens[:, field] + self.starts[field]))
             at += 1
         rows = np.repeat(np.arange(len(counts)), counts)
         rng.shuffle(rows)
-        return self._alone(tokens[rows], known.take(torch.from_numpy(rows)), order[at:], given, generator)
+        return self._alone(tokens[rows], known.take(self._here(rows)), order[at:], given, generator)
 
     def _alone(
         self, tokens: Array, known: _Known, order: Sequence[int], given: Mapping[int, int], generator: torch.Generator
     ) -> Array:
-        for first in range(0, len(tokens), CHUNK):
-            part = known.take(slice(first, first + CHUNK))
+        chunk = CHUNK if self.device.type == "cpu" else GPU_CHUNK
+        for first in range(0, len(tokens) if order else 0, chunk):
+            rows = slice(first, min(first + chunk, len(tokens)))
+            part, drawn = known.take(rows), []
             for field in order:
                 if field in given:
-                    picked = torch.full((len(tokens[first : first + CHUNK]),), given[field])
+                    drawn.append(torch.full((rows.stop - first,), given[field], device=self.device))
                 else:
-                    picked = _pick(self._logits(part, field), generator)
-                tokens[first : first + CHUNK, field] = picked.numpy()
-                part.add(field, picked + self.starts[field])
+                    drawn.append(_pick(self._logits(part, field), generator))
+                part.add(field, drawn[-1] + self.starts[field])
+            tokens[rows, order] = torch.stack(drawn, dim=1).cpu().numpy()
         return tokens
+
+    def _here(self, places: Array) -> Tensor:
+        return torch.from_numpy(places).to(self.device)
 
     @torch.no_grad()
     def nats(self, tokens: Array, order: Sequence[int]) -> Array:
@@ -214,7 +219,7 @@ class Drawer:
 def _pick(logits: Tensor, generator: torch.Generator) -> Tensor:
     """A token for each row: (rows,) int64."""
     upto = torch.cumsum(logits.sub_(logits.amax(dim=1, keepdim=True)).exp_(), dim=1)
-    at = torch.rand(len(logits), 1, generator=generator).mul_(upto[:, -1:])
+    at = torch.rand(len(logits), 1, generator=generator, device=logits.device).mul_(upto[:, -1:])
     return (upto[:, :-1] <= at).sum(dim=1)
 
 

@@ -34,8 +34,8 @@ __all__ = ["Autoregressive"]
 Array = np.ndarray
 WEIGHTS = "weights.pt"
 STATE = "state.json"
-#: Rows that one worker draws at a time.
-SAMPLE_ROWS = 32_768
+#: Rows that one worker draws at a time, and with a GPU.
+SAMPLE_ROWS, GPU_ROWS = 32_768, 262_144
 #: Passes over the rows.
 EPOCHS = 16
 #: Tables of more fields take fewer steps than `min_steps`, in proportion.
@@ -135,7 +135,7 @@ class Autoregressive:
         return self
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
-        """Exactly `n` rows in batches of at most SAMPLE_ROWS, drawn by as many workers as there are cores.
+        """Exactly `n` rows in batches of at most SAMPLE_ROWS (GPU_ROWS), drawn by as many workers as there are cores.
 
         A condition on any columns is exact: those columns are set, the others drawn given them. Without one, as many rows as
         train's or more hold every level of five training rows: rows of the last batch make room for those that chance left out.
@@ -155,13 +155,15 @@ class Autoregressive:
 
         values: makes the columns from tokens (rows, fields) and a seed for these rows."""
         given, order = self._given(wanted)
-        parts = [(k, min(SAMPLE_ROWS, n - start)) for k, start in enumerate(range(0, n, SAMPLE_ROWS))]
-        drawer = Drawer(self.net_, self.guidance) if len(self.live_) else None
+        device = device_of(self.device)
+        most = SAMPLE_ROWS if device.type == "cpu" else GPU_ROWS
+        parts = [(k, min(most, n - start)) for k, start in enumerate(range(0, n, most))]
+        drawer = Drawer(self.net_, self.guidance, device) if len(self.live_) else None
 
         def finish(k: int, tokens: Array) -> pa.RecordBatch:
             columns = values(tokens, part_seed(seed, k))
             columns |= {name: repeated(value, columns[name].type, len(tokens)) for name, value in wanted.items()}
-            return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * SAMPLE_ROWS, seed=seed)
+            return self.finish_(pa.RecordBatch.from_pydict(columns), start=k * most, seed=seed)
 
         def draw(part: tuple[int, int]) -> tuple[int, Array, pa.RecordBatch]:
             k, rows = part
