@@ -37,7 +37,7 @@ FEW, SEEDS = (5, 20, 100), tuple(range(10))
 TRAIN, TEST = 6_000, 10_000
 #: Arms without a drawn row, and families that draw the rare class.
 PLAIN = ("alone", "weights", "leaves")
-DRAWN = ("bootstrap", "smote", "gan", "autoregressive")
+DRAWN = ("bootstrap", "smote", "gan", "autoregressive", "diffusion")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     cli.add_argument("--few", nargs="+", type=int, default=list(FEW), help="rows that the rare class is cut to")
     cli.add_argument("--arms", nargs="+", choices=(*PLAIN, *DRAWN), default=[*PLAIN, *DRAWN])
     cli.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    cli.add_argument("--store", default="build/balance.json")
+    cli.add_argument("--store", default="docs/benchmarks/balance.json", help="where finished cells are kept")
     cli.add_argument("--out", default="docs/benchmarks/balance.md", help="the page; empty for none")
     return cli.parse_args(arguments)
 

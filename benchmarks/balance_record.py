@@ -14,8 +14,8 @@ from benchmarks.families import version_of
 
 Array = np.ndarray
 Cells = Mapping[str, Mapping[str, float]]
-#: What every arm is compared with: what costs nothing.
-BASE = "alone"
+#: What every arm is compared with: what costs nothing, and what everyone has.
+BASES = ("alone", "smote")
 PACKAGES = ("numpy", "scikit-learn", "torch", "imbalanced-learn")
 MEANS = {
     "alone": "real rows alone",
@@ -25,15 +25,17 @@ MEANS = {
     "smote": "SMOTE",
     "gan": "gan",
     "autoregressive": "autoregressive",
+    "diffusion": "diffusion",
 }
 
 
 def record(cells: Cells, tables: Sequence[str], few: Sequence[int], arms: Sequence[str], seeds: Sequence[int]) -> str:
     """Markdown of the cells that were asked for."""
-    lines = [*_head(seeds), ""]
+    lines = [*_head(tables, few, arms, seeds), ""]
     for n in few:
         lines += [f"## {n} real rows of the rare class", "", *_figures(cells, tables, n, arms, seeds), ""]
-    lines += [f"## Against {MEANS[BASE]}", "", *_gains(cells, tables, few, arms, seeds), ""]
+    for base in (base for base in BASES if base in arms):
+        lines += [f"## Against {MEANS[base]}", "", *_gains(cells, tables, few, arms, seeds, base), ""]
     return "\n".join(lines)
 
 
@@ -56,12 +58,13 @@ def verdict(gain: Array) -> str:
     return "better" if mean > half else "worse" if mean < -half else "-"
 
 
-def _head(seeds: Sequence[int]) -> list[str]:
+def _head(tables: Sequence[str], few: Sequence[int], arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
     versions = ", ".join(f"{name} {version_of(name)}" for name in PACKAGES)
     return [
         "# A rare class: what synthetic rows bring",
         "",
-        "    make bench-balance",
+        f"    python -m benchmarks.balance --data {' '.join(tables)} --few {' '.join(map(str, few))} \\",
+        f"        --arms {' '.join(arms)} --seeds {' '.join(map(str, seeds))}",
         "",
         "The rarest class of at most 6,000 training rows is cut to so many; every arm trains the same gradient boosting",
         "(scikit-learn's HistGradientBoosting, its defaults but no early stopping) and is asked for the average precision of",
@@ -84,7 +87,9 @@ def _figures(cells: Cells, tables: Sequence[str], few: int, arms: Sequence[str],
     return lines
 
 
-def _gains(cells: Cells, tables: Sequence[str], few: Sequence[int], arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
+def _gains(
+    cells: Cells, tables: Sequence[str], few: Sequence[int], arms: Sequence[str], seeds: Sequence[int], against: str
+) -> list[str]:
     lines = [
         "The gain of each arm on the same rows, its mean over all tables with an interval over seeds, and on how many of the",
         f"{len(tables)} tables it is surely better or worse (95 %, paired by seed, not corrected for how many are looked at).",
@@ -93,8 +98,8 @@ def _gains(cells: Cells, tables: Sequence[str], few: Sequence[int], arms: Sequen
         "| ---: | --- | ---: | ---: | ---: |",
     ]
     for n in few:
-        base = np.array([values(cells, data, n, BASE, seeds) for data in tables])
-        for arm in (arm for arm in arms if arm != BASE):
+        base = np.array([values(cells, data, n, against, seeds) for data in tables])
+        for arm in (arm for arm in arms if arm != against):
             gain = np.array([values(cells, data, n, arm, seeds) for data in tables]) - base
             if np.isnan(gain).all():
                 continue
