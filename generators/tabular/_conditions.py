@@ -111,5 +111,5 @@ def _too_rare(wanted: Mapping[str, Any], kept: int, drawn: int) -> str:
     asked = ", ".join(f"{name}={value}" for name, value in wanted.items())
     return (
         f"only {kept} of {drawn} drawn rows hold {asked}: the model hardly ever makes such rows; "
-        "train longer, ask for fewer conditions, or use a family that draws conditions directly (generator.use: gan)"
+        "train longer, ask for fewer conditions, or use a family that draws conditions directly (generator.use: autoregressive)"
     )
