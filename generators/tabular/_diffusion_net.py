@@ -130,15 +130,17 @@ class Net(Density):
         Heun's method. guidance: how much of what the class says is taken; 1 as it was learned."""
         span, shown = self.spans(tokens), ~known.isnan()
         still = torch.where(shown, score(known.nan_to_num(0.5)), 0.0)
-        x = torch.randn(known.shape, generator=chance)
+        x = torch.randn(known.shape, generator=chance, device=known.device)
         x = torch.where(shown, still, x)
         told = self.tell(tokens)
         rest = (
-            self.tell(tokens, torch.ones(len(tokens), dtype=torch.bool)) if guidance != 1 and self.classed is not None else None
+            self.tell(tokens, torch.ones(len(tokens), dtype=torch.bool, device=tokens.device))
+            if guidance != 1 and self.classed is not None
+            else None
         )
 
         def velocity(x: Tensor, at: float) -> Tensor:
-            t = torch.full((len(x), 1), at)
+            t = torch.full((len(x), 1), at, device=x.device)
             v = self.velocity(x, t, told, span, shown)
             if rest is not None:
                 free = self.velocity(x, t, rest, span, shown)

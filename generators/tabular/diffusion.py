@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,8 @@ __all__ = ["Diffusion"]
 Array = np.ndarray
 WEIGHTS, COARSE = "weights.pt", "coarse"
 EPOCHS = 20
-#: Rows whose numbers are drawn together.
-CHUNK = 2048
+#: Rows whose numbers are drawn together, and on a GPU.
+CHUNK, GPU_CHUNK = 2048, 131_072
 
 
 @dataclass
@@ -115,10 +116,11 @@ class Diffusion:
         rows.
 
         Raises GeneratorError for a condition that no training row could hold."""
-        wanted = resolve(where, self.coarse_.finish_.schema)
+        wanted, device = resolve(where, self.coarse_.finish_.schema), device_of(self.device)
+        net = copy.deepcopy(self.net_).to(device) if self.detail_.columns else None
 
         def values(tokens: Array, own: int) -> dict[str, pa.Array]:
-            within = self.detail_.within(self._places(tokens, wanted, own))
+            within = self.detail_.within(self._places(net, tokens, wanted, own))
             return self.coarse_.tokens_.decode(tokens, np.random.default_rng([own, 1]), within)
 
         yield from self.coarse_.drawn(n, wanted, seed, values)
@@ -159,13 +161,18 @@ class Diffusion:
         with seeded(int(rng_of(seed, 35).integers(2**31)), torch.device("cpu")):
             return Net(begin, self.detail_.fields, low, wide, classed, self.width, self.depth, self.dropout)
 
-    def _places(self, tokens: Array, wanted: Condition, seed: int) -> Array:
+    def _places(self, net: Net | None, tokens: Array, wanted: Condition, seed: int) -> Array:
         """Where the numbers of coarse rows lie along their bins: (n, columns)."""
-        rows, out = torch.from_numpy(tokens), np.zeros((len(tokens), len(self.detail_.columns)))
-        chance, given = torch.Generator().manual_seed(seed), self._given(tokens, wanted, seed)
-        for first in range(0, len(tokens) if self.detail_.columns else 0, CHUNK):
-            part = slice(first, first + CHUNK)
-            out[part] = self.net_.draw(rows[part], given[part], self.steps, self.guidance, chance).numpy()
+        out = np.zeros((len(tokens), len(self.detail_.columns)))
+        if net is None:
+            return out
+        device = net.low.device
+        chance, given = torch.Generator(device).manual_seed(seed), self._given(tokens, wanted, seed)
+        chunk = CHUNK if device.type == "cpu" else GPU_CHUNK
+        for first in range(0, len(tokens), chunk):
+            part = slice(first, first + chunk)
+            rows, known = torch.from_numpy(tokens[part]).to(device), given[part].to(device)
+            out[part] = net.draw(rows, known, self.steps, self.guidance, chance).cpu().numpy()
         return out
 
     def _given(self, tokens: Array, wanted: Condition, seed: int) -> torch.Tensor:
