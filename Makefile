@@ -61,7 +61,7 @@ bench-modes: $(VENV)/.all  ## modes of a ring and of a grid that the families dr
 bench-relational: $(VENV)/.all  ## tables that refer to one another, beside SDV's HMA and chance: docs/benchmarks/relational.md (half an hour)
 	@$(BIN)/python -m benchmarks.relational
 
-bench-balance: $(VENV)/.all  ## what synthetic rows of a rare class bring to a classifier: docs/benchmarks/balance.md (two hours; resumes)
+bench-balance: $(VENV)/.all  ## what synthetic rows of a rare class bring to a classifier: docs/benchmarks/balance.md (an hour or two; resumes)
 	@$(BIN)/python -m benchmarks.balance
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
