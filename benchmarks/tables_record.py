@@ -111,5 +111,6 @@ def _legend() -> list[str]:
         "et al. 2020. `shapes`, `trends`: SDMetrics. `exact`: rows that equal a training row. `closeness`: median distance to",
         "the nearest training row; both best near those of real test rows. `levels`: levels of five training rows or more that",
         "are drawn. `bootstrap` draws training rows again: what a perfect likeness would reach, and no privacy at all.",
+        "`mostlyai` is mostlyai-engine's TabularARGN with its defaults, but without the protection of rare values.",
         "`benchmarks/quality.py` defines each figure.",
     ]
