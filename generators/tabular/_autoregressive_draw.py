@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generators.tabular._autoregressive_net import Net
+from generators.tabular._autoregressive_start import Lines
 
 Array = np.ndarray
 #: Rows that go through all fields together: what belongs to them fits a core's own cache; a GPU wants many.
@@ -25,20 +27,24 @@ class _Known:
 
     free: the same without the class, where the class is to be followed more than it was learned; None elsewhere."""
 
-    def __init__(self, net: Drawer, rows: int, *, free: bool = False) -> None:
-        self.net, self.tokens = net, torch.empty(rows, 0, dtype=torch.long, device=net.device)
+    def __init__(self, net: Drawer, rows: int, lines: Lines | None = None, *, free: bool = False) -> None:
+        self.net, self.lines, self.tokens = net, lines, torch.empty(rows, 0, dtype=torch.long, device=net.device)
+        self.z = torch.zeros(rows, len(net.numbers), device=net.device)
         self.label: Tensor | None = None
-        self.free: _Known | None = type(self)(net, rows) if free else None
+        self.free: _Known | None = type(self)(net, rows, lines) if free else None
 
     def add(self, field: int, ids: Tensor) -> None:
         self._learn(ids)
+        if self.net.start is not None and field in self.net.numbers:
+            self.z[:, self.net.numbers[field]] = self.net.start.scores[ids]
         if field == self.net.classed:
             self.label = self.net.label(ids)
         elif self.free is not None:
             self.free.add(field, ids)
 
     def take(self, rows: Tensor | slice) -> Self:
-        out = type(self)(self.net, 0)
+        out = type(self)(self.net, 0, self.lines)
+        out.z = self.z[rows].clone()
         out.label = None if self.label is None else self.label[rows]
         out.free = None if self.free is None else self.free.take(rows)
         self._give(out, rows)
@@ -60,8 +66,8 @@ class _Known:
 class _State(_Known):
     """What some rows know so far, where all heads read one sum."""
 
-    def __init__(self, net: Drawer, rows: int, *, free: bool = False) -> None:
-        super().__init__(net, rows, free=free)
+    def __init__(self, net: Drawer, rows: int, lines: Lines | None = None, *, free: bool = False) -> None:
+        super().__init__(net, rows, lines, free=free)
         self.sum = torch.zeros(rows, net.tables[0].shape[1], device=net.device)
 
     def _learn(self, ids: Tensor) -> None:
@@ -97,14 +103,21 @@ class Drawer:
             self.out = [out[a:b].T.contiguous() for a, b in parts]
             self.out_bias = [net.out_bias[:, a:b].detach().to(device).contiguous() for a, b in parts]
             self.classed, self.classes = net.fields.classed, net.fields.classes
+            self.start = None if net.start is None else copy.deepcopy(net.start).to(device)
+            #: For each field, which of its tokens have an order, and their scores: (2, size).
+            self.along = (
+                [torch.stack([self.start.ordered[a:b], self.start.scores[a:b]]) for a, b in parts] if self.start else []
+            )
+            self.numbers = {} if net.start is None else {field: k for k, field in enumerate(net.start.numbers)}
 
     def label(self, ids: Tensor) -> Tensor:
         """The row of biases of a class by its place among all tokens; the last for one that is not known."""
         first = self.starts[self.classed or 0]
         return torch.where(ids < self.starts[-1], ids - first, self.classes)
 
-    def _known(self, rows: int, *, free: bool = False) -> _Known:
-        return (_State if self.shared else _Known)(self, rows, free=free)
+    def _known(self, rows: int, order: Sequence[int], *, free: bool = False) -> _Known:
+        lines = None if self.start is None else self.start.lines(order)
+        return (_State if self.shared else _Known)(self, rows, lines, free=free)
 
     def _logits(self, known: _Known, field: int) -> Tensor:
         """(rows, size)"""
@@ -117,9 +130,17 @@ class Drawer:
         return torch.addmm(self._bias(known, field), first.add_(second), self.out[field])
 
     def _bias(self, known: _Known, field: int) -> Tensor:
-        """(rows, size), or (size,) where the class is not known."""
-        bias = self.out_bias[field]
-        return bias[-1] if known.label is None else F.embedding(known.label, bias)
+        """What logits begin with: (rows, size), or (size,) where nothing that counts is known."""
+        bias, label = self.out_bias[field], known.label
+        if self.start is None or known.lines is None or field not in self.numbers:
+            return bias[-1] if label is None else F.embedding(label, bias)
+        late = label is None and self.classed is not None
+        of = torch.full((len(known.z),), self.classes, device=self.device) if label is None else label
+        own, along = slice(self.numbers[field], self.numbers[field] + 1), self.along[field]
+        constant, slope, curve = self.start.terms(known.z, of, known.lines, int(late), own)
+        bias = bias + curve * along[1].square()
+        begun = bias[-1] if label is None else F.embedding(label, bias)
+        return torch.addmm(begun, torch.cat([constant, slope], dim=1), along)
 
     @torch.no_grad()
     def draw(self, n: int, order: Sequence[int], given: Mapping[int, int], seed: int) -> Array:
@@ -129,7 +150,7 @@ class Drawer:
         which is a multinomial one. Once prefixes are many, each row goes on alone."""
         generator = torch.Generator(self.device).manual_seed(seed)
         rng = np.random.default_rng(seed)
-        known, counts = self._known(1, free=self.guidance != 1 and self.classed is not None), np.array([n])
+        known, counts = self._known(1, order, free=self.guidance != 1 and self.classed is not None), np.array([n])
         tokens = np.zeros((1, len(self.sizes)), dtype=np.int64)
         at = 0
         while at < len(order):
@@ -175,7 +196,7 @@ class Drawer:
         out = np.zeros(len(tokens))
         for first in range(0, len(tokens), CHUNK):
             part, rows = tokens[first : first + CHUNK], slice(first, first + CHUNK)
-            known = self._known(len(part))
+            known = self._known(len(part), order)
             for field in order:
                 said = torch.log_softmax(self._logits(known, field).double(), dim=1).numpy()
                 out[rows] += np.where(part[:, field] >= 0, said[np.arange(len(part)), part[:, field]], 0.0)
@@ -186,7 +207,7 @@ class Drawer:
     def scales(self, tokens: Array, order: Sequence[int]) -> list[float]:
         """For each field, by what its logits must be multiplied that `tokens` are likeliest, fields taken in `order`."""
         out = [1.0] * len(self.sizes)
-        known = self._known(len(tokens))
+        known = self._known(len(tokens), order)
         for field in order:
             rest, logits = self._bias(known, field).double(), self._logits(known, field).double()
             out[field] = _scale(logits - rest, rest, torch.from_numpy(tokens[:, field]))
@@ -201,8 +222,9 @@ class Drawer:
         for kind in range(len(kinds)):
             rows, unknown = np.flatnonzero(of.ravel() == kind), kinds[kind].tolist()
             for some in np.array_split(rows, -(-len(rows) // CHUNK)):
-                known = self._known(len(some))
-                for field in sorted(order, key=unknown.__getitem__):
+                along = sorted(order, key=unknown.__getitem__)
+                known = self._known(len(some), along)
+                for field in along:
                     if unknown[field]:
                         logits = self._logits(known, field)
                         if field in banned:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generators.tabular._autoregressive_start import MOST, Start
+
 #: Beyond so many weights of the first layer all fields read one shared state instead of tables of their own.
 TABLES = 24_000_000
 #: Width of the shared state over the width of a head.
@@ -24,11 +26,12 @@ DRAWN = 5.0
 @dataclass(frozen=True)
 class Fields:
     """The fields that a network guesses: tokens of each, all of two and more; ranks: (tokens,) of all, NaN without order;
-    classed: the field of the class, None where there is none."""
+    classed: the field of the class, None where there is none; numbers: fields that are columns of numbers."""
 
     sizes: tuple[int, ...]
     ranks: tuple[float, ...]
     classed: int | None = None
+    numbers: tuple[int, ...] = ()
 
     @property
     def starts(self) -> list[int]:
@@ -78,12 +81,18 @@ class Net(nn.Module):
         self.inner_bias = nn.Parameter(torch.zeros(count, 1, width))
         self.out = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.wave_out = nn.Parameter(torch.zeros(self.waves.shape[1], width))
+        small = 1 < len(fields.numbers) <= MOST and not self.shared
+        self.start = Start(fields.numbers, tokens, fields.classes) if small else None
         # The last row is what is added where the class is not known.
         self.out_bias = nn.Parameter(torch.zeros(fields.classes + 1, tokens))
 
     def begin(self, tokens: Tensor) -> None:
         """Start from the frequencies of the tokens, within each class drawn towards those of all rows: (rows, fields)."""
         fields, classed = self.fields, self.fields.classed
+        if self.start is not None:
+            held = tokens.cpu().numpy()
+            labels = None if classed is None else held[:, classed] - fields.starts[classed]
+            self.start.begin(held, labels, np.array(fields.ranks, dtype=np.float64), fields.starts)
         whole = torch.bincount(tokens.flatten(), minlength=fields.tokens).double() + 0.5
         with torch.no_grad():
             for first, end in zip(fields.starts, fields.starts[1:], strict=False):
@@ -112,16 +121,40 @@ class Net(nn.Module):
         )
         bias = torch.cat([self.out_bias, self.out_bias.new_full((len(self.out_bias), 1), -torch.inf)], dim=1)
         place = np.argsort(order).tolist()
+        terms = self._terms(tokens, order, place)
         losses: list[Tensor] = [heads] * len(order)
         for group, places in self.groups:
             # (fields, rows, size): fields of like size in one product, the last places of smaller ones never likely.
             begun = self._begun(bias, group, places, tokens, place)
+            if self.start is not None and terms is not None:
+                along, ordered = self.start.scores[places][:, None], self.start.ordered[places][:, None]
+                constant, slope, curve = (each[group] for each in terms)
+                begun = begun + constant[:, :, None] * ordered + slope[:, :, None] * along + curve[:, :, None] * along.square()
             logits = torch.baddbmm(begun, heads[group], out[places].transpose(1, 2))
             truth = (tokens[:, group] - places[:, 0]).T
             found = F.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none").view(truth.shape)
             for k, field in enumerate(group):
                 losses[field] = found[k] if each else found[k].mean()
         return torch.stack(losses)
+
+    def _terms(self, tokens: Tensor, order: Sequence[int], place: Sequence[int]) -> tuple[Tensor, Tensor, Tensor] | None:
+        """What numbers say of one another, see Start.terms, for all fields: (fields, rows) twice, and (fields, 1)."""
+        if self.start is None:
+            return None
+        start, classed = self.start, self.fields.classed
+        lines, z = start.lines(order), start.scores[tokens[:, start.numbers]]
+        late = [classed is not None and place[classed] >= place[field] for field in start.numbers]
+        none = torch.full((len(tokens),), self.fields.classes, dtype=torch.long, device=tokens.device)
+        label = none if classed is None else tokens[:, classed] - self.fields.starts[classed]
+        told, free = start.terms(z, label, lines, 0), start.terms(z, none, lines, 1)
+        which = torch.tensor(late, device=tokens.device)
+        out = []
+        for early, other in zip(told, free, strict=True):
+            each = torch.where(which, other, early)
+            each = each[None] if each.dim() == 1 else each
+            whole = each.new_zeros(len(self.fields.sizes), len(each))
+            out.append(whole.index_copy(0, torch.tensor(start.numbers, device=each.device), each.T))
+        return out[0], out[1], out[2]
 
     def _begun(self, bias: Tensor, group: list[int], places: Tensor, tokens: Tensor, place: Sequence[int]) -> Tensor:
         """What the logits of a group begin with: (fields, rows, size). bias: (classes + 1, tokens + 1)."""

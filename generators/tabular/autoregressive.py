@@ -301,7 +301,9 @@ class Autoregressive:
         target = self.finish_.schema.target
         classes = target if target in self.tokens_.names and isinstance(self.tokens_[target], LevelTokens) else None
         classed = place.get(self.tokens_.fields(classes)[0]) if classes is not None else None
-        self.fields_ = Fields(tuple(sizes[i] for i in self.live_), tuple(ranks[kept].tolist()), classed)
+        numbers = [self.tokens_.fields(c.name)[0] for c in self.tokens_.columns if isinstance(c, NumberTokens)]
+        told = tuple(place[field] for field in numbers if field in place)
+        self.fields_ = Fields(tuple(sizes[i] for i in self.live_), tuple(ranks[kept].tolist()), classed, told)
 
         def rank(name: str) -> tuple[int, bool, int]:
             early = self.first.index(name) if name in self.first else len(self.first)
