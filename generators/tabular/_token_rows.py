@@ -107,7 +107,8 @@ def asked(column: TokenColumn, value: object) -> tuple[int, ...]:
         at = float(column.scale.read(pa.array([value], type=arrow_type(column.scale.dtype)), column.name)[0])
         return column.given(at)
     except KeyError:
-        what = "is missing there" if value is None else f"holds {value!r}"
+        shown = repr(value) if isinstance(value, str) else str(value)
+        what = "is missing there" if value is None else f"holds {shown}"
         raise GeneratorError(f"where.{column.name}: no training row {what}; name a value that was seen") from None
 
 
