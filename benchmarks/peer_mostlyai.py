@@ -8,6 +8,7 @@ none. Written: `judged` rows to drawn.parquet, figures to drawn.json. Nothing of
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import sys
@@ -21,13 +22,13 @@ def main() -> None:
     train, out, seed, judged, rows = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:6])
     import pandas as pd
     import torch
-    from mostlyai.engine import TabularARGN  # type: ignore[import-not-found]
 
+    engine = importlib.import_module("mostlyai.engine")
     torch.set_num_threads(1)
     frame = pd.read_parquet(train)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started, spent = time.perf_counter(), _cpu()
-    model = TabularARGN(device="cpu", random_state=seed, value_protection=False, verbose=0)
+    model = engine.TabularARGN(device="cpu", random_state=seed, value_protection=False, verbose=0)
     model.fit(frame)
     fitted, used = time.perf_counter(), _cpu()
     drawn = model.sample(n_samples=max(rows, judged))
