@@ -224,11 +224,18 @@ class NumberTokens:
         return np.asarray(self.atoms[place] + np.abs(step) * (self.atoms[other] - self.atoms[place]))
 
     def given(self, value: float | None) -> tuple[int, ...]:
-        """The tokens of a value in the scale's units, or of null. Raises KeyError for what train cannot have held."""
-        known = self.nulls if value is None else value in self.spikes
-        if not known and (value is None or not self.bins or not self.scale.low <= value <= self.scale.high):
+        """The tokens of a value in the scale's units, or of null; a value between two of train's has those of the nearest.
+
+        Raises KeyError for a number outside train's range, and for null where train has none."""
+        inside = value is not None and bool(len(self.spikes) or self.bins) and self.scale.low <= value <= self.scale.high
+        if not (self.nulls if value is None else inside):
             raise KeyError(value)
         return tuple(int(token) for token in self._split(np.array([np.nan if value is None else value]))[0])
+
+    def makes(self, value: float) -> bool:
+        """Whether `decode` can give this value, in the scale's units."""
+        among = value in self.atoms if self.grid else self.scale.low <= value <= self.scale.high
+        return value in self.spikes or (self.bins > 0 and bool(among))
 
     def outside(self, values: Values) -> Array:
         """Which values lie beyond train's least and greatest: (n,) bool."""

@@ -152,7 +152,9 @@ class MomentTokens:
         return np.asarray(np.where((end > start) & (self.grid | (group == 1)), self.days[order[found]], any_day))
 
     def given(self, value: float | None) -> tuple[int, ...]:
-        """The tokens of a moment in the scale's units, or of null. Raises KeyError for what train cannot have held."""
+        """The tokens of a moment in the scale's units, or of null.
+
+        Raises KeyError for a moment outside train's range or on a weekday that train has not, or null where it has none."""
         known = self.nulls if value is None else self.scale.low <= value <= self.scale.high
         if not known:
             raise KeyError(value)

@@ -114,6 +114,12 @@ class Scale:
             return pc.round(pa.array(inside, mask=missing), target.scale).cast(target)
         return pa.array(inside, mask=missing).cast(target, safe=False)
 
+    def ends(self) -> tuple[str, str]:
+        """The least and the greatest value, as the column writes them."""
+        both = self.write(np.array([self.low, self.high]))
+        low, high = both.to_pylist() if pa.types.is_temporal(both.type) else both.cast(pa.string()).to_pylist()
+        return str(low), str(high)
+
 
 def _lattice(array: pa.Array, column: Column) -> tuple[int, int]:
     """Least value and common step of a whole-numbered column."""

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.schema import Column, Schema
+from data.encode_values import Scale
+from data.schema import Column, Schema, arrow_type
 from generators.base import Condition, GeneratorError
 
 #: Draws this many unconditioned rows before it judges that a condition is too rare.
@@ -73,6 +74,24 @@ def matching(
             yield batch
 
 
+def place_of(scale: Scale, value: object, name: str) -> float:
+    """A wanted number or moment in the units of its column's scale."""
+    return float(scale.read(pa.array([value], type=arrow_type(scale.dtype)), name)[0])
+
+
+def unseen(name: str, value: object) -> str:
+    """What is said of a level, or of null, that train does not have."""
+    shown = repr(value) if isinstance(value, str) else str(value)
+    what = "is missing there" if value is None else f"holds {shown}"
+    return f"where.{name}: no training row {what}; name a value that was seen"
+
+
+def outside(name: str, value: object, scale: Scale) -> str:
+    """What is said of a number or moment beyond those of train, with the range as the column writes it."""
+    low, high = scale.ends()
+    return f"where.{name}: no training row holds {value}; its values lie between {low} and {high}, so name one of these"
+
+
 def next_size(missing: int, rows: int, *, share: float | None) -> int:
     """Rows of the next draw, of which about `share` will be kept, when `missing` are still to come: at most `rows`."""
     if share is None:
@@ -100,11 +119,23 @@ def _value(column: Column, wanted: object) -> Any:
 
 
 def _scalar(column: Column, wanted: object) -> Any:
-    dtype = Schema((column,)).arrow().field(0).type
+    dtype = arrow_type(column.dtype)
     try:
         return pa.scalar(wanted, dtype).as_py() if not isinstance(wanted, str) else pa.scalar(wanted).cast(dtype).as_py()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        raise GeneratorError(f"where.{column.name}: {wanted!r} is not a value of type {column.dtype}; give one") from None
+        raise GeneratorError(f"where.{column.name}: {wanted!r} is not {_form(column, dtype)}") from None
+
+
+def _form(column: Column, dtype: pa.DataType) -> str:
+    """What a value of the column is, and how it is written: its least value is the example."""
+    if column.kind == "datetime":
+        day = pa.types.is_date(dtype)
+        example = str(column.low or ("2026-03-31" if day else "2026-03-31 14:30:00")).replace("T", " ")
+        return f"{'a date' if day else 'a date with a time'}; write one like {example}"
+    what = "a whole number" if pa.types.is_integer(dtype) else "a number"
+    if column.low is None or column.high is None:
+        return f"{what} that the column can hold; write one like 12"
+    return f"{what} that the column can hold; its values lie between {column.low} and {column.high}"
 
 
 def _too_rare(wanted: Mapping[str, Any], kept: int, drawn: int) -> str:

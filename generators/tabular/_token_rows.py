@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from data.encode_cells import spans
-from data.encode_tokens import LevelTokens, TokenColumn, Tokens
-from data.schema import Schema, arrow_type
+from data.encode_tokens import LevelTokens, MomentTokens, TokenColumn, Tokens
+from data.schema import Schema
 from generators.base import GeneratorError
+from generators.tabular._conditions import outside, place_of, unseen
 
 Array = np.ndarray
 
@@ -99,17 +100,26 @@ def shared_out(n: int, shares: Array, rng: np.random.Generator) -> Array:
 
 def asked(column: TokenColumn, value: object) -> tuple[int, ...]:
     """The tokens of a wanted value. Raises GeneratorError when train holds nothing like it."""
+    if value is None or isinstance(column, LevelTokens):
+        try:
+            return column.given(value)  # type: ignore[arg-type]
+        except KeyError:
+            raise GeneratorError(unseen(column.name, value)) from None
+    at = place_of(column.scale, value, column.name)
     try:
-        if isinstance(column, LevelTokens):
-            return column.given(value)
-        if value is None:
-            return column.given(None)
-        at = float(column.scale.read(pa.array([value], type=arrow_type(column.scale.dtype)), column.name)[0])
         return column.given(at)
     except KeyError:
-        shown = repr(value) if isinstance(value, str) else str(value)
-        what = "is missing there" if value is None else f"holds {shown}"
-        raise GeneratorError(f"where.{column.name}: no training row {what}; name a value that was seen") from None
+        if isinstance(column, MomentTokens) and column.scale.low <= at <= column.scale.high:
+            raise GeneratorError(_no_such_weekday(column, value)) from None
+        raise GeneratorError(outside(column.name, value, column.scale)) from None
+
+
+def _no_such_weekday(column: MomentTokens, value: Any) -> str:
+    low, high = column.scale.ends()
+    return (
+        f"where.{column.name}: no training row lies on a {value:%A}, which {value} is; "
+        f"name another weekday between {low} and {high}"
+    )
 
 
 def repeated(value: object, kind: pa.DataType, rows: int) -> pa.Array:

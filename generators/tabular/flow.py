@@ -16,9 +16,9 @@ import torch
 
 from data.dataset import Dataset
 from data.encode_cells import Ribbon
-from data.encode_tokens import Tokens
+from data.encode_tokens import NumberTokens, Tokens
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
-from generators.tabular._conditions import matching, part_seed, resolve
+from generators.tabular._conditions import matching, part_seed, place_of, resolve
 from generators.tabular._density_train import CHUNK, Training, learn, rules_of, seeded
 from generators.tabular._table import (
     Finish,
@@ -145,6 +145,8 @@ class Flow:
         label = given.get(self.fields_.classed) if self.fields_.classed is not None else None
         own = {name: value for name, value in wanted.items() if name == target}
         rest = {name: value for name, value in wanted.items() if name != target}
+        for name, value in rest.items():
+            self._makes(name, value)
         start = 0
 
         def draw(rows: int, part: int) -> pa.RecordBatch:
@@ -223,6 +225,16 @@ class Flow:
             for k, cells in enumerate(self.ribbon_.cells)
             if len(cells.known) > 1 and (classed is None or self.tokens_.fields(cells.column.name)[0] != classed)
         ]
+
+    def _makes(self, name: str, value: object) -> None:
+        """Raises GeneratorError for a number between those of train where only these are drawn: no row would be left."""
+        column = self.tokens_[name]
+        if isinstance(column, NumberTokens) and value is not None:
+            if not column.makes(place_of(column.scale, value, name)):
+                raise GeneratorError(
+                    f"where.{name}: no training row holds {value}, and generator.use: flow draws only theirs there; name one "
+                    "that was seen, or use a family that sets any number of the range (generator.use: autoregressive)"
+                )
 
     def _net(self, seed: int) -> Net:
         from generators.tabular._flow_net import Net

@@ -15,7 +15,7 @@ import torch
 from data.dataset import Dataset
 from data.encode_modes import Discrete, Modes, Part
 from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
-from generators.tabular._conditions import matching, part_seed, resolve
+from generators.tabular._conditions import matching, outside, part_seed, place_of, resolve, unseen
 from generators.tabular._gan_nets import Generator, Layout, gumbel, heads, logits, whitening
 from generators.tabular._gan_train import Game, Rules, play
 from generators.tabular._gan_watch import HELD, REFEREED, Referee, snapped, teach
@@ -341,20 +341,16 @@ def _state(part: Part, value: object) -> int | None:
         try:
             return part.state(value)
         except KeyError:
-            raise GeneratorError(f"where.{part.name}: no training row holds {value!r}; name a level that was seen") from None
+            raise GeneratorError(unseen(part.name, value)) from None
     if value is None:
         if not part.nulls:
-            raise GeneratorError(f"where.{part.name}: no training row is missing there; name a value that was seen")
+            raise GeneratorError(unseen(part.name, None))
         return part.states - 1
-    at = part.scale.read(pa.array([value], type=_type(part)), part.name)[0]
+    at = place_of(part.scale, value, part.name)
+    if not part.scale.low <= at <= part.scale.high:
+        raise GeneratorError(outside(part.name, value, part.scale))
     hits = np.flatnonzero(part.spikes == at)
     return int(hits[0]) + 1 if len(hits) else None
-
-
-def _type(part: Part) -> pa.DataType:
-    from data.schema import arrow_type
-
-    return arrow_type(part.scale.dtype if not isinstance(part, Discrete) else part.levels.dtype)
 
 
 def _force(table: pa.Table, wanted: Condition) -> pa.RecordBatch:

@@ -112,6 +112,9 @@ def test_what_train_did_not_hold_has_no_token() -> None:
     number, _ = numbers(RNG.normal(size=500))
     with pytest.raises(KeyError):
         number.given(99.0)
+    whole, _ = numbers([0, 1, 7] * 20, "integer")
+    assert whole.given(6.0) == whole.given(7.0) and whole.given(2.0) == whole.given(1.0)
+    assert whole.makes(7.0) and not whole.makes(6.0) and number.makes(0.0) and not number.makes(99.0)
     assert number.outside(pa.chunked_array([pa.array([0.0, 99.0, -99.0])])).tolist() == [False, True, True]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 from dataclasses import fields
 from pathlib import Path
@@ -92,6 +93,35 @@ def test_every_row_holds_the_condition(name: str, where: dict[str, Any], tiny: D
     assert drawn.num_rows == 25
     for column, value in where.items():
         assert pc.all(pc.equal(drawn.column(column), value)).as_py()
+
+
+@every_family
+def test_a_missing_value_can_be_asked_for(name: str, tiny: Dataset, fitted: dict[str, Any]) -> None:
+    drawn = rows(trained(fitted, name, tiny), 12, where={"visits": None}, seed=2)
+    assert drawn.num_rows == drawn.column("visits").null_count == 12
+
+
+@pytest.mark.parametrize("name", ["autoregressive", "diffusion", "vae"])
+def test_a_moment_within_the_range_need_not_be_seen(name: str, tiny: Dataset, fitted: dict[str, Any]) -> None:
+    days = set(tiny.column("since").to_pylist())
+    new = next(day for day in (min(days) + dt.timedelta(days=i) for i in range(4000)) if day not in days)
+    for text in (str(new), str(new.date())):
+        drawn = rows(trained(fitted, name, tiny), 12, where={"since": text, "label": "rare"}, seed=2)
+        assert set(drawn.column("since").to_pylist()) == {new}
+
+
+@every_family
+def test_what_a_column_cannot_hold_is_refused_in_its_own_format(name: str, tiny: Dataset, fitted: dict[str, Any]) -> None:
+    for where, said in (
+        ({"since": "soon"}, "where.since: 'soon' is not a date with a time; write one like 19"),
+        ({"visits": "1.5"}, "where.visits: '1.5' is not a whole number that the column can hold; its values lie between"),
+        ({"amount": None}, "where.amount: the column has no missing values"),
+    ):
+        with pytest.raises(UserError, match=said):
+            list(trained(fitted, name, tiny).sample(3, where=where, seed=0))
+    if FAMILIES[name].exact_conditions and name not in ("bootstrap", "smote"):
+        with pytest.raises(UserError, match=r"no training row holds 1999-.*; its values lie between 19\d\d-\d\d-\d\d 00:00:00"):
+            list(trained(fitted, name, tiny).sample(3, where={"since": "1999-01-01"}, seed=0))
 
 
 @every_family

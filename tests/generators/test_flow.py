@@ -52,7 +52,7 @@ def test_conditions_hold_in_every_row_and_the_others_follow_them(model: Flow) ->
     assert (odd.level == "odd").all() and odd.b.isna().all() and (odd.label == "common").all()
     assert odd.a.isna().mean() > 0.9 and len(odd.drop_duplicates()) == 300
     for where in ({"x": 99.0}, {"a": 77}, {"x": None}):
-        with pytest.raises(UserError, match=r"where\."):
+        with pytest.raises(UserError, match=r"where\.\w: .*(between|has no missing)"):
             list(model.sample(3, where=where, seed=0))
 
 
