@@ -51,20 +51,14 @@ def families(package: str, protocol: type) -> dict[str, type]:
 def find(use: str, protocol: type, *, package: str) -> type:
     """The class that `use` names: `gan`, `tabular.gan`, `sdv:CTGAN` in our package, or `package.module:Class` anywhere.
 
-    Raises KeyFault at ("use",) when there is none, or when a file has several and none is picked.
+    Raises KeyFault at ("use",) when there is none, when it cannot be imported, or when a file has several and none is picked.
     """
     path, _, wanted = use.partition(":")
     known = modules(package)
     ours = {module.removeprefix(package + "."): module for module in known.values()} | known
-    if path in ours:
-        module_name = ours[path]
-    elif wanted and _exists(path):
-        module_name = path
-    else:
-        picks = _picks(known, protocol, path)
-        meant = f"; did you mean {picks[0]!r}?" if picks else did_you_mean(path, known)
-        raise KeyFault(("use",), f"unknown family {use!r}{meant}")
-    module = importlib.import_module(module_name)
+    module = importlib.import_module(ours[path]) if path in ours else _foreign(path) if wanted else None
+    if module is None:
+        raise KeyFault(("use",), f"unknown family {use!r}{_meant(path, known, protocol, foreign=bool(wanted))}")
     classes = {cls.__name__: cls for cls in _classes(module, protocol)}
     if wanted:
         if not hasattr(module, wanted):
@@ -130,11 +124,25 @@ def _classes(module: Any, protocol: type) -> list[type]:
     ]
 
 
-def _exists(module: str) -> bool:
+def _foreign(path: str) -> Any:
+    """A module of somebody else, None where there is none. Raises KeyFault at ("use",) for one that cannot be imported."""
     try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
+        return importlib.import_module(path)
+    except Exception as error:  # whatever a file of others raises while it is read
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{path}.".startswith(f"{error.name}."):
+            return None
+        said = " ".join(str(error).split())
+        raise KeyFault(("use",), f"{path} cannot be imported: {type(error).__name__}: {said}; mend it first") from None
+
+
+def _meant(path: str, known: Mapping[str, str], protocol: type, *, foreign: bool) -> str:
+    """The end of a sentence about a family that there is not."""
+    picks, near = _picks(known, protocol, path), did_you_mean(path, known)
+    if picks:
+        return f"; did you mean {picks[0]!r}?"
+    if foreign and not near.endswith("?"):
+        return f": there is no module {path!r} to import; install it, or set PYTHONPATH to its folder"
+    return near
 
 
 def _picks(known: Mapping[str, str], protocol: type, near: str) -> list[str]:

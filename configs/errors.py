@@ -21,6 +21,17 @@ class KeyFault(ValueError):
         self.message = message
 
 
+class DataFault(UserError):
+    """A fault at one key of a plan that shows only beside the data; a PlanError where the plan's file is known."""
+
+    def __init__(self, key: tuple[str | int, ...], message: str) -> None:
+        super().__init__(key, message)
+        self.key, self.message = key, message
+
+    def __str__(self) -> str:
+        return f"{'.'.join(str(part) for part in self.key)}: {self.message}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a sentence: the nearest known word as a question, or all known words when nothing is near."""
     names = sorted(str(k) for k in known)

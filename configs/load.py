@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,8 @@ from configs.plan import Plan
 Key = tuple[str | int, ...]
 #: A database address may hold a password: its variables are filled when it is used, so that no copy of the plan has it.
 SECRET: Key = ("data", "url")
+#: Files that are named where a plan is not there.
+SHOWN = 8
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -136,8 +139,7 @@ def _parse(path: Path, overrides: tuple[str, ...]) -> _Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("[!.]*.yaml")) if path.parent.is_dir() else []
-        raise PlanError(f"{path}: no such plan{did_you_mean(path.name, near)}") from None
+        raise PlanError(f"{path}: there is no such plan file{_others(path)}") from None
     except UnicodeDecodeError as error:
         raise PlanError(f"{path}: not UTF-8 text at byte {error.start}; save the plan as UTF-8") from None
     except OSError as error:
@@ -149,6 +151,18 @@ def _parse(path: Path, overrides: tuple[str, ...]) -> _Document:
     written = {str(name): dict(spec) for name, spec in tree.items() if isinstance(spec, CommentedMap)}
     overridden = {_override(document, item): item for item in overrides}
     return _Document(str(path), tree, overridden, set(_left(written, tree, overridden)))
+
+
+def _others(path: Path) -> str:
+    """The end of a sentence about a plan that is not there: the plan that was probably meant, or those beside it."""
+    beside = sorted(p for kind in ("yaml", "yml") for p in path.parent.glob(f"[!.]*.{kind}"))
+    stems = {p.stem: p for p in beside}
+    if near := difflib.get_close_matches(path.stem, stems, n=1):
+        return f"; did you mean {str(stems[near[0]])!r}?"
+    if not beside:
+        return f", nor any other plan in {path.parent.resolve()}; `counterpoise init DATA` writes one"
+    more = f" and {len(beside) - SHOWN} more" if len(beside) > SHOWN else ""
+    return f"; beside it are {', '.join(str(p) for p in beside[:SHOWN])}{more}"
 
 
 def _left(written: Mapping[str, Any], tree: Mapping[str, Any], overridden: Mapping[Key, str]) -> Iterable[Key]:

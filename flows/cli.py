@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from data.errors import UserError
-from flows.pipes import reading, unread
+from flows.usage import Verbs, verb
 
 app = typer.Typer(
     name="counterpoise",
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -34,65 +33,11 @@ OverrideOption = Annotated[
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
 RUNS = Path("runs")
-SCORE_EXAMPLE = """Example: fit a family that scores, then ask it.
+SCORE_EXAMPLE = """Of a table, the default family scores: counterpoise score parts new_rows.csv --out unusual.csv
 
-counterpoise run my_parts.yaml -o name=odd -o generator.use=image.vae
+Of pictures, fit one that does: counterpoise run my_parts.yaml -o name=odd -o generator.use=image.vae
 
-counterpoise score odd new_pictures --out unusual.csv"""
-
-
-def verb(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Turn what a verb returns or raises into an exit code and one sentence on stderr."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            code = function(*args, **kwargs) or 0
-            with reading(sys.stdout):
-                sys.stdout.flush()
-        except UserError as error:
-            _say(str(error))
-            code = error.exit_code
-        except BrokenPipeError:
-            unread(sys.stdout)
-            code = 0
-        except (SystemExit, typer.Exit):
-            raise
-        except BaseException as error:  # the last line of defence: no traceback reaches a user
-            code = _stopped() if _is_stop(error) else _unexpected(error)
-        raise typer.Exit(code)
-
-    return guarded
-
-
-def _is_stop(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it: a server's client may have wrapped it in what it interrupted."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError":
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _say(sentence: str) -> None:
-    with reading(sys.stderr):
-        print(f"counterpoise: {sentence}", file=sys.stderr, flush=True)
-
-
-def _stopped() -> int:
-    _say("stopped; the same command keeps what is finished, and a fit goes on from its last checkpoint")
-    return 130
-
-
-def _unexpected(error: BaseException) -> int:
-    import tempfile
-    import traceback
-
-    text = "".join(traceback.format_exception(error))
-    with tempfile.NamedTemporaryFile("w", prefix="counterpoise-", suffix=".log", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    _say(f"unexpected {type(error).__name__}: {error}; the full log is in {file.name}")
-    return 1
+and then: counterpoise score odd new_pictures --out unusual.csv"""
 
 
 def _version(wanted: bool) -> None:
@@ -116,7 +61,8 @@ def face(
 @verb
 def init(
     data: Annotated[
-        str, typer.Argument(help="A csv or parquet file, a folder of pictures or parquet files, or a database url.")
+        str,
+        typer.Argument(metavar="DATA", help="A csv or parquet file, a folder of pictures or parquet files, or a database url."),
     ],
     target: Annotated[str | None, typer.Option("--target", "-t", help="The column of the classes.")] = None,
     query: Annotated[str | None, typer.Option("--query", help="The SELECT, when DATA is a database url.")] = None,
@@ -136,7 +82,7 @@ def init(
 @app.command()
 @verb
 def plan(
-    config: Annotated[Path, typer.Argument(help="The plan.")],
+    config: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan.")],
     override: OverrideOption = None,
     as_json: JsonOption = None,
     runs: RunsOption = RUNS,
@@ -156,7 +102,7 @@ def plan(
 @app.command()
 @verb
 def run(
-    config: Annotated[Path, typer.Argument(help="The plan.")],
+    config: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan.")],
     override: OverrideOption = None,
     engine: Annotated[
         Literal["local", "prefect"],
@@ -261,7 +207,11 @@ def sample(
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows, or pictures.")],
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", metavar="COLUMN=VALUE", help="What every row, or picture, must hold; repeatable."),
+        typer.Option(
+            "--where",
+            metavar="COLUMN=VALUE",
+            help="What every row, or picture, must hold; COLUMN= asks for a missing value; repeatable.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same rows and ids, another one others.")] = 0,
     out: Annotated[
@@ -312,11 +262,16 @@ def score(
     name: Annotated[
         str, typer.Argument(metavar="RUN", help="A run whose family scores: image.vae, autoregressive, flow, vae.")
     ],
-    data: Annotated[Path, typer.Argument(help="Pictures (a folder, an index csv, annotations), or rows (csv, Parquet).")],
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Pictures (a folder, an index csv, annotations), or rows (csv, Parquet)."),
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="A csv file; stdout if not given.")] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """How unusual is each picture or row? The most unusual first, as csv."""
+    """How unusual is each picture or row? The most unusual first, as csv.
+
+    Of rows: `row,score`, where row counts the rows of DATA from 0."""
     from flows.scoring import score_rows
 
     score_rows(name, runs, data, out=out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -104,7 +105,10 @@ def _source(data: str, query: str | None) -> tuple[dict[str, Any], str]:
         return {"use": "sql", "url": data, "query": query or _only_table(data)}, plan_name(data.rsplit("/", 1)[-1])
     path = Path(data)
     if not path.exists():
-        raise DataError(f"{data}: there is no such file or folder")
+        beside = [str(p) for p in path.parent.glob("*") if p.suffix.lower() in (".csv", ".parquet", ".pq") or p.is_dir()]
+        near = difflib.get_close_matches(data, beside, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else "name a csv or Parquet file, a folder, or a database url"
+        raise DataError(f"{data}: there is no such file or folder; {meant}")
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise DataError(f"{data} holds no pictures and no .parquet files; name a file, or a folder that holds some")
     use = "parquet" if path.is_dir() or path.suffix in (".parquet", ".pq") else "csv"
@@ -167,6 +171,7 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
         f"# yaml-language-server: $schema={schema_reference(path)}",
         f"# counterpoise run {path}",
         f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
+        *nothing_asked(sizes.detect, "rows"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
         "data:",
@@ -188,13 +193,35 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
         "",
         "gate:",
         f"  draws: {sizes.draws:<14} # rows that the gate draws for each holdout row it judges",
-        f"  detect: {sizes.detect:<13g} # the smallest mode whose loss must be visible, as a share of the judged rows",
+        *asked_to_see(sizes.detect, "rows"),
         "",
         "publish:",
         "  root: published       # a folder, or s3://bucket/prefix",
         "",
     ]
     return "\n".join(lines)
+
+
+def asked_to_see(detect: float, unit: str) -> list[str]:
+    """The line of a plan that says which modes must be visible, and what it means where it asks for none."""
+    line = f"  detect: {detect:<13g} # the smallest mode whose loss must be visible, as a share of the judged {unit}"
+    if detect < 1:
+        return [line]
+    return [
+        line,
+        f"  # 1 asks for nothing: the judged {unit} are too few to demand that a lost mode be noticed. What is lost may go",
+        "  # unseen, and the set pass all the same; the report says what could be seen. Less than 1 makes that INCONCLUSIVE.",
+    ]
+
+
+def nothing_asked(detect: float, unit: str) -> list[str]:
+    """What must be told of a plan whose gate demands no smallest mode: a line of it, which `init` prints too."""
+    if detect < 1:
+        return []
+    return [
+        f"{NOTE}few {unit} can be judged, so the plan says `detect: 1`: the gate does not demand that a lost mode be noticed; "
+        f"give more {unit} of the classes that are filled up, or read its report's smallest mode before you trust a PASS."
+    ]
 
 
 def schema_reference(path: Path) -> str:

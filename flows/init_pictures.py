@@ -13,7 +13,7 @@ import pyarrow as pa
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import CLASS, Pictures, normal_class, pictures, schema
-from flows.init import NOTE, plan_name, scalar, schema_reference, sizes_for
+from flows.init import NOTE, asked_to_see, nothing_asked, plan_name, scalar, schema_reference, sizes_for
 from flows.stages.read import notices_of
 from flows.stages.shared import SPLIT
 from generators.base import GeneratorError
@@ -62,6 +62,7 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
         f"# counterpoise run {path}",
         f"# {len(held):,} pictures: {shown}. {_marks(held)} Keys not named here have defaults.",
         *(f"{NOTE}{said}" for said in [*notices_of(table), *_where_groups(held, path)]),
+        *nothing_asked(sizes.detect, "pictures"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
         "data:",
@@ -83,7 +84,7 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
         "",
         "gate:",
         f"  draws: {sizes.draws:<14} # pictures that the gate draws for each holdout picture it judges",
-        f"  detect: {sizes.detect:<13g} # the smallest mode whose loss must be visible, as a share of the judged pictures",
+        *asked_to_see(sizes.detect, "pictures"),
         "  # utility: full        # also: do the pictures help a detector, and at which ratio? (minutes)",
         "",
         "publish:",

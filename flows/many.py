@@ -36,7 +36,7 @@ class Draw:
 
     run: Path
     rows: int
-    where: dict[str, str]
+    where: dict[str, str | None]
     seed: int
     shards: int
 
@@ -60,7 +60,7 @@ def many_rows(
     run: Run,
     *,
     rows: int,
-    where: dict[str, str],
+    where: dict[str, str | None],
     seed: int,
     out: Path,
     shards: int | None,

@@ -12,6 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from data.errors import DataError
+from data.schema import Schema
 from flows.many import many_rows
 from flows.run import Run
 from flows.stages.sample import load_model
@@ -39,16 +40,14 @@ def more_rows(
     run = Run.find(name, runs, having="model")
     if run.plan.several:
         raise DataError("tables that refer to one another are drawn by a run; state sample.scale in its plan for more rows")
-    wanted = dict(_condition(text) for text in where)
-    pictures = run.plan.modality == "image"
+    schema, pictures = load_schema(run), run.plan.modality == "image"
+    wanted = dict(_condition(text, schema) for text in where)
     if not pictures and out is not None and not out.suffix:
-        for column in wanted:
-            load_schema(run)[column]
         many_rows(run, rows=rows, where=wanted, seed=seed, out=out, shards=shards, workers=workers, only=only)
         return
     if (shards, workers, only) != (None, None, None):
         raise DataError("--shards, --workers and --shard are for a folder of rows of a table; name one with --out rows")
-    model, schema = load_model(run), load_schema(run)
+    model = load_model(run)
     if pictures and (out is None or out.suffix not in ("", ".parquet")):
         raise DataError("pictures are written as .parquet or into a folder; name one with --out")
     if pictures and out is not None and not out.suffix:
@@ -56,8 +55,6 @@ def more_rows(
         return
     if not pictures and out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"{out}: rows are written as .csv or .parquet, or as many .parquet into a folder; name such")
-    for column in wanted:
-        schema[column]
     batches = model.sample(rows, where=wanted or None, seed=seed)
     # The first rows are drawn before anything is opened: a condition that cannot be met leaves no half a file.
     batches = chain([next(batches)], batches)
@@ -85,11 +82,14 @@ def _into_folder(batches: Iterator[pa.RecordBatch], out: Path, run: Run) -> None
     print(out)
 
 
-def _condition(text: str) -> tuple[str, str]:
+def _condition(text: str, schema: Schema) -> tuple[str, str | None]:
+    """A column and the value asked of it; no text at all asks for a missing value, unless a level is written so."""
     column, equals, value = text.partition("=")
     if not equals:
         raise DataError(f"--where {text}: a condition is column=value, e.g. --where income='>50K'")
-    return column, value
+    asked = schema[column]
+    blank = asked.discrete and any(not str(level).strip() for level in asked.categories)
+    return column, value if value or blank or not asked.learned else None
 
 
 def _writer(beside: Path | None, out: Path | None, schema: pa.Schema) -> pq.ParquetWriter | pacsv.CSVWriter:

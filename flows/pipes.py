@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -23,3 +24,9 @@ def reading(stream: TextIO) -> Iterator[None]:
         yield
     except BrokenPipeError:
         unread(stream)
+
+
+def say(sentence: str) -> None:
+    """A sentence on stderr, whether or not anybody reads it."""
+    with reading(sys.stderr):
+        print(f"counterpoise: {sentence}", file=sys.stderr, flush=True)

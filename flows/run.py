@@ -18,6 +18,7 @@ from typing import Any
 from configs.load import dump, load
 from configs.plan import Plan
 from data.errors import UserError
+from flows.pipes import say
 
 ROOM = Path(__file__).resolve().parent.parent
 
@@ -52,7 +53,8 @@ class Run:
 
     @classmethod
     def find(cls, name: str, runs: Path, *, having: str = "plan.yaml") -> Run:
-        """The run a user means: a folder, a run id, or a plan's name (its latest run that has the file `having`).
+        """The run a user means: a folder, a run id, or a plan's name (its latest run that has the file `having`); a line on
+        stderr says which one, where there are several.
 
         Raises UserError when there is none.
         """
@@ -66,7 +68,11 @@ class Run:
         able = [run for run in found if (run.folder / having).exists()]
         if not able:
             raise UserError(f"run {found[-1].id} has no {having} yet; `counterpoise run` its plan to the end")
-        return max(able, key=lambda run: run.touched)
+        latest = max(able, key=lambda run: run.touched)
+        if len(found) > 1:
+            lacking = f" that has its {having}" if len(able) < len(found) else ""
+            say(f"{name} has {len(found)} runs; taken is the latest{lacking}, {latest.folder}")
+        return latest
 
     @property
     def id(self) -> str:

@@ -28,6 +28,8 @@ def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
     is 0), highest first.
 
     Raises DataError when the model of the run gives no scores, or the data cannot be read or lack a column."""
+    if not data.exists():
+        raise DataError(f"{data}: there is no such file or folder; name the rows or pictures that are to be scored")
     run = Run.find(name, runs, having="model")
     model: Any = load_model(run)
     if not hasattr(model, "score"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs.components import find as find_family
+from configs.errors import DataFault
 from configs.plan import Plan
 from data.errors import DataError
 from data.images import good
@@ -50,20 +51,29 @@ def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int)
         return {None: stated or rows}
     mix: Any = plan.sample.mix
     if isinstance(mix, dict):
-        mix = {schema[str(plan.target)].level(level): weight for level, weight in mix.items()}
+        mix = {_level(schema, "mix", level): weight for level, weight in mix.items()}
     include = plan.sample.include_real
     return quotas(counts, mix, rows=stated, include_real=include, spared=painted_on(plan, schema))
 
 
 def _as_stated(asked: Mapping[str, int], schema: Schema, counts: Mapping[Any, int], spared: str | None) -> dict[Any, int]:
-    """Rows of each class as the plan says. Raises DataError for a class that there is not, or that is not drawn."""
-    target = schema[str(schema.target)]
+    """Rows of each class as the plan says. Raises DataFault for a class that there is not, or that is not drawn."""
     if not counts:
-        raise DataError(f"sample.rows names classes, and the target {target.name!r} has none; state how many rows in all")
-    rows = {target.level(level): n for level, n in asked.items()}
+        raise DataFault(("sample", "rows"), f"names classes, and the target {schema.target!r} has none; state how many in all")
+    rows = {_level(schema, "rows", level): n for level, n in asked.items()}
     if spared is not None and rows.get(spared):
-        raise DataError(f"sample.rows asks for {spared!r}, the good parts that this family paints on; ask for defects alone")
+        raise DataFault(
+            ("sample", "rows", spared), "these are the good parts that this family paints on; ask for defects alone"
+        )
     return {level: rows.get(level, 0) for level in counts}
+
+
+def _level(schema: Schema, part: str, named: str) -> Any:
+    """The class that a key of sample.mix or sample.rows names. Raises DataFault there."""
+    try:
+        return schema[str(schema.target)].level(named)
+    except DataError as error:
+        raise DataFault(("sample", part, named), str(error)) from None
 
 
 def painted_on(plan: Plan, schema: Schema) -> str | None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from configs.components import build
 from configs.components import find as find_family
 from configs.constraints import check_rules, rules
-from configs.errors import KeyFault
+from configs.errors import DataFault, KeyFault
 from configs.load import placed
 from configs.plan import Plan
 from data.constraints import ConstraintError, check
@@ -37,13 +37,15 @@ def check_rows(plan: Plan, schema: Schema, rows: pa.Table) -> None:
 
 @contextmanager
 def pointed(config: Path, overrides: Iterable[str] | None) -> Iterator[None]:
-    """What the data say against a rule is said at the rule's place in the plan's file.
+    """What the data say against a rule, or a class that the plan names, is said at its place in the plan's file.
 
     Raises PlanError."""
     try:
         yield
     except ConstraintError as error:
         raise placed(config, overrides or (), KeyFault(("constraints", error.place), error.message)) from None
+    except DataFault as error:
+        raise placed(config, overrides or (), KeyFault(error.key, error.message)) from None
 
 
 def family_of(plan: Plan) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,34 @@ def test_faults_name_the_key(spec: dict[str, object], key: tuple[str, ...], said
         make(**spec)
     assert caught.value.key == key
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "unknown family 'theirs.family:Mine': there is no module 'theirs.family' to import; install it"),
+        (
+            "import no_such_library\n",
+            "theirs.family cannot be imported: ModuleNotFoundError: No module named 'no_such_library'",
+        ),
+        ("def f(:\n", "theirs.family cannot be imported: SyntaxError"),
+        ("class Other: ...\n", "theirs.family has no class 'Mine'"),
+    ],
+)
+def test_a_family_of_others_that_cannot_be_taken_says_why(
+    text: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    if text is not None:
+        (tmp_path / "theirs/family.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("theirs", "theirs.family"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(KeyFault) as caught:
+        find("theirs.family:Mine", Generator, package="generators")
+    assert caught.value.key == ("use",) and said in caught.value.message
+    for name in ("theirs", "theirs.family"):
+        sys.modules.pop(name, None)
 
 
 def test_settings_reach_the_family() -> None:

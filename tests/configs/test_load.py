@@ -106,9 +106,13 @@ def test_another_use_leaves_out_what_it_does_not_take_and_keeps_the_rest(tmp_pat
 
 
 def test_missing_plan_names_what_is_there(tmp_path: Path) -> None:
-    write(tmp_path, GOOD)
-    with pytest.raises(PlanError, match=r"no such plan; did you mean 'plan.yaml'\?"):
+    with pytest.raises(PlanError, match=r"plan file, nor any other plan in .*; `counterpoise init DATA` writes one"):
         load(tmp_path / "plam.yaml")
+    write(tmp_path, GOOD)
+    with pytest.raises(PlanError, match=r"plam.yaml: there is no such plan file; did you mean '.*/plan.yaml'\?"):
+        load(tmp_path / "plam.yaml")
+    with pytest.raises(PlanError, match=r"nosuch.yaml: there is no such plan file; beside it are .*/plan.yaml$"):
+        load(tmp_path / "nosuch.yaml")
 
 
 def test_environment_fills_values_with_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,9 @@ def test_init_writes_a_plan_that_runs_as_it_stands(tmp_path: Path, monkeypatch: 
 
 
 def test_init_refuses_what_it_cannot_read(tmp_path: Path) -> None:
-    refused(cli("init", tmp_path / "nothing.csv"), "no such file")
+    refused(cli("init", tmp_path / "nothing.csv"), "no such file", "; name a csv or Parquet file, a folder")
+    (tmp_path / "things.csv").write_text("a\n1\n")
+    refused(cli("init", tmp_path / "thing.csv"), "no such file", "; did you mean", "things.csv'?")
     (tmp_path / "a.png").write_bytes(b"x")
     refused(cli("init", tmp_path), "folder of its own")
 

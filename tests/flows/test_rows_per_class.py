@@ -39,7 +39,7 @@ def test_rows_are_drawn_as_stated(plan_file: Path, rows: str, drawn: dict[str, i
 @pytest.mark.parametrize(
     ("rows", "more", "said"),
     [
-        ("{rar: 30}", (), "column 'label' has no level 'rar'; did you mean 'rare'?"),
+        ("{rar: 30}", (), "-o sample={rows: {rar: 30}}: sample.rows.rar: column 'label' has no level 'rar'; did you mean"),
         ("{rare: 30}", ("sample.mix=natural",), "so sample.mix has nothing to say"),
         ("{rare: 0}", (), "asks for no row of any class"),
         ("{rare: 30}", ("target=amount",), "the target 'amount' has none"),
@@ -55,6 +55,13 @@ def test_what_cannot_be_drawn_is_refused(plan_file: Path, rows: str, more: tuple
 def test_what_is_no_number_is_refused(plan_file: Path, rows: str, said: str) -> None:
     done = cli(*asking(plan_file, rows))
     assert done.exit_code == 2 and said in done.stderr and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("part", ["rows", "mix"])
+def test_a_class_that_there_is_not_is_named_with_its_line(plan_file: Path, part: str) -> None:
+    plan_file.write_text(plan_file.read_text().replace("{mix: balanced}", f"\n  {part}:\n    broken: 10"))
+    for word in ("plan", "run"):
+        refused(cli(word, plan_file, "--runs", plan_file.parent / "runs"), f"mixed.yaml:9:5: sample.{part}.broken: column")
 
 
 def test_classes_need_a_target(tmp_path: Path) -> None:

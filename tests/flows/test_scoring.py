@@ -34,10 +34,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     classes(tmp_path / "learned", {"good": 2, "pit": 2})
     train = Dataset(image_folder.read(tmp_path / "learned", size=16), schema(("good", "pit")))
     train.write_parquet(tmp_path / "run" / "work" / "train.parquet")
-    made = SimpleNamespace(
-        folder=tmp_path / "run",
-        plan=SimpleNamespace(several=False, modality="image", data=SimpleNamespace(model_dump=lambda **_: {})),
-    )
+    data, generator = SimpleNamespace(model_dump=lambda **_: {}), SimpleNamespace(use="image.gan")
+    plan = SimpleNamespace(several=False, modality="image", generator=generator, data=data)
+    made = SimpleNamespace(folder=tmp_path / "run", plan=plan)
     monkeypatch.setattr(scoring.Run, "find", lambda *_, **__: made)
     monkeypatch.setattr(scoring, "load_model", lambda _: Brightness())
     monkeypatch.setattr(scoring, "load_schema", lambda _: train.schema)
@@ -59,6 +58,14 @@ def test_one_picture_of_no_class_is_scored_and_a_damaged_one_told(run: Path, cap
 def test_a_folder_is_no_file_to_write_to(run: Path) -> None:
     with pytest.raises(DataError, match="name a file in a folder that exists"):
         scoring.score_rows("x", run, run / "learned", out=run)
+
+
+def test_a_file_that_is_not_there_is_named_before_the_family(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "load_model", lambda _: object())
+    with pytest.raises(DataError, match=r"nosuch.csv: there is no such file or folder"):
+        scoring.score_rows("x", run, run / "nosuch.csv", out=None)
+    with pytest.raises(DataError, match="gives no anomaly scores"):
+        scoring.score_rows("x", run, run / "learned", out=None)
 
 
 @pytest.mark.parametrize("family", ["autoregressive", "flow", "vae"])
