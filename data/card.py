@@ -31,6 +31,7 @@ class Facts:
         license: identifier as Hugging Face spells it; left out when the plan names none.
         title, description: free words of the plan.
         tags: further tags; notes: further sentences on limits.
+        judged, unjudged: names of the checks that could judge the rows, and of those that could not.
     """
 
     purpose: Literal["augment", "release"] = "augment"
@@ -44,6 +45,8 @@ class Facts:
     description: str = ""
     tags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    judged: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, value: Facts | Mapping[str, Any]) -> Facts:
@@ -56,7 +59,7 @@ class Facts:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
                 raise PublishError(f"the card has no fact {key!r}; {hint}")
-        lists = {key: tuple(value[key]) for key in ("tags", "notes") if key in value}
+        lists = {key: tuple(value[key]) for key in ("tags", "notes", "judged", "unjudged") if key in value}
         facts = cls(**{**value, **lists})
         if facts.purpose not in ("augment", "release"):
             raise PublishError(f"purpose {facts.purpose!r} is unknown; it must be 'augment' or 'release'")
@@ -129,7 +132,7 @@ def _opening(facts: Facts, dataset: str, version: str | None, say: Callable[[str
         "release": "Synthetic rows only: every row was drawn by a generator and none is a real record.",
     }[facts.purpose]
     state = f"Version `{version}`." if version else "**Quarantined**: these rows did not pass the gate."
-    verdict = f"**Verdict: {facts.verdict}.** {_sentence(facts.reason)}".strip()
+    verdict = f"**Verdict: {facts.verdict}.** {_capital(_sentence(facts.reason))}".strip()
     parts = (f"# {title}", facts.description, say(what), f"{say(state)} Purpose: `{facts.purpose}`.", verdict)
     return "\n\n".join(part for part in parts if part)
 
@@ -170,7 +173,9 @@ def _columns(facts: Facts, written: Written, schema: Schema) -> str:
 def _making(facts: Facts, schema: Schema) -> str:
     family = f"the family `{facts.family}`" if facts.family else "a generator"
     seed = f" with seed {facts.seed}" if facts.seed is not None else ""
-    judged = "Before publication the rows were judged against held-out real rows for missing modes, copies and fidelity"
+    judged = "Before publication the rows were judged against held-out real rows"
+    judged += f" by the checks {_and(facts.judged)}" if facts.judged else ""
+    judged += f"; {_and(facts.unjudged)} could not judge" if facts.unjudged else ""
     return (f"## How it was made\n\nDrawn by {family}{seed}. {judged}; `report.html` and `report.json` hold the findings, "
             "`manifest.json` the sha256 of every file, the plan and the lineage.")  # fmt: skip
 
@@ -205,6 +210,14 @@ or, without `datasets`, `pandas.read_parquet("{folder}/data")`. `croissant.json`
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
     return text if not text or text[-1] in ".!?" else text + "."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _and(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def _cell(value: object) -> str:

@@ -118,7 +118,7 @@ def task(evidence: Evidence) -> Task:
     """What models are to learn from this evidence. Raises CannotJudgeError where they cannot."""
     seen = sides(evidence)
     if seen.classes is None or len(seen.names) < 2:
-        raise CannotJudgeError("the target has a single class, so there is nothing to predict")
+        raise CannotJudgeError("only one class is judged, so there is nothing to predict")
     names, k = seen.names, len(seen.names)
     train = _pool(seen.train, _labels(seen.train, seen.intent), k)
     held = _pool(seen.holdout, seen.classes.holdout, k)

@@ -17,6 +17,9 @@ from flows.stages.judge import lineage
 from flows.stages.shared import SYNTHETIC, Step, load_schema, owned
 from generators.base import Progress
 
+#: Verdicts of a check that has judged nothing.
+UNJUDGED = ("SKIPPED", "ERROR")
+
 
 def _publish(run: Run, progress: Progress) -> Mapping[str, Any]:
     plan = run.plan
@@ -71,6 +74,8 @@ def _publication(run: Run) -> dict[str, Any]:
             "verdict": report["verdict"],
             "reason": report["reason"],
             "smallest_detectable_mode": report["smallest_detectable_mode"],
+            "judged": [f["check"] for f in report["findings"] if f["verdict"] not in UNJUDGED],
+            "unjudged": [f["check"] for f in report["findings"] if f["verdict"] in UNJUDGED],
         },
     }
 

@@ -89,13 +89,19 @@ def test_hugging_face_takes_the_front_matter_and_the_features() -> None:
 def test_the_words_tell_what_it_is_and_what_it_is_not() -> None:
     facts = Facts(verdict="WARN", reason="coverage is a little low", family="ctgan", seed=7, smallest_detectable_mode=0.0123)
     _, words = make(facts)
-    assert "**Verdict: WARN.** coverage is a little low." in words
+    assert "**Verdict: WARN.** Coverage is a little low." in words
     assert "1,400 rows: 800 real and 600 synthetic." in words
     assert "| >50K | 100 | 600 | 700 |" in words
     assert "| <=50K | 700 | 0 | 700 |" in words
     assert "`ctgan` with seed 7" in words
     assert "1.23 % of the real rows" in words
     assert 'load_dataset("adult/v000003", split="train")' in words
+
+
+def test_only_the_checks_that_could_judge_are_said_to_have_judged() -> None:
+    _, words = make(Facts.of({"judged": ["schema", "modes", "copies"], "unjudged": ["fidelity"]}))
+    assert "judged against held-out real rows by the checks schema, modes and copies; fidelity could not judge; `rep" in words
+    assert "judged against held-out real rows; `report.html`" in make(Facts())[1]
 
 
 def test_a_release_says_that_no_row_is_real() -> None:
