@@ -83,12 +83,15 @@ def test_python_blocks_run(desk: Path) -> None:
     lenient = ("-o", "generator.use=smote", "-o", "gate.alpha=1e-9", "-o", "gate.detect=1.0")
     done = call([sys.executable, "-m", "flows", "run", str(plan), *lenient], desk)
     assert done.returncode == 0, done.stdout + done.stderr
-    published, judged = (block for kind, block in BLOCKS if kind == "python")
+    published, judged, families = (block for kind, block in BLOCKS if kind == "python")
     shown = call([sys.executable, "-c", published + "\nprint(rows['train'].num_rows)"], desk)
     assert shown.returncode == 0, shown.stderr
     assert int(shown.stdout.split()[-1]) > 900
     shown = call([sys.executable, "-c", judged], desk)
     assert shown.returncode == 0 and shown.stdout.startswith("PASS all"), shown.stderr
+    told = "\nprint(*(column.null_count for column in filled.columns), len(nats), *points.shape, len(between))"
+    shown = call([sys.executable, "-c", families + told], desk)
+    assert shown.returncode == 0 and shown.stdout.split()[-11:] == ["0"] * 7 + ["900", "900", "32", "5"], shown.stderr
 
 
 def test_make_knows_every_target_that_is_named() -> None:
