@@ -184,8 +184,8 @@ def _limits(facts: Facts) -> str:
     lines = []
     if facts.smallest_detectable_mode is not None:
         share = f"{100 * facts.smallest_detectable_mode:.3g} %"
-        lines.append(f"- The smallest mode whose complete loss the gate would have seen holds {share} of the real rows; "
-                     "a rarer one may be missing unnoticed.")  # fmt: skip
+        lines.append(f"- The smallest mode whose complete loss the gate would have seen holds {share} of the real rows that "
+                     "were judged; a rarer one may be missing unnoticed.")  # fmt: skip
     if facts.purpose == "augment":
         lines.append("- Evaluate models on real rows only: synthetic rows in a test set measure the generator, not the model.")
     else:

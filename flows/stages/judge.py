@@ -120,10 +120,14 @@ def drawn_digest(run: Run) -> str:
 
 
 def attempt(run: Run) -> int:
-    """Which try this is to get a model past one holdout: 1, 2, ... The same draw judged again is the same try."""
+    """Which try this is to get a model past the same holdout rows: 1, 2, ... The same draw judged again is the same try.
+
+    Counted by the values of these rows over all runs in the folder of runs, whatever their plans, names and versions.
+    Another seed that cuts another holdout begins anew: its chance to err is its own, and one count for a whole table would
+    soon leave the gate blind for everybody who works on it."""
     ledger = run.folder.parent.parent / ".attempts.json"
     tries = json.loads(ledger.read_text()) if ledger.is_file() else {}
-    seen = tries.setdefault(run.stages["split"]["key"], [])
+    seen = tries.setdefault(dataset(run, "holdout").digest(), [])
     draw = drawn_digest(run)
     if draw not in seen:
         seen.append(draw)

@@ -94,7 +94,7 @@ def test_the_words_tell_what_it_is_and_what_it_is_not() -> None:
     assert "| >50K | 100 | 600 | 700 |" in words
     assert "| <=50K | 700 | 0 | 700 |" in words
     assert "`ctgan` with seed 7" in words
-    assert "1.23 % of the real rows" in words
+    assert "1.23 % of the real rows that were judged" in words
     assert 'load_dataset("adult/v000003", split="train")' in words
 
 

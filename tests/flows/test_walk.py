@@ -115,6 +115,21 @@ def test_attempts_are_counted_by_draw_not_by_judgement(plan_file: Path) -> None:
     assert attempts == [1, 1, 2]
 
 
+def test_attempts_go_with_the_holdout_rows_not_with_the_plan(plan_file: Path) -> None:
+    attempts = []
+    for overrides in (
+        (),
+        ("name=other", "generator.use=smote"),
+        ("columns={visits: {low: 0}}", "generator={use: smote, k_neighbors: 2}"),  # another split by its key, the same rows
+        ("seed=9",),
+        ("name=other", "generator.use=smote", "gate.alpha=0.02"),
+    ):
+        run = start(plan_file, *overrides)
+        walk(run)
+        attempts.append(json.loads((run.folder / "report.json").read_text())["attempt"])
+    assert attempts == [1, 2, 3, 1, 2]
+
+
 def test_runs_are_found_by_name_id_and_folder(plan_file: Path) -> None:
     run = start(plan_file)
     runs = plan_file.parent / "runs"
