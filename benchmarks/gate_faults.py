@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
+from scipy.stats.contingency import association
 
 Rng = np.random.Generator
 
@@ -109,4 +112,25 @@ def swapped(made: pd.DataFrame, target: str, classes: tuple[object, object], sha
     out = made.copy()
     for rows, other in ((places[0][:count], classes[1]), (places[1][:count], classes[0])):
         out.iloc[rows, out.columns.get_loc(target)] = other
+    return out
+
+
+#: Pairs that hang together at least so much (Spearman's rho of numbers, Cramer's V of words) are loosened.
+STRONG = 0.6
+
+
+def loosened(made: pd.DataFrame, real: pd.DataFrame, target: str, rng: Rng) -> pd.DataFrame | None:
+    """One of the pairs of columns that depend on one another, at random, with half of the second's values dealt out anew among
+    their rows: both marginals stay, the dependence halves. None where there is no such pair."""
+    numbers, words = kinds(real, target)
+    strengths = real[numbers].corr("spearman").abs()
+    pairs = [(a, b) for a, b in combinations(numbers, 2) if strengths.loc[a, b] >= STRONG]
+    pairs += [(a, b) for a, b in combinations(words, 2) if association(pd.crosstab(real[a], real[b])) >= STRONG]
+    if not pairs:
+        return None
+    column = pairs[int(rng.integers(len(pairs)))][1]
+    rows = rng.permutation(len(made))[: len(made) // 2]
+    out = made.copy()
+    place = out.columns.get_loc(column)
+    out.iloc[rows, place] = made[column].to_numpy()[rng.permutation(rows)]
     return out

@@ -20,13 +20,17 @@ from validators.gate import Decision, decide
 from validators.judge import run
 from validators.labels import LabelsCheck
 from validators.modes import ModesCheck
+from validators.pairs import PairsCheck
 from validators.schema import SchemaCheck
 from validators.spread import SpreadCheck
 
 
 def blocking() -> list[Check]:
     """The checks that can block without a limit of the plan's: all but fidelity and utility."""
-    return [SchemaCheck(), ModesCheck(), CopiesCheck(), SpreadCheck(), LabelsCheck(), DuplicatesCheck(), CoverageCheck()]
+    return [
+        SchemaCheck(), ModesCheck(), CopiesCheck(), SpreadCheck(), LabelsCheck(), DuplicatesCheck(), CoverageCheck(),
+        PairsCheck(),
+    ]  # fmt: skip
 
 
 Checks = tuple[Check, ...]
@@ -155,6 +159,15 @@ def _with_swapped_labels(name: str, share: float) -> Callable[..., pd.DataFrame]
     return plant
 
 
+def _with_loose_pair(name: str) -> Callable[..., pd.DataFrame | None]:
+    target = str(table(name).schema.target)
+
+    def plant(train: pd.DataFrame, holdout: pd.DataFrame, made: pd.DataFrame, rng: Rng) -> pd.DataFrame | None:
+        return faults.loosened(made, pd.concat([train, holdout], ignore_index=True), target, rng)
+
+    return plant
+
+
 def _with_shrunk_class(name: str, scale: float) -> Callable[..., pd.DataFrame]:
     target = str(table(name).schema.target)
 
@@ -206,6 +219,11 @@ def trials() -> list[Trial]:
     for name, sizes in {**tables, "digits": (600, 500, 690), "breast_cancer": (220, 150, 190)}.items():
         trial = _of_table((LabelsCheck(),), name, sizes, _with_swapped_labels(name, 0.3))
         out.append(Trial(row, name, f"n = {sizes[1]}, m = {sizes[2]}", "labels", 0.90, trial))
+    row = "a pair of columns half as dependent, marginals intact"
+    for name, sizes in {**tables, "digits": (600, 500, 690), "breast_cancer": (220, 150, 190)}.items():
+        if name in here:
+            trial = _of_table((PairsCheck(),), name, sizes, _with_loose_pair(name))
+            out.append(Trial(row, name, f"n = {sizes[1]}, m = {sizes[2]}", "pairs", 0.95, trial))
     return out
 
 

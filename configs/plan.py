@@ -105,7 +105,7 @@ class GateSpec(Spec):
     draws: Annotated[int, Field(ge=1, le=1000)] = 10
     """Rows that the gate draws for itself, for each holdout row."""
     limits: dict[str, dict[str, float]] = {}
-    """Limits of reported figures, e.g. {fidelity: {c2st_auc: 0.9}, utility: {tstr_auc_ratio: 0.95}}."""
+    """Limits of figures, e.g. {fidelity: {c2st_auc: 0.9}, pairs: {change: 0.4}, utility: {tstr_auc_ratio: 0.95}}."""
     utility: Literal["quick", "full", "off"] = "quick"
     """quick: train on synthetic rows, test on the holdout; full: does augmentation help beside the real rows, too."""
     suite: Annotated[str, Field(min_length=1)] | None = None

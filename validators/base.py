@@ -15,11 +15,12 @@ from data.dataset import Dataset
 SHARES: Mapping[str, float] = {
     "modes": 0.3,
     "copies": 0.4,
-    "spread": 0.06,
-    "duplicates": 0.06,
-    "labels": 0.06,
-    "coverage": 0.06,
-    "schema": 0.06,
+    "spread": 0.05,
+    "duplicates": 0.05,
+    "labels": 0.05,
+    "coverage": 0.05,
+    "schema": 0.05,
+    "pairs": 0.05,
 }
 
 Verdict = Literal["PASS", "WARN", "BLOCK", "INCONCLUSIVE", "ERROR", "SKIPPED"]

@@ -28,6 +28,7 @@ ADVICE: Mapping[str, str] = {
     "labels": "give the class more weight as a condition, or drop the rows that a classifier takes for another class",
     "duplicates": "the generator has collapsed onto few rows: train longer, pack more rows per critic call, or lower its rate",
     "coverage": "train longer or give the generator more capacity, then judge a new attempt",
+    "pairs": "train longer or try another family, then judge a new attempt",
     "fidelity": "train longer, or loosen the limit in the plan if the figure is good enough for its purpose",
 }
 

@@ -28,6 +28,7 @@ SENTENCES: dict[str, str] = {
     "labels": "Synthetic rows look like the class they are labelled as",
     "duplicates": "Synthetic rows repeat each other no more than real rows do",
     "coverage": "The synthetic rows reach as much of the real data as other real rows do",
+    "pairs": "Pairs of columns depend on one another as they do in real rows",
     "fidelity": "Columns, pairs of columns and whole rows keep the limits of the plan",
     "utility": "Training with the synthetic rows helps as much as the plan asks",
     "privacy": "The synthetic rows give nobody away beyond what the plan allows",

@@ -23,6 +23,7 @@ FIGURES: Mapping[str, str] = {
     "labels": "share",
     "duplicates": "ratio",
     "coverage": "ratio",
+    "pairs": "change",
     "suite": "failed_expectations",
 }
 

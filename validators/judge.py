@@ -16,6 +16,7 @@ from validators.base import Check, Evidence, Finding, Intent
 from validators.conform import check_columns, conform, joined, load, table
 from validators.gate import Decision, decide
 from validators.mix import intended
+from validators.stats import listed
 from validators.yardstick import apart
 
 Utility = Literal["quick", "full", "off"]
@@ -36,6 +37,7 @@ def checks(*, suite: Path | None = None, utility: Utility = "quick") -> list[Che
     from validators.fidelity import FidelityCheck
     from validators.labels import LabelsCheck
     from validators.modes import ModesCheck
+    from validators.pairs import PairsCheck
     from validators.schema import SchemaCheck
     from validators.spread import SpreadCheck
     from validators.suite import SuiteCheck
@@ -47,7 +49,7 @@ def checks(*, suite: Path | None = None, utility: Utility = "quick") -> list[Che
     last: list[Check] = [] if utility == "off" else [UtilityCheck(depth=utility)]
     fixed: list[Check] = [
         SchemaCheck(), ModesCheck(), CopiesCheck(), SpreadCheck(), LabelsCheck(), DuplicatesCheck(), CoverageCheck(),
-        FidelityCheck(),
+        PairsCheck(), FidelityCheck(),
     ]  # fmt: skip
     return [fixed[0], *own, *fixed[1:], *last]
 
@@ -239,12 +241,13 @@ def _refuse(evidence: Evidence) -> None:
 def check_limits(limits: Mapping[str, Mapping[str, float]]) -> None:
     """Raises DataError for a limit on a figure, or of a check, that does not exist."""
     from validators.fidelity import check_limits as of_fidelity
+    from validators.pairs import check_limits as of_pairs
     from validators.utility import check_limits as of_utility
 
-    known = {"fidelity": of_fidelity, "utility": of_utility}
+    known = {"fidelity": of_fidelity, "pairs": of_pairs, "utility": of_utility}
     for name, stated in limits.items():
         if name not in known:
-            raise DataError(f"limits.{name}: there are no limits to set for this check; they are for {' and '.join(known)}")
+            raise DataError(f"limits.{name}: there are no limits to set for this check; they are for {listed(list(known))}")
         known[name](stated)
 
 

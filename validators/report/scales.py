@@ -56,6 +56,7 @@ SCALES: Mapping[str, Scale] = {
     "labels": Scale("rows that look like another class", "share"),
     "duplicates": Scale("repeats, in multiples of real rows'", "ratio", high=2.5),
     "coverage": replace(RATIO, what="real rows that are reached, over real rows'"),
+    "pairs": Scale("largest sure change of a pair's correlation", "score", high=0.5),
     "fidelity": Scale("likeness of columns and pairs", "score", high=1.0, least=True),
     "utility": replace(RATIO, what="model trained on it, over one trained on real rows"),
 }

@@ -102,6 +102,7 @@ _LINES: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "duplicates": [("exact_repeats", "rows with an exact twin", "number"), ("inside", "rows close to another", "share"),
                    ("inside_real", "the same of real rows", "share"), ("ratio_lower_bound", "ratio, lower bound", "number")],
     "labels": [("classes", "classes compared", "number")],
+    "pairs": [("compared", "pairs compared", "number"), ("tests", "correlations tested", "number")],
 }  # fmt: skip
 _SHOWN = 8
 

@@ -1,0 +1,351 @@
+"""How strongly do two columns depend on one another, and by how much has that surely changed?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pyarrow.compute as pc
+from scipy.special import ndtri
+from scipy.stats import t as student
+
+from data.dataset import Dataset
+from data.encode_values import floats, plain
+from data.schema import Column
+from validators.stats import Array
+
+#: Parts that a column is cut into, at most, and reference rows that each cell of two columns has on average, at least.
+PARTS, CELL_ROWS = 10, 5
+#: Reference rows that a part needs to be given a value of its own.
+PART_ROWS = 5
+#: Columns whose pairs are compared, at most; reference rows that values are learned from.
+MOST_COLUMNS, REFERENCE_ROWS = 100, 50_000
+#: Rows in which both columns of a pair must vary, in reference and holdout. Errors by which a loss of it all must stand out.
+LEAST_EFFECTIVE, WORTH = 20, 3.0
+#: -log of the chance that more rows of a kind are to come than RARE of those known, which hold none. Fourth moment of a normal.
+RARE, NORMAL = 14.0, 3.0
+#: Largest change that is looked for; what a change of 1 is in r, at least.
+MOST_CHANGE, FIFTH = 3.0, 0.2
+LINE, ANY = "line", "any"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Correlations of k pairs of columns in holdout and synthetic rows.
+
+    names: the pairs; kinds: LINE where two numbers' ranks are correlated, ANY where the parts of both columns are;
+    real, made: (k,) correlations; real_noise, made_noise: (k,) their variances times the rows;
+    rows: holdout rows, synthetic rows, and real rows of holdout and reference together."""
+
+    names: list[tuple[str, str]]
+    kinds: list[str]
+    real: Array
+    made: Array
+    real_noise: Array
+    made_noise: Array
+    rows: tuple[int, int, int]
+
+    def changed(self, alpha: float) -> Array:
+        """By how much each correlation has surely changed, each at this level: (k,), 0 where nothing is sure.
+
+        The largest c for which the synthetic correlation is surely farther than c from the real one, by Student's t on the
+        variances of both. A change is one of Fisher's z, atanh(r), and of a fifth of it in r: near 1, where z has no end,
+        a few rows off the line are not a large change. Of ANY only what is lost counts, as its values were chosen for the
+        reference rows, and who has learned from those may well show more."""
+        bound = float(student.isf(alpha / 2, self._freedom))
+        lost = self._beyond(self.real, self.made, bound)
+        line = np.array([kind == LINE for kind in self.kinds], dtype=bool)
+        return np.where(line, np.maximum(lost, self._beyond(-self.real, -self.made, bound)), lost)
+
+    def p_values(self, tolerance: float) -> Array:
+        """(k,) p of "the correlation has changed by no more than `tolerance`", unadjusted."""
+        line = np.array([kind == LINE for kind in self.kinds], dtype=bool)
+        below = self._distance(self.real, self.made, np.full(len(self.real), tolerance))
+        above = self._distance(-self.real, -self.made, np.full(len(self.real), tolerance))
+        t = np.where(line, np.maximum(below, above), below)
+        return np.asarray(np.minimum(2 * student.sf(t, self._freedom), 1.0))
+
+    def noticed(self, alpha: float, strength: float, tolerance: float) -> float | None:
+        """To what a correlation of `strength` must have fallen to be noticed with about 95 % power; None if nothing is."""
+        n, m, known = self.rows
+        bound = float(student.isf(alpha / 2, self._freedom)) + 1.645
+        for least in np.arange(strength, 0.0, -0.01):
+            noise = _of_holdout(_noise(strength), _noise(least), NORMAL, known)
+            error = np.sqrt(_noise(least) / m + _slope(strength, tolerance) ** 2 * noise / n)
+            if _moved(strength, tolerance) - least > bound * error:
+                return float(round(least, 2))
+        return None
+
+    @property
+    def _freedom(self) -> int:
+        return max(min(self.rows) - 2, 1)
+
+    def _beyond(self, real: Array, made: Array, bound: float) -> Array:
+        """The largest c so that made + bound errors lies below real moved by c, by bisection; 0 where there is none: (k,)."""
+        low, high = np.zeros(len(real)), np.full(len(real), MOST_CHANGE)
+        some = self._distance(real, made, low) > bound
+        for _ in range(30):
+            middle = (low + high) / 2
+            sure = self._distance(real, made, middle) > bound
+            low, high = np.where(sure, middle, low), np.where(sure, high, middle)
+        return np.where(some, low, 0.0)
+
+    def _distance(self, real: Array, made: Array, change: Array) -> Array:
+        """How many errors the synthetic correlation lies below the real one less `change`: (k,)."""
+        n, m, _ = self.rows
+        error = np.sqrt(self.made_noise / m + _slope(real, change) ** 2 * self.real_noise / n)
+        # Where both sides are the same function of the other column in every row there is no error, and no difference.
+        return np.asarray((_moved(real, change) - made) / np.maximum(error, 1 / n))
+
+
+def _moved(r: Array | float, change: Array | float) -> Array:
+    """The correlation that lies `change` below r: tanh(atanh(r) - change), and lower by a FIFTH of it at least."""
+    return np.minimum(_fisher(r, change), r - FIFTH * np.asarray(change))
+
+
+def _fisher(r: Array | float, change: Array | float) -> Array:
+    step = np.tanh(change)
+    return np.asarray((r - step) / np.maximum(1 - r * step, 1e-12))
+
+
+def _slope(r: Array | float, change: Array | float) -> Array:
+    """The derivative of `_moved` by r."""
+    step = np.tanh(change)
+    slope = (1 - step**2) / np.maximum(1 - r * step, 1e-12) ** 2
+    return np.where(_fisher(r, change) < r - FIFTH * np.asarray(change), slope, 1.0)
+
+
+def _noise(r: float) -> float:
+    return float((1 - r**2) ** 2)
+
+
+# --- columns as values
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The normal scores of a column's ranks among reference rows; null lies in the middle."""
+
+    ordered: Array
+
+    def read(self, values: Array) -> Array:
+        """(n,) numbers -> (n,) scores."""
+        low, high = (np.searchsorted(self.ordered, values, side=side) for side in ("left", "right"))
+        scores = ndtri(((low + high) / 2 + 0.5) / (len(self.ordered) + 1))
+        return np.where(np.isnan(values), 0.0, scores)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Any column as parts 0 .. size - 1: levels, ranges of equal mass, null. line: its normal scores, of numbers alone."""
+
+    column: Column
+    levels: tuple[object, ...]
+    edges: Array
+    line: Ranked | None
+
+    @classmethod
+    def fit(cls, column: Column, rows: Dataset) -> Reader:
+        """Learned from reference rows."""
+        most = int(np.clip(np.sqrt(rows.num_rows / CELL_ROWS), 2, PARTS))
+        if column.discrete:
+            counted = pc.value_counts(plain(rows.column(column.name)).drop_null()).to_pylist()
+            common = sorted(counted, key=lambda each: (-each["counts"], str(each["values"])))
+            levels = tuple(each["values"] for each in common if each["counts"] >= PART_ROWS)
+            return cls(column, levels[: most if len(levels) <= most else most - 1], np.empty(0), None)
+        seen = np.sort(floats(rows.column(column.name), column.name))
+        seen = seen[: len(seen) - int(np.isnan(seen).sum())]
+        places = (np.arange(1, most) * len(seen)) // most
+        return cls(column, (), np.unique(seen[places]) if len(seen) else np.empty(0), Ranked(seen))
+
+    @property
+    def size(self) -> int:
+        return (len(self.levels) + 2) if self.column.discrete else (len(self.edges) + 2)
+
+    def read(self, rows: Dataset) -> tuple[Array, Array | None]:
+        """(n,) parts and, of numbers, (n,) scores."""
+        values = rows.column(self.column.name)
+        if self.line is None:
+            array = plain(values)
+            if not self.levels:
+                return np.where(array.is_null().to_numpy(zero_copy_only=False), 1, 0), None
+            import pyarrow as pa
+
+            place = pc.index_in(array, pa.array(list(self.levels), type=array.type)).fill_null(len(self.levels))
+            codes = place.to_numpy(zero_copy_only=False).astype(np.int64)
+            return np.where(array.is_null().to_numpy(zero_copy_only=False), len(self.levels) + 1, codes), None
+        seen = floats(values, self.column.name)
+        parts = np.searchsorted(self.edges, seen, side="left")
+        return np.where(np.isnan(seen), self.size - 1, parts), self.line.read(seen)
+
+
+# --- correlations
+
+
+def compare(
+    columns: Sequence[Column], reference: Dataset, holdout: Dataset, made: Dataset, *, whole: bool = True
+) -> tuple[Pairs, Pairs]:
+    """Correlations of all pairs of these columns, of synthetic and of reference rows beside the holdout's; of more than
+    MOST_COLUMNS, of those that depend most on others.
+
+    Two numbers: of the normal scores of their ranks (LINE). Any two columns: of the values given to their parts that correlate
+    most in the reference rows (ANY), the first pair of canonical variables of their table (Hirschfeld 1935; Greenacre 1984,
+    Theory and Applications of Correspondence Analysis, section 4.1), where the reference shows a dependence whose loss could
+    be noticed. Of rows that are not the `whole` set only such pairs are compared, two numbers by their ranks alone. Columns
+    and values that vary in less than LEAST_EFFECTIVE rows are left out. Variances are those of the influence function, so
+    that no distribution is assumed."""
+    if reference.num_rows > REFERENCE_ROWS:
+        reference = reference.take(np.linspace(0, reference.num_rows - 1, REFERENCE_ROWS).astype(np.int64))
+    readers = [Reader.fit(column, reference) for column in columns]
+    sides = [[reader.read(rows) for reader in readers] for rows in (reference, holdout, made)]
+    kept = _chosen(sides[0])
+    names = [columns[k].name for k in kept]
+    found = _lines(names, [[side[k][1] for k in kept] for side in sides], whole)
+    parts = [[side[k][0] for k in kept] for side in sides]
+    numbers = [not whole and readers[k].line is not None for k in kept]
+    found += _parts(names, numbers, [readers[k].size for k in kept], parts)
+    pairs, kinds = [each[0] for each in found], [each[1] for each in found]
+    told, real, other = (np.array([each[2][side] for each in found]).reshape(-1, 2).T for side in range(3))
+
+    fourth = np.array([each[3] for each in found])
+    known = holdout.num_rows + reference.num_rows
+
+    def beside(r: Array, rows: int) -> Pairs:
+        noise = _of_holdout(np.maximum(real[1], told[1]), r[1], fourth, known)
+        return Pairs(pairs, kinds, real[0], r[0], noise, r[1], (holdout.num_rows, rows, known))
+
+    return beside(other, made.num_rows), beside(told, reference.num_rows)
+
+
+def _of_holdout(real: Array | float, made: Array | float, fourth: Array | float, known: int) -> Array:
+    """The variance of the holdout's correlation, times its rows.
+
+    Where all real rows agree, as those of two columns do that are all but equal, their own variance is nothing, and rows that
+    disagree may yet be among the unseen: RARE of all rows that are `known`, at most, each of which adds about the square of the
+    fourth moment. What the synthetic rows show is the most that is added."""
+    return np.asarray(np.maximum(real, np.minimum(real + RARE * np.square(fourth) / known, made)))
+
+
+def _chosen(read: Sequence[tuple[Array, Array | None]]) -> list[int]:
+    """The columns that are compared, in their order."""
+    if len(read) <= MOST_COLUMNS:
+        return list(range(len(read)))
+    values = np.stack([parts == 0 if scores is None else scores for parts, scores in read]).astype(np.float64)
+    strength = np.abs(np.nan_to_num(_moments(values)[0]))
+    np.fill_diagonal(strength, 0.0)
+    return sorted(np.argsort(-strength.max(axis=1), kind="stable")[:MOST_COLUMNS].tolist())
+
+
+Moment = tuple[float, float]
+Found = tuple[tuple[str, str], str, tuple[Moment, Moment, Moment], float]
+
+
+def _lines(names: Sequence[str], scores: Sequence[Sequence[Array | None]], whole: bool) -> list[Found]:
+    """Pairs of numbers, unless `whole` those that correlate in the reference: (correlation, variance) in reference, holdout
+    and synthetic rows, and their larger fourth moment."""
+    numbers = [k for k in range(len(names)) if scores[0][k] is not None]
+    if len(numbers) < 2:
+        return []
+    found = [_moments(np.stack([each for each in side if each is not None])) for side in scores]
+    varies = np.minimum(*(side[2] for side in found[:2])) >= LEAST_EFFECTIVE
+    out: list[Found] = []
+    for i, j in combinations(np.flatnonzero(varies).tolist(), 2):
+        # A column that does not vary among the synthetic rows depends on nothing.
+        told, real, made = (
+            (float(r[i, j]), float(noise[i, j])) if np.isfinite(r[i, j]) else (0.0, 1.0) for r, noise, _ in found
+        )
+        if not whole and abs(told[0]) * np.sqrt(len(scores[1][numbers[i]])) <= WORTH:  # type: ignore[arg-type]
+            continue
+        heavy = len(scores[0][numbers[i]]) / min(found[0][2][i], found[0][2][j])  # type: ignore[arg-type]
+        out.append(((names[numbers[i]], names[numbers[j]]), LINE, (told, real, made), float(heavy)))
+    return out
+
+
+def _moments(values: Array) -> tuple[Array, Array, Array]:
+    """(p, n) -> correlations (p, p), the variances of their influence functions, E (xy - r (x^2 + y^2) / 2)^2, and in how many
+    rows each column varies (p,): n over its fourth moment, which is about the rarer rows of a column of two values."""
+    centred = values - values.mean(axis=1, keepdims=True)
+    spread = centred.std(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = np.where(spread > 1e-12, centred / spread, np.nan)
+    n = x.shape[1]
+    square = x**2
+    r, both, cubed, fourth = x @ x.T / n, square @ square.T / n, (x * square) @ x.T / n, (square**2).mean(axis=1)
+    noise = both - r * (cubed + cubed.T) + r**2 / 4 * (fourth[:, None] + 2 * both + fourth[None, :])
+    return r, noise, np.nan_to_num(n / fourth)
+
+
+def _parts(
+    names: Sequence[str], left_out: Sequence[bool], sizes: Sequence[int], parts: Sequence[Sequence[Array]]
+) -> list[Found]:
+    """Pairs of any columns, by the parts of both; pairs of which both are left out are not looked at."""
+    out: list[Found] = []
+    for i, j in combinations(range(len(names)), 2):
+        if left_out[i] and left_out[j]:
+            continue
+        table = _counts(parts[0], i, j, sizes)
+        if (values := _canonical(table)) is None or (told := _weighed(*values, table)) is None:
+            continue
+        if not _worth(told, table, len(parts[1][i])):
+            continue
+        if (real := _weighed(*values, _counts(parts[1], i, j, sizes))) is None:
+            continue
+        made = _weighed(*values, _counts(parts[2], i, j, sizes)) or Weighed(0.0, 1.0, 0.0)
+        if min(told.effective, real.effective) >= LEAST_EFFECTIVE:
+            moments = ((told.r, told.noise), (real.r, real.noise), (made.r, made.noise))
+            out.append(((names[i], names[j]), ANY, moments, float(table.sum()) / told.effective))
+    return out
+
+
+def _counts(parts: Sequence[Array], i: int, j: int, sizes: Sequence[int]) -> Array:
+    return np.bincount(parts[i] * sizes[j] + parts[j], minlength=sizes[i] * sizes[j]).reshape(sizes[i], sizes[j])
+
+
+def _worth(told: Weighed, table: Array, rows: int) -> bool:
+    """Whether the loss of this dependence could be noticed by so many holdout rows: chance alone correlates the values that
+    are chosen by the square of about (sqrt(a - 1) + sqrt(b - 1))^2 / n, which is taken away."""
+    a, b = ((table.sum(axis=axis) >= PART_ROWS).sum() - 1 for axis in (1, 0))
+    strength = np.sqrt(max(told.r**2 - (np.sqrt(a) + np.sqrt(b)) ** 2 / max(table.sum(), 1), 0.0))
+    return bool(strength * np.sqrt(rows) > WORTH)
+
+
+def _canonical(table: Array) -> tuple[Array, Array] | None:
+    """Values of rows and columns of a table of counts that correlate most; 0 for parts too rare to be given one."""
+    rows, columns = table.sum(axis=1) >= PART_ROWS, table.sum(axis=0) >= PART_ROWS
+    shares = table[np.ix_(rows, columns)].astype(np.float64)
+    if min(shares.shape) < 2 or shares.sum() == 0:
+        return None
+    shares /= shares.sum()
+    a, b = shares.sum(axis=1), shares.sum(axis=0)
+    if not (a > 0).all() or not (b > 0).all():
+        return None
+    left, _, right = np.linalg.svd((shares - np.outer(a, b)) / np.sqrt(np.outer(a, b)))
+    f, g = np.zeros(table.shape[0]), np.zeros(table.shape[1])
+    f[rows], g[columns] = left[:, 0] / np.sqrt(a), right[0] / np.sqrt(b)
+    return f, g
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A correlation, the variance of its influence function, and in how many rows both values vary."""
+
+    r: float
+    noise: float
+    effective: float
+
+
+def _weighed(f: Array, g: Array, table: Array) -> Weighed | None:
+    """The correlation of the values over a table of counts; None where either does not vary."""
+    shares = table / max(table.sum(), 1)
+    a, b = shares.sum(axis=1), shares.sum(axis=0)
+    f, g = f - a @ f, g - b @ g
+    wide = np.sqrt(a @ f**2), np.sqrt(b @ g**2)
+    if min(wide) < 1e-9:
+        return None
+    f, g = f / wide[0], g / wide[1]
+    x, y = f[:, None], g[None, :]
+    r = float((shares * x * y).sum())
+    noise = float((shares * (x * y - r / 2 * (x**2 + y**2)) ** 2).sum())
+    return Weighed(r, noise, float(table.sum() / max(a @ f**4, b @ g**4)))
