@@ -83,7 +83,10 @@ def _finding(scopes: list[Scope], columns: int, alpha: float, borne: float) -> F
     worst = max(change for change, _, _ in flat)
     verdict: Verdict = "BLOCK" if worst > borne else "WARN" if worst > min(WARNED, borne) else "PASS"
     flagged = _plainest(sorted((each for each in flat if each[0] > min(WARNED, borne)), key=lambda each: -each[0]), scopes)
-    named = [_culprit(scopes[scope], k, borne, len(flat)) for _, scope, k in flagged[:SHOWN]]
+    named = [
+        _culprit(scopes[scope], k, borne if change > borne else min(WARNED, borne), len(flat))
+        for change, scope, k in flagged[:SHOWN]
+    ]
     many = sum(len({frozenset(pair) for pair in pairs.names}) for _, pairs, _ in scopes)
     first = scopes[0][1]
     noticed = first.noticed(alpha, EXAMPLE, borne)
@@ -120,7 +123,7 @@ def _plainest(ordered: list[tuple[float, int, int]], scopes: list[Scope]) -> lis
     return out
 
 
-def _culprit(scope: Scope, k: int, borne: float, tests: int) -> Culprit:
+def _culprit(scope: Scope, k: int, tolerance: float, tests: int) -> Culprit:
     name, pairs, _ = scope
     real, made = float(pairs.real[k]), float(pairs.made[k])
     return Culprit(
@@ -128,7 +131,7 @@ def _culprit(scope: Scope, k: int, borne: float, tests: int) -> Culprit:
         expected=real,
         observed=made,
         ratio=made / real if abs(real) > abs(made) and made * real >= 0 else None,
-        p_adjusted=float(min(1.0, tests * pairs.p_values(borne)[k])),
+        p_adjusted=float(min(1.0, tests * pairs.p_values(tolerance)[k])),
     )
 
 
@@ -158,8 +161,9 @@ def _summary(scopes: list[Scope], flagged: list[tuple[float, int, int]], many: i
     _, scope, k = flagged[0]
     name, pairs, _ = scopes[scope]
     measure = "strength of the dependence" if pairs.kinds[k] == ANY else "correlation of ranks"
-    more = f", and {len(flagged) - 1} more of {many} pairs" if len(flagged) > 1 else f", among {many} pairs"
-    return f"{_called(name, pairs, k)}: {measure} {pairs.made[k]:.2f}, where real rows have {pairs.real[k]:.2f}{more}"
+    more = f", and {len(flagged) - 1} more of {many} pairs have changed" if len(flagged) > 1 else f", among {many} pairs"
+    said = f"the {measure} of {_called(name, pairs, k)} is {pairs.made[k]:.2f}, where real rows have {pairs.real[k]:.2f}"
+    return said + more
 
 
 def _farthest(scopes: list[Scope]) -> str:

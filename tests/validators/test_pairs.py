@@ -14,6 +14,7 @@ from validators.base import Evidence, Finding, Intent
 from validators.dependence import ANY, LINE, compare
 from validators.judge import check_limits
 from validators.pairs import PairsCheck
+from validators.report.verdict import cell, check
 
 
 def rows(n: int, seed: int, r: float = 0.785, *, last: float = 0.785) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def test_a_correlation_that_fell_blocks_and_is_named() -> None:
     assert got.verdict == "BLOCK" and got.culprits[0].cell in ("a with b", "b with a")
     assert got.culprits[0].expected == pytest.approx(0.785, abs=0.05)
     assert got.culprits[0].observed == pytest.approx(0.49, abs=0.05)
-    assert "a with b: correlation of ranks 0.4" in got.summary and "'a' and 'b'" in got.details["advice"]
+    assert "the correlation of ranks of a with b is 0.4" in got.summary and "'a' and 'b'" in got.details["advice"]
     assert got.value is not None and 0.25 < got.value < 0.55 and got.reference == 0
 
 
@@ -77,6 +78,17 @@ def test_any_kind_of_dependence(spoil: Callable[[pd.DataFrame], pd.DataFrame], n
     got = found(spoil(rows(5000, 3)))
     assert got.verdict == "BLOCK"
     assert {name for each in got.details["flagged"] for name in each["pair"]} == named
+
+
+def test_the_report_shows_correlations() -> None:
+    got = found(rows(5000, 3, 0.49, last=0.49))
+    shown = cell(got, got.culprits[0])
+    assert (
+        float(str(shown["expected"])) == pytest.approx(0.79, abs=0.03)
+        and shown["observed"].startswith("0.4")
+        and shown["ratio"].startswith("0.6")
+    )
+    assert check(got, 0.005)["more"][-2:] == [("pairs compared", "23"), ("correlations tested", "25")]
 
 
 def test_a_class_alone() -> None:

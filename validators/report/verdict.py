@@ -61,6 +61,8 @@ def _amount(check: str, value: float, ratio: float | None) -> str:
         return share(value)
     if check == "spread":
         return figure(value)
+    if check == "pairs":
+        return f"{value:.2f}"
     return figure(round(value, 1 if abs(value) < 100 else 0) if finite(value) is not None else None, 4)
 
 
