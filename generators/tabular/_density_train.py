@@ -35,6 +35,10 @@ CHECKPOINT = "density.pt"
 class Density(nn.Module, ABC):
     """A network that rates rows, such as by a bound on their likelihood."""
 
+    def begin_from(self, *rows: Tensor) -> None:
+        """What is known of the rows before any step, where the network begins with such."""
+        return
+
     @abstractmethod
     def losses(self, *rows: Tensor, done: float) -> Tensor:
         """Nats of each row, to be made small: (n,); done: how much of the training is over, 0 to 1, 1 at looks."""
@@ -173,6 +177,9 @@ class Training(Loop[N]):
     """The training of a network that rates rows by itself."""
 
     most = 10.0
+
+    def begin(self) -> None:
+        self.net.begin_from(*self.rows)
 
     def loss(self, dealt: Tensor) -> Tensor:
         at = dealt.to(self.device)

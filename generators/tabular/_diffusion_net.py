@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generators.tabular._density_train import Density
+from generators.tabular._diffusion_start import Start
 
 Array = np.ndarray
 #: Waves along a column's ranks, and along time.
@@ -41,9 +42,10 @@ class Block(nn.Module):
 class Net(Density):
     """The velocity of flow matching in the normal scores of places within bins.
 
-    A place s in (0, 1) along a bin is the point x = normal quantile of s, so that chance begins as what a number is when its
-    bin alone is known, and paths are straight: x_t = (1 - t) x_0 + t x_1. What the network adds to the velocity of independent
-    numbers, which is known, is all that it has to learn: nothing, where numbers in their bins are independent.
+    A place s in (0, 1) along a bin is the point x = normal quantile of s, and paths are straight: x_t = (1 - t) x_0 + t x_1.
+    Chance x_0 begins as a Gaussian copula says that numbers lie in the bins of their row (_diffusion_start.py), or as what a
+    number is when its bin alone is known. What the network adds to the velocity between two such normal distributions, which
+    is known, is all that it has to learn: nothing, where the start is right.
 
     Sources: Lipman et al. 2023 (Flow Matching, arXiv 2210.02747), section 4.1; Mueller et al. 2026 (Cascaded Flow Matching,
     arXiv 2601.22816): a coarse row first and a start that it implies. What is different: bins are of equal mass and places in
@@ -52,7 +54,8 @@ class Net(Density):
 
     tokens: how many there are of all fields. fields: of each column, the place of its token among a row's. low, wide: (columns,
     most tokens) where a column's tokens begin among the rows of its bins and their share of them; see data/encode_detail.py.
-    classed: the place of the class among a row's fields, None where there is none. begin: where each field's tokens begin."""
+    classed: the place of the class among a row's fields, None where there is none. begin: where each field's tokens begin.
+    start: what chance begins as, None for independent places."""
 
     low: Tensor
     wide: Tensor
@@ -60,7 +63,7 @@ class Net(Density):
 
     def __init__(
         self, begin: Sequence[int], fields: Sequence[int], low: Array, wide: Array, classed: int | None, width: int,
-        depth: int, drop: float,
+        depth: int, drop: float, start: Start | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         count = len(fields)
@@ -68,14 +71,22 @@ class Net(Density):
         starts = np.array(list(begin)[:-1])
         for name, value in (("low", low), ("wide", wide), ("begin", starts)):
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
+        self.start = start
         # The last is the class that is hidden.
         self.tokens = nn.Parameter(torch.randn(begin[-1] + 1, width) / math.sqrt(len(begin)))
-        self.enter = nn.Linear(count * (2 + 2 * WAVES), width)
+        self.enter = nn.Linear(count * (3 + 2 * WAVES), width)
         self.time = nn.Sequential(nn.Linear(2 * TIMES, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, drop) for _ in range(depth))
         self.leave = nn.Linear(width, count)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
+
+    def begin_from(self, *rows: Tensor) -> None:
+        """Where chance begins is learned first, from the rows that `losses` takes."""
+        if self.start is not None:
+            tokens, low, high = rows
+            chance = torch.rand(low.shape, generator=torch.Generator().manual_seed(0)).to(low)
+            self.start.begin(tokens, score(low + chance * (high - low)), self.wide.cpu().numpy() > 0)
 
     def losses(self, *rows: Tensor, done: float) -> Tensor:
         """Squared error of the velocity, the mean over the numbers of each row that move: (n,).
@@ -84,14 +95,16 @@ class Net(Density):
         tokens, low, high = rows
         span = self.spans(tokens)
         x1 = score(low + torch.rand_like(low) * (high - low))
-        x0 = torch.randn_like(x1)
         # Times of a batch are spread evenly, and so is what they add to the error.
         t, share, some, hidden = (torch.rand(len(low), 1, device=low.device) for _ in range(4))
         t = (torch.randperm(len(low), device=low.device)[:, None] + t) / len(low)
-        shown = (torch.rand_like(low) < share) & (some < SHOWN)
+        shown = (torch.rand_like(low) < share) & (some < SHOWN) & (span[1] > 0)
+        hide = hidden[:, 0] < HIDDEN
+        mean, root = self.law(tokens, hide, x1, shown)
+        x0 = _drawn(mean, root, torch.randn_like(x1))
         xt = torch.where(shown, x1, (1 - t) * x0 + t * x1)
         moving = (span[1] > 0) & ~shown
-        error = (self.velocity(xt, t, self.tell(tokens, hidden[:, 0] < HIDDEN), span, shown) - (x1 - x0)).square()
+        error = (self.velocity(xt, t, self.tell(tokens, hide), span, shown, mean) - (x1 - x0)).square()
         return (error * moving).sum(dim=1) / moving.sum(dim=1).clamp(min=1)
 
     def spans(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,19 +120,24 @@ class Net(Density):
             places[:, self.classed] = torch.where(hidden, len(self.tokens) - 1, places[:, self.classed])
         return F.embedding_bag(places, self.tokens, mode="sum")
 
-    def velocity(self, x: Tensor, t: Tensor, told: Tensor, span: tuple[Tensor, Tensor], shown: Tensor) -> Tensor:
-        """x: (n, columns) points; t: (n, 1) times in [0, 1]; told: (n, width); shown: (n, columns) -> (n, columns)."""
+    def law(self, tokens: Tensor, hidden: Tensor | None, x: Tensor, shown: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Where chance begins: see Start.law; no root where it is 1."""
+        return self.start.law(tokens, hidden, x, shown) if self.start is not None else (torch.zeros_like(x), None)
+
+    def velocity(self, x: Tensor, t: Tensor, told: Tensor, span: tuple[Tensor, Tensor], shown: Tensor, mean: Tensor) -> Tensor:
+        """x: (n, columns) points; t: (n, 1) times in [0, 1]; told: (n, width); shown, mean: (n, columns) -> (n, columns)."""
         low, wide = span
         rank = (low + wide * place(x))[:, :, None] * (math.pi * 2.0 ** torch.arange(WAVES, device=x.device))
         lives = (wide > 0).to(x.dtype)
-        seen = torch.cat([(x * lives)[:, :, None], torch.sin(rank), torch.cos(rank), shown.to(x.dtype)[:, :, None]], dim=2)
+        points = torch.stack([x, mean, shown.to(x.dtype)], dim=2)
+        seen = torch.cat([points, torch.sin(rank), torch.cos(rank)], dim=2)
         angle = t * (math.pi * 2.0 ** (torch.arange(TIMES, device=x.device) / 2 - 1))
         told = told + self.time(torch.cat([torch.sin(angle), torch.cos(angle)], dim=1))
         hidden = self.enter((seen * lives[:, :, None]).flatten(1)) + told
         for block in self.blocks:
             hidden = block(hidden, told)
         still = (2 * t - 1) / (t.square() + (1 - t).square())
-        out: Tensor = still * x + self.leave(F.silu(hidden))
+        out: Tensor = still * (x - mean) + self.leave(F.silu(hidden))
         return out
 
     @torch.no_grad()
@@ -130,20 +148,18 @@ class Net(Density):
         Heun's method. guidance: how much of what the class says is taken; 1 as it was learned."""
         span, shown = self.spans(tokens), ~known.isnan()
         still = torch.where(shown, score(known.nan_to_num(0.5)), 0.0)
-        x = torch.randn(known.shape, generator=chance, device=known.device)
+        mean, root = self.law(tokens, None, still, shown)
+        x = _drawn(mean, root, torch.randn(known.shape, generator=chance, device=known.device))
         x = torch.where(shown, still, x)
-        told = self.tell(tokens)
-        rest = (
-            self.tell(tokens, torch.ones(len(tokens), dtype=torch.bool, device=tokens.device))
-            if guidance != 1 and self.classed is not None
-            else None
-        )
+        told, every = self.tell(tokens), torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+        guided = guidance != 1 and self.classed is not None
+        rest = (self.tell(tokens, every), self.law(tokens, every, still, shown)[0]) if guided else None
 
         def velocity(x: Tensor, at: float) -> Tensor:
             t = torch.full((len(x), 1), at, device=x.device)
-            v = self.velocity(x, t, told, span, shown)
+            v = self.velocity(x, t, told, span, shown, mean)
             if rest is not None:
-                free = self.velocity(x, t, rest, span, shown)
+                free = self.velocity(x, t, rest[0], span, shown, rest[1])
                 v = free + guidance * (v - free)
             return torch.where(shown, 0.0, v)
 
@@ -152,6 +168,14 @@ class Net(Density):
             first = velocity(x, k / count)
             x = x + 0.5 / count * (first + velocity(x + first / count, (k + 1) / count))
         return place(x)
+
+
+def _drawn(mean: Tensor, root: Tensor | None, chance: Tensor) -> Tensor:
+    """Normal numbers (n, columns) of these means and roots of precisions, from independent ones."""
+    if root is None:
+        return chance
+    out: Tensor = mean + torch.linalg.solve_triangular(root.transpose(1, 2), chance[:, :, None], upper=True)[:, :, 0]
+    return out
 
 
 def score(places: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ import torch
 
 from data.dataset import Dataset
 from data.encode_detail import Detail, stretch
-from data.encode_tokens import LevelTokens
+from data.encode_tokens import LevelTokens, NumberTokens
 from data.schema import arrow_type
 from generators.base import SILENT, Condition, Progress, device_of, seal
 from generators.tabular._conditions import resolve
 from generators.tabular._density_train import Training, learn, rules_of, seeded
 from generators.tabular._diffusion_net import Net
+from generators.tabular._diffusion_start import MOST, Start
 from generators.tabular._table import at_least, at_most, mark_of, one_thread, open_model, refuse, rng_of
 from generators.tabular.autoregressive import Autoregressive
 
@@ -30,6 +31,8 @@ WEIGHTS, COARSE = "weights.pt", "coarse"
 EPOCHS = 20
 #: Rows whose numbers are drawn together, and on a GPU.
 CHUNK, GPU_CHUNK = 2048, 131_072
+#: At most so many pairs of numbers of such rows.
+ROOM, GPU_ROOM = 2**22, 2**27
 
 
 @dataclass
@@ -38,8 +41,9 @@ class Diffusion:
 
     The coarse row is the autoregressive family's, with few bins for each column of numbers: levels, exact numbers at which rows
     gather, null and bins are its tokens. Where numbers lie in their bins is drawn by flow matching: a velocity, told the
-    tokens, carries chance to places in a few steps. Take it for continuous columns that depend on one another more
-    finely than bins say; where all columns are levels or repeat few values it is the autoregressive family, and slower to draw.
+    tokens, carries what a Gaussian copula says of the row to places in a few steps. Take it for continuous columns that depend
+    on one another more finely than bins say; where all columns are levels or repeat few values it is the autoregressive family,
+    and slower to draw.
 
     Sources: Mueller et al. 2026 (Cascaded Flow Matching, arXiv 2601.22816); Lipman et al. 2023 (arXiv 2210.02747); Ho and
     Salimans 2022 (classifier-free guidance, arXiv 2207.12598). What is different is said in _diffusion_net.py.
@@ -158,8 +162,19 @@ class Diffusion:
         classed = tokens.fields(target)[0] if target in tokens.names and isinstance(tokens[target], LevelTokens) else None
         begin = [0, *np.cumsum(tokens.sizes).tolist()]
         low, wide = self.detail_.table()
+        order = self._order()
+        start = Start(begin, order, self.detail_.fields, classed) if len(order) <= MOST else None
         with seeded(int(rng_of(seed, 35).integers(2**31)), torch.device("cpu")):
-            return Net(begin, self.detail_.fields, low, wide, classed, self.width, self.depth, self.dropout)
+            return Net(begin, self.detail_.fields, low, wide, classed, self.width, self.depth, self.dropout, start)
+
+    def _order(self) -> dict[int, Array]:
+        """Field of each column of numbers -> its tokens from low to high, without null."""
+        out, tokens = {}, self.coarse_.tokens_
+        for column in tokens.columns:
+            ranks = column.ranks()
+            if isinstance(column, NumberTokens) and not np.isnan(ranks).all():
+                out[tokens.fields(column.name)[0]] = np.argsort(ranks, kind="stable")[: int((~np.isnan(ranks)).sum())]
+        return out
 
     def _places(self, net: Net | None, tokens: Array, wanted: Condition, seed: int) -> Array:
         """Where the numbers of coarse rows lie along their bins: (n, columns)."""
@@ -168,11 +183,12 @@ class Diffusion:
             return out
         device = net.low.device
         chance, given = torch.Generator(device).manual_seed(seed), self._given(tokens, wanted, seed)
-        chunk = CHUNK if device.type == "cpu" else GPU_CHUNK
+        rows, room = (CHUNK, ROOM) if device.type == "cpu" else (GPU_CHUNK, GPU_ROOM)
+        chunk = min(rows, max(room // len(self.detail_.columns) ** 2, 1))
         for first in range(0, len(tokens), chunk):
             part = slice(first, first + chunk)
-            rows, known = torch.from_numpy(tokens[part]).to(device), given[part].to(device)
-            out[part] = net.draw(rows, known, self.steps, self.guidance, chance).cpu().numpy()
+            own, known = torch.from_numpy(tokens[part]).to(device), given[part].to(device)
+            out[part] = net.draw(own, known, self.steps, self.guidance, chance).cpu().numpy()
         return out
 
     def _given(self, tokens: Array, wanted: Condition, seed: int) -> torch.Tensor:

@@ -50,6 +50,18 @@ def test_numbers_hang_together_within_their_bins(model: Diffusion, train: Datase
         assert kstest(made[name].dropna(), real[name].dropna()).statistic < 0.04, name
 
 
+def test_few_rows_of_a_tight_line_keep_it() -> None:
+    rng = np.random.default_rng(0)
+    x, level = rng.normal(size=1500), rng.choice(["a", "b"], 1500)
+    near = 0.99 * x + np.sqrt(1 - 0.99**2) * rng.normal(size=1500)
+    held = pa.table({"x": 20 + 4 * x, "near": near, "skew": np.exp(0.5 * x + rng.normal(size=1500)), "level": level})
+    model = Diffusion(epochs=5, device="cpu").fit(Dataset(held, infer(held, target="level")), seed=0)
+    made = drawn(model, 4000, seed=1)
+    assert np.corrcoef(made.x, made.near)[0, 1] > 0.975
+    given = drawn(model, 500, where={"near": 0.5}, seed=2)
+    assert (given.near == 0.5).all() and (given.x / 4 - 5).std() < 0.25
+
+
 def test_a_number_that_is_shown_tells_the_others(model: Diffusion) -> None:
     for value, off in ((-0.7, 0.12), (0.35, 0.12), (3.25, 0.2)):  # far out there are few rows
         made = drawn(model, 800, where={"near": value}, seed=2)
