@@ -219,8 +219,8 @@ def nothing_asked(detect: float, unit: str) -> list[str]:
     if detect < 1:
         return []
     return [
-        f"{NOTE}few {unit} can be judged, so the plan says `detect: 1`: the gate does not demand that a lost mode be noticed; "
-        f"give more {unit} of the classes that are filled up, or read its report's smallest mode before you trust a PASS."
+        f"{NOTE}Few {unit} can be judged, so the plan says `detect: 1`: the gate does not demand that a lost mode be noticed; "
+        f"give more real {unit} of the classes that are judged, or read the report's smallest mode before you trust a PASS."
     ]
 
 

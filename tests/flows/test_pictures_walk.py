@@ -95,7 +95,7 @@ def test_init_names_pictures_that_are_alike_and_where_all_of_them_are_listed(des
     note, where, blind = (line for line in (tmp_path / "twins.yaml").read_text().splitlines() if line.startswith("# Note: "))
     assert "good/000.png = good/twin0.png; good/001.png = good/twin1.png" in note and "more groups" in note
     assert "counterpoise plan twins.yaml --json FILE" in where
-    assert "few pictures can be judged, so the plan says `detect: 1`" in blind and blind.removeprefix("# Note: ") in said.stderr
+    assert "Few pictures can be judged, so the plan says `detect: 1`" in blind and blind.removeprefix("# Note: ") in said.stderr
     (tmp_path / "twins/scratch").mkdir()
     answer = call(tmp_path, "plan", "twins.yaml", "--json", "told.json")
     assert answer.exit_code == 0 and "in 24 groups" in answer.output
