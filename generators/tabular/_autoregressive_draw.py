@@ -31,10 +31,14 @@ class _Known:
         self.net, self.lines, self.tokens = net, lines, torch.empty(rows, 0, dtype=torch.long, device=net.device)
         self.z = torch.zeros(rows, len(net.numbers), device=net.device)
         self.label: Tensor | None = None
+        #: Local tokens of the fields that say what others never are; the last place for one that is not known.
+        self.told: dict[int, Tensor] = {}
         self.free: _Known | None = type(self)(net, rows, lines) if free else None
 
     def add(self, field: int, ids: Tensor) -> None:
         self._learn(ids)
+        if field in self.net.telling:
+            self.told[field] = (ids - self.net.starts[field]).clamp(max=self.net.sizes[field])
         if self.net.start is not None and field in self.net.numbers:
             self.z[:, self.net.numbers[field]] = self.net.start.scores[ids]
         if field == self.net.classed:
@@ -46,6 +50,7 @@ class _Known:
         out = type(self)(self.net, 0, self.lines)
         out.z = self.z[rows].clone()
         out.label = None if self.label is None else self.label[rows]
+        out.told = {field: ids[rows] for field, ids in self.told.items()}
         out.free = None if self.free is None else self.free.take(rows)
         self._give(out, rows)
         return out
@@ -108,6 +113,8 @@ class Drawer:
             self.along = (
                 [torch.stack([self.start.ordered[a:b], self.start.scores[a:b]]) for a, b in parts] if self.start else []
             )
+            self.never = [net.never.terms(field, device) for field in range(len(parts))]
+            self.telling = {other for terms in self.never for other, _ in terms}
             self.numbers = {} if net.start is None else {field: k for k, field in enumerate(net.start.numbers)}
 
     def label(self, ids: Tensor) -> Tensor:
@@ -131,6 +138,13 @@ class Drawer:
 
     def _bias(self, known: _Known, field: int) -> Tensor:
         """What logits begin with: (rows, size), or (size,) where nothing that counts is known."""
+        begun = self._frequent(known, field)
+        for other, cells in self.never[field]:
+            if other in known.told:
+                begun = begun + F.embedding(known.told[other], cells)
+        return begun
+
+    def _frequent(self, known: _Known, field: int) -> Tensor:
         bias, label = self.out_bias[field], known.label
         if self.start is None or known.lines is None or field not in self.numbers:
             return bias[-1] if label is None else F.embedding(label, bias)

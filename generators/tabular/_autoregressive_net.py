@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generators.tabular._autoregressive_never import Never
 from generators.tabular._autoregressive_start import MOST, Start
 
 #: Beyond so many weights of the first layer all fields read one shared state instead of tables of their own.
@@ -71,6 +72,8 @@ class Net(nn.Module):
         owner = np.repeat(np.arange(count), fields.sizes)
         self.register_buffer("owner", torch.from_numpy(owner), persistent=False)
         self.groups = _groups(fields)
+        #: Known once the network has been trained.
+        self.never = Never()
         scale = 0.5 / math.sqrt(count)
         self.tables = nn.Parameter(torch.randn(tokens, self.state) * scale)
         self.wave_in = nn.Parameter(torch.randn(self.waves.shape[1], self.state) * scale)

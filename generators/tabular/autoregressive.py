@@ -22,6 +22,7 @@ from generators.base import SILENT, Condition, GeneratorError, Progress, device_
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_levels import Awaited
 from generators.tabular._autoregressive_net import Fields, Net
+from generators.tabular._autoregressive_never import Never, states_of
 from generators.tabular._autoregressive_train import Training
 from generators.tabular._autoregressive_tune import temper, tune
 from generators.tabular._conditions import part_seed, resolve
@@ -129,6 +130,7 @@ class Autoregressive:
             learn(training, progress, folder=checkpoint, mark=mark, seconds=self.checkpoint_seconds)
             self.net_ = training.average.cpu().eval()
             self.net_.load_state_dict(training.best)
+            self.net_.never = Never.fit([states_of(self.tokens_)[k] for k in self.live_], tokens)
             if len(held := training.held[0]):
                 temper(self.net_, held.cpu().numpy() - starts, self.order_)
             tune(self.net_, tokens, self.order_, part_seed(seed, 2**21))
@@ -251,14 +253,15 @@ class Autoregressive:
         for name, drawn in columns.items():
             place = table.schema.get_field_index(name)
             mended = _filled(table.column(name).combine_chunks(), drawn, empty[:, self.tokens_.fields(name)[0]])
-            table = table.set_column(place, table.schema.field(place), pa.chunked_array([mended]))
+            table = table.set_column(place, table.schema.field(place).with_type(mended.type), pa.chunked_array([mended]))
         return table
 
     def save(self, folder: Path) -> None:
         """Write the weights, the tokens and the envelope. They hold levels and values of the real data."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {"finish": self.finish_.to_state(), "tokens": self.tokens_.to_state(), "ribbon": self.ribbon_.to_state()}
-        write_json(folder / STATE, state | {"rows": self.rows_})
+        never = self.net_.never.to_state() if len(self.live_) else []
+        write_json(folder / STATE, state | {"rows": self.rows_, "never": never})
         torch.save(self.net_.state_dict() if len(self.live_) else {}, folder / WEIGHTS)
         seal(folder, self)
 
@@ -273,6 +276,7 @@ class Autoregressive:
         if len(family.live_):
             with torch.random.fork_rng(devices=[]):
                 family.net_ = Net(family.fields_, family.width).eval()
+            family.net_.never = Never.from_state(state["never"])
             family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
         return family
 
@@ -334,4 +338,6 @@ class Autoregressive:
 def _filled(held: pa.Array, drawn: pa.Array, empty: Array) -> pa.Array:
     """The column with what was drawn where it is empty; empty: (n,) bool, NaN among them."""
     old, new = plain(held), plain(drawn)
+    if pa.types.is_null(old.type):  # a column of gaps alone has no type of its own
+        return new
     return pc.if_else(pa.array(empty), new.cast(old.type), old).cast(held.type)
