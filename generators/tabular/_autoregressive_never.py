@@ -13,7 +13,7 @@ from torch import Tensor
 from data.encode_tokens import LevelTokens, NumberTokens, Tokens
 
 Array = np.ndarray
-#: Rows that two states would share by chance, at least, before their absence is believed: chance leaves out e^-12 of such pairs.
+#: Rows that two states would share by chance, at least, before their absence is believed: e^-12 of such pairs lack by chance.
 EXPECTED = 12.0
 #: By how much what never happened is less likely than the network says (nats): a hundredth becomes one in a million.
 NATS = 9.0
@@ -62,7 +62,7 @@ class Never:
         return cls(tuple(out))
 
     def terms(self, field: int, device: torch.device | str) -> list[tuple[int, Tensor]]:
-        """What other fields add to the logits of one: (the other field, (its size + 1, size) by its token, the last unknown)."""
+        """What other fields add to the logits of one: the other field, and (its size + 1, size) by its token, last unknown."""
         found = [(a, cells) for a, b, cells in self.pairs if b == field]
         found += [(b, cells.T) for a, b, cells in self.pairs if a == field]
         return [(other, torch.from_numpy(np.pad(cells * -NATS, ((0, 1), (0, 0))).astype(np.float32)).to(device))
