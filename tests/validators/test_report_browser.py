@@ -224,7 +224,7 @@ def test_the_desk_shows_ten_cells_and_every_check(tab: Tab, tmp_path: Path) -> N
     told = decision("PASS", findings=tuple(found))
     seen = tab.open(write_html(told, tmp_path / "report.html", evidence=evidence()), size=SIZES["desktop"])
     assert seen["tenth"]["bottom"] <= SIZES["desktop"][1]
-    # The last of nine checks may touch the fold; its bar is above it.
+    # The last of the checks may touch the fold; its bar is above it.
     assert seen["last"]["top"] < SIZES["desktop"][1]
 
 
