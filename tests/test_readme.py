@@ -60,6 +60,7 @@ def call(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.timeout(1800)
 def test_every_counterpoise_command_runs(desk: Path) -> None:
     shown = [words for words in commands() if words[0] == "counterpoise"]
     assert {words[1] for words in shown} >= {"init", "plan", "run", "runs", "report", "sample", "judge"}
