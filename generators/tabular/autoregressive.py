@@ -73,7 +73,8 @@ class Autoregressive:
         bins: of a column of numbers, at most, before rare classes cut them. parts: whether a second token tells parts of bins.
         guidance: how much of what the class says of other columns is taken while drawing: 1 as learned, 2 for typical rows.
         ema: the share of the moving average of the weights that is kept each step.
-        held_out: share of the rows that are set aside to see when to stop, at most 5,000; none of fewer than 200 rows.
+        held_out: share of the rows that are set aside to see when to stop, at most 5,000; of fewer than 400 rows 40, or a
+            fifth; of fewer than 25 none.
         patience: looks (there are 20) without a better guess of those that end the training.
         checkpoint_seconds: how often the state is written while training.
         device: "auto" (a GPU where there is one), "cpu", "cuda".

@@ -67,7 +67,8 @@ class VAE:
         beta: weight of the divergence from the prior. 1 is the bound on the likelihood; less makes sharper rows.
         learning_rate: of Adam; it falls along a cosine. decay: weight decay.
         ema: the share of the moving average of the weights that is kept each step.
-        held_out: share of the rows that are set aside to see when to stop, at most 5,000; none of fewer than 200 rows.
+        held_out: share of the rows that are set aside to see when to stop, at most 5,000; of fewer than 400 rows 40, or a
+            fifth; of fewer than 25 none.
         patience: looks (there are 20) without a better figure of those that end the training.
         checkpoint_seconds: how often the state is written while training.
         device: "auto" (a GPU where there is one), "cpu", "cuda".

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from sklearn.datasets import load_iris
 
 from data.dataset import Dataset
 from data.errors import UserError
@@ -19,6 +20,7 @@ from generators.base import GeneratorError, table
 from generators.tabular import _autoregressive_net as net_module
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_net import Fields, Net
+from generators.tabular._density_train import set_aside
 from generators.tabular.autoregressive import SAMPLE_ROWS, Autoregressive
 from tests.generators.shop import shop
 
@@ -259,3 +261,16 @@ def test_every_level_of_five_rows_is_in_a_draw_as_large_as_train() -> None:
     assert len(set(table(family.sample(100, seed=1), train.schema.arrow()).column("code").to_pylist())) <= 100
     some = table(family.sample(len(code), where={"kind": "a"}, seed=1), train.schema.arrow())
     assert set(some.column("kind").to_pylist()) == {"a"}
+
+
+def test_few_rows_are_not_learned_by_heart() -> None:
+    """A hundred flowers: hardly more drawn rows are training rows than unseen ones are."""
+    frame = load_iris(as_frame=True).frame.astype({"target": str})
+    order = np.random.default_rng(0).permutation(len(frame))
+    train = Dataset.from_pandas(frame.iloc[order[:100]], target="target")
+    made = pa.Table.from_batches(list(Autoregressive().fit(train, seed=0).sample(2000, seed=1))).to_pandas()
+    learned = set(map(tuple, train.table.to_pandas()[list(frame)].astype(str).to_numpy()))
+    copies = np.mean([tuple(row) in learned for row in made[list(frame)].astype(str).to_numpy()])
+    assert copies < 0.08
+    assert (set_aside(0.1, 100), set_aside(0.1, 300), set_aside(0.1, 2000), set_aside(0.1, 10**6)) == (20, 40, 200, 5000)
+    assert set_aside(0.0, 100) == set_aside(0.1, 20) == 0
