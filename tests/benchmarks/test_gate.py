@@ -56,7 +56,7 @@ def test_a_mixture_is_like_itself(mixture) -> None:
 
 def test_every_fault_of_the_promise_is_in_the_record() -> None:
     rows = {t.row for t in trials()}
-    assert len(rows) == 6 and all(t.least or "m = 2000" in t.setting or "1%" in t.row for t in trials()), rows
+    assert len(rows) == 7 and all(t.least or "m = 2000" in t.setting or "1%" in t.row for t in trials()), rows
     assert {real.name for real in available()} >= {"digits", "breast_cancer"}
 
 
@@ -70,6 +70,21 @@ def test_a_hole_keeps_both_marginals_and_a_swap_keeps_the_mix() -> None:
     assert all(sorted(holed[c]) == sorted(frame[c]) for c in "ab")
     swapped = faults.swapped(frame, "t", ("p", "q"), 0.3, rng)
     assert sorted(swapped.t) == sorted(frame.t) and 0.2 < (swapped.t != frame.t).mean() < 0.35
+
+
+def test_a_loosened_pair_keeps_its_marginals() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=4000)
+    real = pd.DataFrame({"a": a, "b": a + 0.5 * rng.normal(size=4000), "c": rng.normal(size=4000), "y": "x"})
+    made = faults.loosened(real, real, "y", rng)
+    assert (
+        made is not None
+        and np.array_equal(np.sort(made.b), np.sort(real.b))
+        and made.drop(columns="b").equals(real.drop(columns="b"))
+    )
+    before, after = (frame.a.corr(frame.b) for frame in (real, made))
+    assert before > 0.85 and 0.4 * before < after < 0.6 * before
+    assert faults.loosened(real[["a", "c", "y"]], real[["a", "c", "y"]], "y", rng) is None
 
 
 def test_a_region_holds_about_its_share() -> None:
