@@ -55,7 +55,7 @@ def show_decision(report: Mapping[str, Any]) -> None:
     least = report["smallest_detectable_mode"]
     if least is not None:
         said = f"smallest mode whose absence would be noticed: {100 * least:.2g} % of what was judged"
-        console.print(f"{said} (attempt {report['attempt']} on these holdout rows)")
+        console.print(f"{said} (attempt {report['attempt']} on this holdout)")
     console.print()
 
 

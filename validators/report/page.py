@@ -114,7 +114,7 @@ def _sizes(evidence: Evidence | None) -> list[tuple[str, str]]:
 
 def _facts(decision: Decision) -> list[tuple[str, str]]:
     alpha = f"{figure(decision.spent)} of {figure(decision.alpha)}"
-    return [("Attempt on these holdout rows", str(decision.attempt)), ("False alarms allowed", alpha)]
+    return [("Attempt on this holdout", str(decision.attempt)), ("False alarms allowed", alpha)]
 
 
 def _brief(decision: Decision) -> list[tuple[str, str]]:
