@@ -237,15 +237,23 @@ def _columns(schema: Schema) -> list[str]:
 
 
 def _rules(data: Dataset) -> list[str]:
-    """Rules that all rows hold, ready to be asked of every drawn row."""
+    """Rules that all rows hold: of times in force, as no chance keeps them in order; others ready to be."""
     from data.propose import propose
 
     found = propose(data.table, data.schema)
     if not found:
         return []
-    head = "# All rows hold these rules; uncomment those that must hold in drawn rows too."
-    shown = [f"#   - {{{', '.join(f'{key}: {_listed(value)}' for key, value in rule.items())}}}" for rule in found]
-    return [head, "# constraints:", *shown, ""]
+    lines = [f"- {{{', '.join(f'{key}: {_listed(value)}' for key, value in rule.items())}}}" for rule in found]
+    timed = [
+        rule["use"] == "inequality" and all(data.schema[name].kind == "datetime" for name in rule["columns"]) for rule in found
+    ]
+    if not any(timed):
+        head = "# All rows hold these rules; uncomment those that must hold in drawn rows too."
+        return [head, "# constraints:", *(f"#   {line}" for line in lines), ""]
+    head = "# All rows hold these rules, and those without # every drawn row will too; uncomment others that must hold."
+    kept = [f"  {line}" for line, own in zip(lines, timed, strict=True) if own]
+    others = [f"  # {line}" for line, own in zip(lines, timed, strict=True) if not own]
+    return [head, "constraints:", *kept, *others, ""]
 
 
 def _listed(value: Any) -> str:

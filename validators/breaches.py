@@ -20,7 +20,7 @@ from data.dataset import Dataset
 from data.schema import Column, arrow_type
 from validators.stats import Array
 
-Kind = Literal["columns", "type", "range", "levels", "filled", "unique", "constraint"]
+Kind = Literal["columns", "type", "range", "levels", "filled", "unique", "constraint", "order"]
 
 #: Distinct unseen levels that are counted by name in a column; those met after so many are counted without one.
 NAMED = 1000
@@ -32,8 +32,8 @@ HELD = 8_000_000
 class Rule:
     """What values must be.
 
-    column: "" for the table; kind: "columns" (these are there), "type", "range", "levels", "filled", "unique", or "constraint",
-    a rule over several columns that knows the training rows.
+    column: "" for the table; kind: "columns" (these are there), "type", "range", "levels", "filled", "unique", "constraint",
+    a rule over several columns that knows the training rows, or "order", such a rule that nobody stated.
     hard: the plan declared it or it lies in the nature of things, so that no value may break it. Otherwise as many may as
     a rate of `share` explains, all but `alpha` of the time. names: the columns of "columns"; levels: the values of
     "levels"; low, high: the bounds of "range", None for none."""

@@ -26,8 +26,11 @@ MOST_COLUMNS, REFERENCE_ROWS = 100, 50_000
 LEAST_EFFECTIVE, WORTH = 20, 3.0
 #: -log of the chance that more rows of a kind are to come than RARE of those known, which hold none. Fourth moment of a normal.
 RARE, NORMAL = 14.0, 3.0
-#: Largest change that is looked for; what a change of 1 is in r, at least.
-MOST_CHANGE, FIFTH = 3.0, 0.2
+#: Least error of a correlation, times the holdout rows.
+LEAST_ERROR = 0.1
+#: Largest change that is looked for; what a change of 1 is in r, at least: of parts, of numbers, and of numbers
+#: where it is only to be warned of.
+MOST_CHANGE, OF_PARTS, OF_NUMBERS, OF_NUMBERS_FINE = 3.0, 0.2, 0.1, 0.02
 LINE, ANY = "line", "any"
 
 
@@ -47,23 +50,25 @@ class Pairs:
     made_noise: Array
     rows: tuple[int, int, int]
 
-    def changed(self, alpha: float) -> Array:
+    def changed(self, alpha: float, *, fine: bool = False) -> Array:
         """By how much each correlation has surely changed, each at this level: (k,), 0 where nothing is sure.
 
         The largest c for which the synthetic correlation is surely farther than c from the real one, by Student's t on the
-        variances of both. A change is one of Fisher's z, atanh(r), and of a fifth of it in r: near 1, where z has no end,
-        a few rows off the line are not a large change. Of ANY only what is lost counts, as its values were chosen for the
-        reference rows, and who has learned from those may well show more."""
+        variances of both. A change is one of Fisher's z, atanh(r), and of a part of it in r, a fifth for ANY and a tenth for
+        LINE, a fiftieth where `fine`: near 1, where z has no end, a few rows off the line are not a large change. Of ANY only
+        what is lost counts, as its values were chosen for the reference rows, and who has learned from those may well show
+        more."""
         bound = float(student.isf(alpha / 2, self._freedom))
-        lost = self._beyond(self.real, self.made, bound)
+        lost = self._beyond(self.real, self.made, bound, fine)
         line = np.array([kind == LINE for kind in self.kinds], dtype=bool)
-        return np.where(line, np.maximum(lost, self._beyond(-self.real, -self.made, bound)), lost)
+        return np.where(line, np.maximum(lost, self._beyond(-self.real, -self.made, bound, fine)), lost)
 
-    def p_values(self, tolerance: float) -> Array:
+    def p_values(self, tolerance: float, *, fine: bool = False) -> Array:
         """(k,) p of "the correlation has changed by no more than `tolerance`", unadjusted."""
         line = np.array([kind == LINE for kind in self.kinds], dtype=bool)
-        below = self._distance(self.real, self.made, np.full(len(self.real), tolerance))
-        above = self._distance(-self.real, -self.made, np.full(len(self.real), tolerance))
+        least = self._least(fine)
+        below = self._distance(self.real, self.made, np.full(len(self.real), tolerance), least)
+        above = self._distance(-self.real, -self.made, np.full(len(self.real), tolerance), least)
         t = np.where(line, np.maximum(below, above), below)
         return np.asarray(np.minimum(2 * student.sf(t, self._freedom), 1.0))
 
@@ -73,8 +78,8 @@ class Pairs:
         bound = float(student.isf(alpha / 2, self._freedom)) + 1.645
         for least in np.arange(strength, 0.0, -0.01):
             noise = _of_holdout(_noise(strength), _noise(least), NORMAL, known)
-            error = np.sqrt(_noise(least) / m + _slope(strength, tolerance) ** 2 * noise / n)
-            if _moved(strength, tolerance) - least > bound * error:
+            error = np.sqrt(_noise(least) / m + _slope(strength, tolerance, OF_NUMBERS) ** 2 * noise / n)
+            if _moved(strength, tolerance, OF_NUMBERS) - least > bound * error:
                 return float(round(least, 2))
         return None
 
@@ -82,27 +87,30 @@ class Pairs:
     def _freedom(self) -> int:
         return max(min(self.rows) - 2, 1)
 
-    def _beyond(self, real: Array, made: Array, bound: float) -> Array:
+    def _least(self, fine: bool) -> Array:
+        return np.where([kind == LINE for kind in self.kinds], OF_NUMBERS_FINE if fine else OF_NUMBERS, OF_PARTS)
+
+    def _beyond(self, real: Array, made: Array, bound: float, fine: bool) -> Array:
         """The largest c so that made + bound errors lies below real moved by c, by bisection; 0 where there is none: (k,)."""
-        low, high = np.zeros(len(real)), np.full(len(real), MOST_CHANGE)
-        some = self._distance(real, made, low) > bound
+        low, high, least = np.zeros(len(real)), np.full(len(real), MOST_CHANGE), self._least(fine)
+        some = self._distance(real, made, low, least) > bound
         for _ in range(30):
             middle = (low + high) / 2
-            sure = self._distance(real, made, middle) > bound
+            sure = self._distance(real, made, middle, least) > bound
             low, high = np.where(sure, middle, low), np.where(sure, high, middle)
         return np.where(some, low, 0.0)
 
-    def _distance(self, real: Array, made: Array, change: Array) -> Array:
+    def _distance(self, real: Array, made: Array, change: Array, least: Array) -> Array:
         """How many errors the synthetic correlation lies below the real one less `change`: (k,)."""
         n, m, _ = self.rows
-        error = np.sqrt(self.made_noise / m + _slope(real, change) ** 2 * self.real_noise / n)
+        error = np.sqrt(self.made_noise / m + _slope(real, change, least) ** 2 * self.real_noise / n)
         # Where both sides are the same function of the other column in every row there is no error, and no difference.
-        return np.asarray((_moved(real, change) - made) / np.maximum(error, 1 / n))
+        return np.asarray((_moved(real, change, least) - made) / np.maximum(error, LEAST_ERROR / n))
 
 
-def _moved(r: Array | float, change: Array | float) -> Array:
-    """The correlation that lies `change` below r: tanh(atanh(r) - change), and lower by a FIFTH of it at least."""
-    return np.minimum(_fisher(r, change), r - FIFTH * np.asarray(change))
+def _moved(r: Array | float, change: Array | float, least: Array | float) -> Array:
+    """The correlation that lies `change` below r: tanh(atanh(r) - change), and lower by `least` times it at least."""
+    return np.minimum(_fisher(r, change), r - least * np.asarray(change))
 
 
 def _fisher(r: Array | float, change: Array | float) -> Array:
@@ -110,11 +118,11 @@ def _fisher(r: Array | float, change: Array | float) -> Array:
     return np.asarray((r - step) / np.maximum(1 - r * step, 1e-12))
 
 
-def _slope(r: Array | float, change: Array | float) -> Array:
+def _slope(r: Array | float, change: Array | float, least: Array | float) -> Array:
     """The derivative of `_moved` by r."""
     step = np.tanh(change)
     slope = (1 - step**2) / np.maximum(1 - r * step, 1e-12) ** 2
-    return np.where(_fisher(r, change) < r - FIFTH * np.asarray(change), slope, 1.0)
+    return np.where(_fisher(r, change) < r - least * np.asarray(change), slope, 1.0)
 
 
 def _noise(r: float) -> float:

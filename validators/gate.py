@@ -224,6 +224,14 @@ def _unseen(intent: Intent, seen: Detectable) -> tuple[str, str] | None:
         return reason, rows + more + (classes or way)
     if not blind:
         return None
+    first = blind[0]
+    if (needed := counts[first]) and needed <= seen.class_rows.get(first, 0):
+        # The holdout would do; what is short are synthetic rows beside it.
+        reason = f"class {first!r} has too few synthetic rows: even its complete loss could not be told from chance"
+        return (
+            reason,
+            f"judge about {DRAWS * needed} synthetic rows of class {first!r}; or give it no share in the intended mix",
+        )
     reason = f"class {blind[0]!r} has too few holdout rows: even its complete loss could not be told from chance"
     others = f" (and {listed([repr(name) for name in blind[1:]])})" if len(blind) > 1 else ""
     return reason + others, f"{listed(wants)} would do{more}; or give the class no share in the intended mix"

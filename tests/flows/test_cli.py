@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from configs.load import load
 from flows.cli import app
 from tests.conftest import ROOT, mixed_table
 
@@ -127,6 +128,20 @@ def test_init_writes_a_plan_that_runs_as_it_stands(tmp_path: Path, monkeypatch: 
     done = cli("run", "parts_of_may.yaml", "-o", "generator.epochs=1", "-o", "generator.min_steps=5")
     assert done.exit_code in (0, 3, 4), done.output
     assert "report   " in done.stdout
+
+
+def test_times_that_are_in_order_stay_in_order_in_a_first_plan(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ordered = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, 400), unit="D")
+    low = rng.normal(size=400).round(2)
+    frame = pd.DataFrame({"ordered": ordered, "shipped": ordered + pd.to_timedelta(rng.integers(1, 9, 400), unit="D")})
+    frame.assign(low=low, high=(low + rng.exponential(size=400)).round(2)).to_csv(tmp_path / "orders.csv", index=False)
+    assert cli("init", tmp_path / "orders.csv", "--out", tmp_path / "orders.yaml").exit_code == 0
+    rule = "- {use: inequality, columns: [ordered, shipped]}"
+    assert (
+        f"\nconstraints:\n  {rule}\n  # - {{use: inequality, columns: [low, high]}}" in (tmp_path / "orders.yaml").read_text()
+    )
+    assert [str(each.use) for each in load(tmp_path / "orders.yaml").constraints] == ["inequality"]
 
 
 def test_init_refuses_what_it_cannot_read(tmp_path: Path) -> None:

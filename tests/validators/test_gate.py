@@ -168,3 +168,12 @@ def test_later_attempts_need_stronger_evidence() -> None:
     sides = frame(800, 1), frame(800, 2), frame(800, 3)
     sizes = [Detectable.of([ModesCheck().evaluate(evidence(*sides, attempt=k))]).whole for k in (1, 6)]
     assert sizes[0] is not None and sizes[1] is not None and sizes[0] < sizes[1]
+
+
+def test_what_is_short_of_a_class_are_synthetic_rows() -> None:
+    seen = Detectable(
+        whole=0.02, classes={"yes": None}, class_rows_needed={"yes": 8}, few_synthetic=True, class_rows={"yes": 8}
+    )
+    told = decide([Finding("modes", "PASS")], intent=Intent(), detectable=seen)
+    assert told.verdict == "INCONCLUSIVE" and told.reason.startswith("class 'yes' has too few synthetic rows")
+    assert "about 80 synthetic rows of class 'yes'" in told.next_action

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.constraints import make
 from data.dataset import Dataset
 from data.schema import Column, Schema
 from tests.conftest import ROOT
 from tests.validators.rows import evidence, frame
-from validators.base import Evidence, Finding
+from validators.base import Evidence, Finding, Intent
 from validators.schema import SchemaCheck, rules
 
 TRAIN, HOLDOUT = frame(400, 1), frame(400, 2)
@@ -170,3 +171,27 @@ def test_great_expectations_is_not_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "PASS"), done.stderr
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "PASS"), (0.03, "WARN"), (0.2, "BLOCK")])
+def test_an_order_that_all_real_rows_keep(share: float, verdict: str) -> None:
+    """Nobody stated it, but chance would not have kept it in one row of real ones."""
+
+    def orders(n: int, seed: int, broken: float = 0.0) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        ordered = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 400, n), unit="D")
+        lag = rng.integers(1, 9, n) * np.where(rng.random(n) < broken, -1, 1)
+        shipped = ordered + pd.to_timedelta(lag, unit="D")
+        return pd.DataFrame({"ordered": ordered, "shipped": shipped, "x": rng.normal(size=n)})
+
+    train = Dataset.from_pandas(orders(2000, 0))
+    holdout, made = (Dataset.from_pandas(rows, train.schema) for rows in (orders(800, 1), orders(8000, 2, share)))
+    given = Evidence(train=train, reference=train, holdout=holdout, synthetic=made, intent=Intent())
+    found = SchemaCheck().evaluate(given)
+    assert found.verdict == verdict
+    if share:
+        assert "break ordered <= shipped, which every real row keeps" in found.summary
+        assert "columns: [ordered, shipped]" in found.details["advice"]
+    rule = make({"use": "inequality", "columns": ["ordered", "shipped"]})
+    stated = replace(given, intent=Intent(constraints=(rule,)))
+    assert SchemaCheck().evaluate(stated).verdict == ("BLOCK" if share else "PASS")
