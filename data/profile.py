@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -24,12 +24,13 @@ SAME = 0.9999
 NUMBER_LEVELS, NUMBER_SHARE = 20, 0.9
 
 
-def profile(dataset: Dataset) -> dict[str, Any]:
+def profile(dataset: Dataset, nearly: Collection[str] | None = None) -> dict[str, Any]:
     """The run's profile.json: rows, each column, the target's classes, duplicates and notices. JSON values only.
 
     A column's `histogram` holds bin edges and counts, never single values; `top` its most frequent levels with counts.
     `imbalance` is the largest class's rows over the smallest one's. `duplicates` counts the rows beyond the first of
-    each kind, over the learned columns (ids would make every row unique)."""
+    each kind, over the learned columns (ids would make every row unique). nearly: columns of which `nearly_numbers` tells;
+    None where the reader could not know."""
     table = dataset.table
     columns = [_column(column, table.column(column.name)) for column in dataset.schema]
     repeated = _repeated(table, dataset.schema)
@@ -40,7 +41,7 @@ def profile(dataset: Dataset) -> dict[str, Any]:
         "target": _target(dataset.schema, table),
         "duplicates": {"rows": repeated, "share": repeated / rows if rows else 0.0},
     }
-    return out | {"notices": _notices(out, dataset.schema, table)}
+    return out | {"notices": _notices(out, dataset.schema, table, nearly)}
 
 
 def notices(dataset: Dataset) -> list[str]:
@@ -137,11 +138,23 @@ def _span(codes: np.ndarray) -> int:
     return int(codes.max()) + 1
 
 
-def _notices(found: dict[str, Any], schema: Schema, table: pa.Table) -> list[str]:
+def nearly_numbers(schema: Schema, nearly: Mapping[str, str]) -> list[str]:
+    """What a reader said of columns that a marker or two keep from being numbers, with what becomes of each until then."""
+    return [f"{said}; until then {_until(schema[name])}" for name, said in nearly.items()]
+
+
+def _until(column: Column) -> str:
+    if column.kind == "id":
+        return "new ids are made for it"
+    return "it is free text and left out" if column.kind == "text" else f"it is {len(column.categories):,} categories"
+
+
+def _notices(found: dict[str, Any], schema: Schema, table: pa.Table, nearly: Collection[str] | None) -> list[str]:
     out: list[str] = []
     for facts in found["columns"]:
-        out.extend(_about_column(facts, found["rows"], is_target=facts["name"] == schema.target))
-    out.extend(_nearly_numbers(schema, table))
+        if facts["name"] not in (nearly or ()):
+            out.extend(_about_column(facts, found["rows"], is_target=facts["name"] == schema.target))
+    out.extend(_nearly_numbers(schema) if nearly is None else ())
     out.extend(_alike(schema, table))
     if found["duplicates"]["share"] >= 0.01:
         rows, share = found["duplicates"]["rows"], found["duplicates"]["share"]
@@ -170,7 +183,7 @@ def _about_column(facts: dict[str, Any], rows: int, *, is_target: bool) -> Itera
         yield f"Column {name} looks like personal data ({facts['pii']})."
 
 
-def _nearly_numbers(schema: Schema, table: pa.Table) -> Iterator[str]:
+def _nearly_numbers(schema: Schema) -> Iterator[str]:
     """Words that are numbers but for a marker or two: somebody wrote "n.k." for a missing weight."""
     for column in schema.of_kind("categorical"):
         spellings = pa.array([level for level in column.categories if isinstance(level, str)], pa.string())
@@ -182,7 +195,7 @@ def _nearly_numbers(schema: Schema, table: pa.Table) -> Iterator[str]:
             shown = ", ".join(repr(level) for level in others[:3])
             yield (
                 f"Column {column.name!r} is read as {len(spellings)} categories because of {shown}; all else are numbers. "
-                "If that means 'missing', state data.missing with every such marker of the file."
+                "If that means missing, leave those values empty in the source."
             )
 
 

@@ -191,7 +191,7 @@ def _classes(dataset: Dataset, target: str) -> np.ndarray:
 
 def _bins(dataset: Dataset, target: str) -> np.ndarray:
     values = dataset.column(target)
-    ranks = pc.rank(values, tiebreaker="min", null_placement="at_end").to_numpy().astype(np.int64) - 1
+    ranks = pc.rank(values, tiebreaker="min").to_numpy().astype(np.int64) - 1
     missing = values.is_null().to_numpy()
     known = int((~missing).sum())
     if len(np.unique(ranks[~missing])) < 2:

@@ -161,6 +161,9 @@ def _guess_target(schema: Schema) -> str | None:
 
 
 def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: str | None, *, stated: bool) -> str:
+    from data.profile import nearly_numbers
+    from data.sources._nearly import nearly_of
+
     counts = class_counts(data)
     balanced = len(set(counts.values())) > 1
     sizes = sizes_for(counts, data.num_rows, balanced)
@@ -171,6 +174,7 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
         f"# yaml-language-server: $schema={schema_reference(path)}",
         f"# counterpoise run {path}",
         f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
+        *(f"{NOTE}{said}" for said in nearly_numbers(data.schema, nearly_of(data.table))),
         *nothing_asked(sizes.detect, "rows"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",

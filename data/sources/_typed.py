@@ -103,6 +103,12 @@ def typed(
     return pa.chunked_array([values if places is None else values.take(places)])
 
 
+def read_as(bare: pa.Array, gone: pa.Array, *, commas: bool = False, points: bool = True) -> pa.DataType | None:
+    """The type of trimmed spellings, if those where `gone` is true mean "missing"; None when they are words."""
+    values = _numbers_or_dates(bare, gone, commas=commas, points=points)
+    return None if values is None else values.type
+
+
 def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, pa.Array | None]:
     """The distinct spellings and the place of each row among them; all rows and None where most have their own."""
     # One array, since chunks would each carry the whole dictionary; text beyond 2 GiB needs 64-bit offsets.

@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 from data.errors import DataError
 from data.sources import check_names
 from data.sources._dialect import Dialect, load, sniff_delimiter, to_utf8
+from data.sources._nearly import with_nearly
 from data.sources._typed import Infinite, typed_table
 
 BLOCK_BYTES = 8 << 20
@@ -37,6 +38,8 @@ def read(
     Text keeps its spelling byte for byte, surrounding blanks included. Numbers written with leading zeros ("00123") stay
     text. true/false become booleans, yes/no stay text. Dates become date32, dates with a time timestamp[us].
 
+    Of a column that a marker or two keep from being numbers or dates, `nearly_of` tells.
+
     Raises DataError, one sentence with the file and the line: no such file, a folder, an empty file, a header alone,
     ragged rows, columns without a name or named twice, bytes that are no text, an infinity."""
     path = Path(path)
@@ -54,11 +57,12 @@ def read(
         raise DataError(f"{path} holds a header and no rows; give a file with rows below the header")
     commas = (decimal == ",") or (decimal is None and delimiter == ";")
     try:
-        return typed_table(raw, missing=missing, commas=commas, points=decimal != ",")
+        table = typed_table(raw, missing=missing, commas=commas, points=decimal != ",")
     except Infinite as fault:
         line = _line_of(text, delimiter, fault.row)
         what = f"column {fault.column!r} holds an infinity ({fault.text})"
         raise DataError(f"{path}, line {line}: {what}; put a number there, or leave it empty") from None
+    return with_nearly(table, raw, missing=missing, commas=commas, points=decimal != ",")
 
 
 def sniff(path: str | Path) -> Dialect:

@@ -21,7 +21,7 @@ from generators.base import Progress
 
 def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     from data.infer import infer
-    from data.profile import profile
+    from data.profile import nearly_numbers, profile
 
     plan = run.plan
     table = pq.read_table(run.folder / "work/data.parquet")
@@ -40,8 +40,12 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
         raise DataError("no column is left to learn: all are ids or free text; state a kind under `columns:` for one of them")
     _check_classes(kept)
     check_rows(plan, schema, table)
-    facts = profile(Dataset(table, kept))
-    facts["notices"] = [*facts["notices"], *(_left_out(c) for c in left_out)]
+    # Of a file that is typed here, its reader knows what a column would be; a kind that the plan states settles it.
+    nearly = run.stages["read"]["facts"].get("nearly")
+    told = None if nearly is None else {name: said for name, said in nearly.items() if "kind" not in stated.get(name, {})}
+    facts = profile(Dataset(table, kept), told)
+    unsettled = nearly_numbers(schema, told or {})
+    facts["notices"] = [*facts["notices"], *unsettled, *(_left_out(c) for c in left_out if c.name not in (told or {}))]
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
     return {"notices": facts["notices"], "columns": len(kept)}

@@ -60,14 +60,17 @@ def _sha256(path: Path) -> str:
 
 
 def _read(run: Run, progress: Progress) -> Mapping[str, Any]:
+    from data.sources._nearly import nearly_of
+
     table = _load(run.plan)
     if SYNTHETIC in table.column_names:
         raise DataError(f"the data already has a column {SYNTHETIC!r}, which the published dataset needs; rename or drop it")
-    notices = notices_of(table)
+    notices, nearly = notices_of(table), nearly_of(table)
     table = table.replace_schema_metadata(None)
     table_dataset(table).write_parquet(run.folder / "work/data.parquet")
     facts = {"rows": table.num_rows, "columns": table.num_columns, "data_sha256": table_digest(table)}
     facts |= {"pictures": table.num_rows} if run.plan.modality == "image" else {}
+    facts |= {"nearly": nearly} if run.plan.data.use == "csv" else {}
     return facts | ({"notices": notices} if notices else {})
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.sources import csv
+from data.sources._nearly import nearly_of
 
 DATA = Path(os.environ.get("COUNTERPOISE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -277,3 +278,47 @@ def test_a_hundred_thousand_rows_read_quickly(tmp_path):
     table = csv.read(path)
     assert [str(t) for t in table.schema.types] == ["int64", "double", "string", "date32[day]", "string"]
     assert time.perf_counter() - begin < 10  # about 0.2 s; a row-wise reader would take minutes on a busy machine
+
+
+def nearly(tmp_path, *fields, **how):
+    """What is said of a column `a` beside a column of numbers with a known marker."""
+    lines = [f'"{field}",{i if i else "?"}' for i, field in enumerate(fields)]
+    return nearly_of(csv.read(write(tmp_path, "a,b\n" + "\n".join(lines)), **how)).get("a", "")
+
+
+AMOUNTS, CODES = [f"{i}.25" for i in range(300)], ["1", "2", "3", "4", "5"] * 60
+
+
+@pytest.mark.parametrize("numbers", [AMOUNTS, CODES, [f"2020-01-{1 + i % 28:02d}" for i in range(300)]])
+@pytest.mark.parametrize("rows", [1, 30, 100])
+def test_a_column_is_numbers_but_for_a_marker(tmp_path, numbers, rows):
+    said = nearly(tmp_path, *["n.k."] * rows, *numbers)
+    what = "dates" if "-" in numbers[0] else "numbers"
+    count = "1 row" if rows == 1 else f"{rows} rows"
+    stated = "add `missing: ['', '?', 'n.k.']` under data"
+    assert said == f"column 'a' is {what} except for 'n.k.' in {count}; if that means missing, {stated}"
+    assert nearly(tmp_path, *["n.k."] * rows, *numbers, missing=["", "?", "n.k."]) == ""
+
+
+def test_slips_and_several_markers_are_told(tmp_path):
+    said = nearly(tmp_path, *AMOUNTS, "12 kg", "it's", "-")
+    assert "except for '12 kg' and \"it's\" in 2 rows; correct what is a slip; if that means missing" in said
+    assert "`missing: ['', '-', '12 kg', '?', 'it''s']`" in said
+    assert "missing: ['', '?', 'x']" in nearly(tmp_path, *AMOUNTS, "x", missing=["?"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        AMOUNTS,
+        [*CODES, "5+"],
+        [*CODES, "S", "M"],
+        ["A1", "B2", "C3"] * 20,
+        [*["00123", "00456"] * 20, "x"],
+        ["1", "2", *["many"] * 20],
+        [*AMOUNTS[:50], *(f"word {i}" for i in range(6))],
+        ["n.k."] * 5,
+    ],
+)
+def test_of_numbers_words_and_codes_nothing_is_said(tmp_path, fields):
+    assert nearly(tmp_path, *fields) == ""

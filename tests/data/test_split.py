@@ -108,6 +108,7 @@ def test_rows_without_a_target_are_left_out_and_said():
     assert "2 rows without a value in the target 'y' are left out." in cut.notices
 
 
+@pytest.mark.filterwarnings("error")
 def test_numeric_target_is_stratified_by_deciles():
     values = np.random.default_rng(0).normal(size=1000)
     data = Dataset.from_arrow(pa.table({"y": values}), target="y")

@@ -70,3 +70,23 @@ def test_init_pastes_what_it_can_find_without_masks(tmp_path: Path, shown: bool,
     answer = runner.invoke(app, ["init", str(tmp_path / "parts"), "--out", str(tmp_path / "plan.yaml")])
     assert answer.exit_code == 0, answer.output
     assert f"use: {use}" in (tmp_path / "plan.yaml").read_text()
+
+
+def test_a_marker_that_keeps_a_column_from_being_numbers_is_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    amount = [f"{v:.2f}" for v in rng.lognormal(3, 1, 297)] + ["n.k."] * 3
+    rows = zip(amount, ["n.k.", *rng.integers(1, 6, 299)], rng.choice(["a", "b"], 300), strict=True)
+    file, where = tmp_path / "shop.csv", str(tmp_path / "shop.yaml")
+    file.write_text("amount,rating,y\n" + "".join(f"{a},{r},{y}\n" for a, r, y in rows))
+    said = (
+        "column 'amount' is numbers except for 'n.k.' in 3 rows; if that means missing, "
+        "add `missing: ['', 'n.k.']` under data; until then new ids are made for it",
+        "column 'rating' is numbers except for 'n.k.' in 1 row; if that means missing, "
+        "add `missing: ['', 'n.k.']` under data; until then it is 6 categories",
+    )
+    for words in (["init", str(file), "--out", where], ["plan", where]):
+        output = " ".join(runner.invoke(app, words).output.split())
+        assert all(sentence in output for sentence in said), output
+        assert "no tabular family" not in output and "Column 'amount'" not in output
+    for more in ("data.missing=['', n.k.]", "columns={amount: {kind: text}, rating: {kind: categorical}}"):
+        assert "except for" not in runner.invoke(app, ["plan", where, "-o", more]).output
