@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -63,7 +64,8 @@ class Column:
         return self.kind in ("categorical", "boolean")
 
     def level(self, text: object) -> Any:
-        """The level that `text` names: exact, else by its text, else by its text without surrounding blanks.
+        """The level that `text` names: exact, else by its text, else by its text without surrounding blanks, else by the
+        number it is (5 is 5.0).
 
         Raises DataError, with the nearest level, when none or several match."""
         if text in self.categories and not (isinstance(text, bool) ^ any(isinstance(c, bool) for c in self.categories)):
@@ -74,6 +76,10 @@ class Column:
             hits = [c for c in self.categories if read(str(c)) == read(wanted)]
             if len(hits) == 1:
                 return hits[0]
+        number = _number(wanted)
+        hits = [c for c in self.categories if number is not None and not isinstance(c, bool) and _number(str(c)) == number]
+        if len(hits) == 1:
+            return hits[0]
         near = difflib.get_close_matches(wanted.strip(), [str(c).strip() for c in self.categories], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_some(self.categories)}"
         raise DataError(f"column {self.name!r} has no level {wanted!r}{hint}")
@@ -197,6 +203,15 @@ def _nested() -> dict[str, pa.DataType]:
     from data.images import BOXES, PICTURE
 
     return {str(PICTURE): PICTURE, str(BOXES): BOXES}
+
+
+def _number(text: str) -> Decimal | None:
+    """The number that a text is, None when it is none."""
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def _some(values: Any, limit: int = 8) -> str:

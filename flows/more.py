@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -12,7 +13,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from data.errors import DataError
-from data.schema import Schema
+from data.schema import Column, Schema
 from flows.many import many_rows
 from flows.run import Run
 from flows.stages.sample import load_model
@@ -41,7 +42,7 @@ def more_rows(
     if run.plan.several:
         raise DataError("tables that refer to one another are drawn by a run; state sample.scale in its plan for more rows")
     schema, pictures = load_schema(run), run.plan.modality == "image"
-    wanted = dict(_condition(text, schema) for text in where)
+    wanted = _conditions(where, schema)
     if not pictures and out is not None and not out.suffix:
         many_rows(run, rows=rows, where=wanted, seed=seed, out=out, shards=shards, workers=workers, only=only)
         return
@@ -82,14 +83,36 @@ def _into_folder(batches: Iterator[pa.RecordBatch], out: Path, run: Run) -> None
     print(out)
 
 
+def _conditions(where: list[str], schema: Schema) -> dict[str, str | None]:
+    """Column -> the value asked of it. Raises DataError for what is not column=value, and for a column named twice."""
+    wanted: dict[str, str | None] = {}
+    for text in where:
+        column, value = _condition(text, schema)
+        if column in wanted:
+            raise DataError(f"--where names the column {column!r} twice, and a row holds one value; name it once")
+        wanted[column] = value
+    return wanted
+
+
 def _condition(text: str, schema: Schema) -> tuple[str, str | None]:
     """A column and the value asked of it; no text at all asks for a missing value, unless a level is written so."""
     column, equals, value = text.partition("=")
+    compared = re.match(r"(.+?)\s*(?:[<>!~]=?|==)", text)
+    if (
+        compared
+        and compared[1] in schema
+        and (column not in schema or (value[:1] == "=" and not _level(schema[column], value)))
+    ):
+        raise DataError(f"--where {text}: there are no comparisons, only column=value, e.g. --where {compared[1]}=VALUE")
     if not equals:
         raise DataError(f"--where {text}: a condition is column=value, e.g. --where income='>50K'")
     asked = schema[column]
     blank = asked.discrete and any(not str(level).strip() for level in asked.categories)
     return column, value if value or blank or not asked.learned else None
+
+
+def _level(column: Column, text: str) -> bool:
+    return any(str(level).strip() == text.strip() for level in column.categories)
 
 
 def _writer(beside: Path | None, out: Path | None, schema: pa.Schema) -> pq.ParquetWriter | pacsv.CSVWriter:

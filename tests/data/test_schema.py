@@ -44,6 +44,17 @@ def test_levels_are_found_by_text_and_without_blanks():
         numbers.level(True)
 
 
+def test_levels_are_found_by_the_number_they_are():
+    ratings = Column(name="r", kind="categorical", dtype="double", categories=(5.0, 1.5, 20.0))
+    assert [ratings.level(text) for text in ("5", "5.00", "+1.50", " 2e1")] == [5.0, 5.0, 1.5, 20.0]
+    assert Column(name="r", kind="categorical", dtype="int64", categories=(4, 5)).level("5.0") == 5
+    words = Column(name="w", kind="categorical", dtype="string", categories=("05", "5.0", "n.k.", "4"))
+    assert (words.level("5.0"), words.level("4.0")) == ("5.0", "4")
+    for column, text in ((words, "5"), (ratings, "5.1"), (ratings, "nan"), (schema()["old"], "1")):
+        with pytest.raises(DataError, match="has no level"):
+            column.level(text)
+
+
 def test_two_levels_that_differ_by_blanks_are_told_apart():
     column = Column(name="c", kind="categorical", dtype="string", categories=("a", " a"))
     assert column.level(" a") == " a"

@@ -73,6 +73,12 @@ def test_a_run_ends_with_verdict_report_and_dataset(plan_file: Path, tmp_path: P
     assert set(pd.read_parquet(tmp_path / "more.parquet")["label"]) == {"rare"}
     refused(cli("sample", "mixed", "--rows", 5, "--where", "label=rar", "--runs", runs), "rar")
     refused(cli("sample", "mixed", "--rows", 5, "--where", "labl=rare", "--runs", runs), "labl")
+    for condition in ("amount>3", "amount >= 3", "amount==3", "label!=rare", "amount<3 and label=rare"):
+        column = condition[: len("amount")].rstrip("!")
+        said = f"--where {condition}: there are no comparisons, only column=value, e.g. --where {column}=VALUE"
+        refused(cli("sample", "mixed", "--rows", 5, "--where", condition, "--runs", runs), said)
+    twice = ("--where", "label=rare", "--where", "label=common")
+    refused(cli("sample", "mixed", "--rows", 5, *twice, "--runs", runs), "--where names the column 'label' twice", "once")
 
 
 def test_copies_are_blocked_and_quarantined(plan_file: Path) -> None:
