@@ -35,12 +35,13 @@ STEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Sizes:
-    """What fits data of this size: shares of the split, and what the gate can be asked to see."""
+    """What fits data of this size: shares of the split, and what the gate can be asked to see by so many judged rows."""
 
     reference: float
     holdout: float
     draws: int
     detect: float
+    judged: int
 
 
 def write_plan(data: str, *, target: str | None, query: str | None, out: Path | None, force: bool) -> Path:
@@ -197,7 +198,7 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
         "",
         "gate:",
         f"  draws: {sizes.draws:<14} # rows that the gate draws for each holdout row it judges",
-        *asked_to_see(sizes.detect, "rows"),
+        *asked_to_see(sizes, "rows"),
         "",
         "publish:",
         "  root: published       # a folder, or s3://bucket/prefix",
@@ -206,13 +207,18 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
     return "\n".join(lines)
 
 
-def asked_to_see(detect: float, unit: str) -> list[str]:
-    """The line of a plan that says which modes must be visible, and what it means where it asks for none."""
-    line = f"  detect: {detect:<13g} # the smallest mode whose loss must be visible, as a share of the judged {unit}"
-    if detect < 1:
+def asked_to_see(sizes: Sizes, unit: str) -> list[str]:
+    """The lines of a plan that say which modes must be visible, why not smaller ones, and what it means to ask for none."""
+    line = f"  detect: {sizes.detect:<13g} # the smallest mode whose loss must be visible, as a share of the judged {unit}"
+    usual = GateSpec().detect
+    if sizes.detect <= usual:
         return [line]
+    why = f"  # raised from {usual:g}, because only about {sizes.judged:,} holdout {unit} are judged"
+    if sizes.detect < 1:
+        return [line, why]
     return [
         line,
+        why,
         f"  # 1 asks for nothing: the judged {unit} are too few to demand that a lost mode be noticed. What is lost may go",
         "  # unseen, and the set pass all the same; the report says what could be seen. Less than 1 makes that INCONCLUSIVE.",
     ]
@@ -297,7 +303,7 @@ def sizes_for(
         draws = max(10, min(draws, most // n))
     seen = detectable(GateSpec(draws=draws), n) or 1.0
     # The gate tests a few cells more or fewer than is foretold; a plan that asks for the last bit would be INCONCLUSIVE.
-    return Sizes(reference, holdout, draws, next((step for step in STEPS if MARGIN * seen <= step), 1.0))
+    return Sizes(reference, holdout, draws, next((step for step in STEPS if MARGIN * seen <= step), 1.0), n)
 
 
 def scalar(value: Any) -> str:

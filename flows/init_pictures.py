@@ -84,7 +84,7 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
         "",
         "gate:",
         f"  draws: {sizes.draws:<14} # pictures that the gate draws for each holdout picture it judges",
-        *asked_to_see(sizes.detect, "pictures"),
+        *asked_to_see(sizes, "pictures"),
         "  # utility: full        # also: do the pictures help a detector, and at which ratio? (minutes)",
         "",
         "publish:",

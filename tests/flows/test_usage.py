@@ -76,3 +76,13 @@ def test_a_first_plan_that_demands_no_smallest_mode_says_so(tmp_path: Path, monk
         text = Path("parts.yaml").read_text()
         assert ("detect: 1 " in text) is ("1 asks for nothing" in text) is off
         assert ("the gate does not demand that a lost mode be noticed" in made.stderr) is off
+
+
+def test_a_first_plan_says_why_it_asks_to_see_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for rows, raised in ((600, True), (6000, False)):
+        mixed_table(rows).to_pandas().to_csv("parts.csv", index=False)
+        assert cli("init", "parts.csv", "--force").exit_code == 0
+        text = Path("parts.yaml").read_text()
+        assert ("# raised from 0.05, because only about 25 holdout rows are judged" in text) is raised
+        assert ("detect: 0.05 " in text) is not raised
