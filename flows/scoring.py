@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from configs.plan import Plan
 from data.dataset import Dataset
 from data.errors import DataError
+from data.schema import Schema
+from data.sources._typed import AMONG_NUMBERS, typed
 from flows.run import Run, write_text
 from flows.stages.read import notices_of
 from flows.stages.sample import load_model
@@ -65,7 +68,45 @@ def _rows_like(run: Run, data: Path) -> Dataset:
     names = [column.name for column in schema.learned]
     if gone := [name for name in names if name not in table.column_names]:
         raise DataError(f"{data} lacks the column {gone[0]!r}, which the model has learned; the columns are those of the run")
+    _refuse_bad_cells(table, schema, data, AMONG_NUMBERS | {"NA"} if options.get("missing") is None else frozenset())
     return Dataset(table.select(names), schema.select(names))
+
+
+def _refuse_bad_cells(table: pa.Table, schema: Schema, data: Path, markers: frozenset[str]) -> None:
+    """Name the first value that is no number, or no date, where the model has learned such; markers are missing among them."""
+    for column in schema.of_kind("numeric", "integer", "datetime"):
+        values, moments = table.column(column.name), column.kind == "datetime"
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        if _fits(values.type, moments):
+            continue
+        # Of text, cells that would be read as numbers by themselves are right; of other types none is.
+        seen: dict[Any, bool] = {None: True, **dict.fromkeys(markers, True)}
+        what = "dates" if moments else "numbers"
+        for row, value in enumerate(values.to_pylist()):
+            if value not in seen:
+                seen[value] = isinstance(value, str) and _fits(
+                    typed(pa.chunked_array([[value]]), "", commas=True).type, moments
+                )
+            if not seen[value]:
+                raise DataError(
+                    f"{data}: column {column.name!r} holds {str(value)!r} in row {row} (the first is 0), where the model has "
+                    f"learned {what}; correct that value, or leave it empty"
+                )
+        if values.null_count < len(values):
+            raise DataError(
+                f"{data}: column {column.name!r} is text, where the model has learned {what}; write it as {what} throughout"
+            )
+
+
+def _fits(dtype: pa.DataType, moments: bool) -> bool:
+    """Whether values of this type are of the kind that was learned: dates and times, or numbers; nulls are of both."""
+    if pa.types.is_null(dtype):
+        return True
+    if moments:
+        return bool(pa.types.is_timestamp(dtype) or pa.types.is_date(dtype))
+    number = pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_decimal(dtype)
+    return bool(number or pa.types.is_boolean(dtype))
 
 
 def _pictures_like(run: Run, data: Path) -> Dataset:

@@ -84,6 +84,15 @@ def test_rows_of_a_file_are_scored_by_a_run_of_a_table(
     scoring.score_rows(name, runs, odd, out=None)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "row,score" and len(lines) == 41 and lines[1].startswith("7,")
+    for column, value, what in (("amount", "abc", "numbers"), ("visits", "1O", "numbers"), ("since", "soon", "dates")):
+        cells = frame[column].astype(object)
+        cells[2], cells[3], cells[5] = "-", None, value
+        frame.assign(**{column: cells}).to_csv(odd, index=False)
+        with pytest.raises(DataError, match=f"odd.csv: column '{column}' holds '{value}' in row 5 .* has learned {what}; corr"):
+            scoring.score_rows(name, runs, odd, out=None)
+    frame.astype({"amount": str}).to_parquet(odd.with_suffix(".parquet"))
+    with pytest.raises(DataError, match=r"odd.parquet: column 'amount' is text, where the model has learned numbers; write"):
+        scoring.score_rows(name, runs, odd.with_suffix(".parquet"), out=None)
     frame.drop(columns=["amount"]).to_csv(odd, index=False)
     with pytest.raises(DataError, match="lacks the column 'amount'"):
         scoring.score_rows(name, runs, odd, out=None)
