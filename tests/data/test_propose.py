@@ -48,13 +48,13 @@ def test_nothing_is_proposed_where_columns_are_independent_or_apart() -> None:
 
 
 @pytest.mark.parametrize("uncomment", [False, True])
-def test_init_writes_them_as_comments_that_are_rules_when_uncommented(tmp_path: Path, uncomment: bool) -> None:
+def test_init_writes_orders_of_times_and_others_as_comments(tmp_path: Path, uncomment: bool) -> None:
     pacsv.write_csv(orders(400), tmp_path / "orders.csv")
     path = write_plan(str(tmp_path / "orders.csv"), target="label", query=None, out=tmp_path / "p.yaml", force=False)
     lines = path.read_text().splitlines()
-    at = lines.index("# constraints:")
-    assert lines[at + 1] == "#   - {use: inequality, columns: [start, ship, end]}"
+    at = lines.index("constraints:")
+    assert lines[at + 1] == "  - {use: inequality, columns: [start, ship, end]}" and lines[at + 2].startswith("  # - {")
     if uncomment:
-        lines[at : at + 3] = [line.removeprefix("# ") for line in lines[at : at + 3]]
+        lines[at + 2] = lines[at + 2].replace("# ", "", 1)
         path.write_text("\n".join(lines))
-    assert [rule.use for rule in load(path).constraints] == ["inequality"] * 2 * uncomment
+    assert [rule.use for rule in load(path).constraints] == ["inequality"] * (1 + uncomment)
