@@ -253,17 +253,17 @@ def _rules(data: Dataset) -> list[str]:
     found = propose(data.table, data.schema)
     if not found:
         return []
-    lines = [f"- {{{', '.join(f'{key}: {_listed(value)}' for key, value in rule.items())}}}" for rule in found]
-    timed = [
-        rule["use"] == "inequality" and all(data.schema[name].kind == "datetime" for name in rule["columns"]) for rule in found
-    ]
-    if not any(timed):
+    timed = [r for r in found if r["use"] == "inequality" and all(data.schema[n].kind == "datetime" for n in r["columns"])]
+    others = [_entry(rule) for rule in found if rule not in timed]
+    if not timed:
         head = "# All rows hold these rules; uncomment those that must hold in drawn rows too."
-        return [head, "# constraints:", *(f"#   {line}" for line in lines), ""]
+        return [head, "# constraints:", *(f"#   {line}" for line in others), ""]
     head = "# All rows hold these rules, and those without # every drawn row will too; uncomment others that must hold."
-    kept = [f"  {line}" for line, own in zip(lines, timed, strict=True) if own]
-    others = [f"  # {line}" for line, own in zip(lines, timed, strict=True) if not own]
-    return [head, "constraints:", *kept, *others, ""]
+    return [head, "constraints:", *(f"  {_entry(rule)}" for rule in timed), *(f"  # {line}" for line in others), ""]
+
+
+def _entry(rule: dict[str, Any]) -> str:
+    return f"- {{{', '.join(f'{key}: {_listed(value)}' for key, value in rule.items())}}}"
 
 
 def _listed(value: Any) -> str:

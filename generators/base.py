@@ -78,7 +78,7 @@ def table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 
 
 ENVELOPE = "envelope.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def seal(folder: Path, family: object, **facts: Any) -> None:

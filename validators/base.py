@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from data.constraints import Constraint
 from data.dataset import Dataset
+from data.errors import DataError
 
 #: How the alpha of an attempt is shared, so that all checks together give no more false alarms than it allows
 #: (Bonferroni). A few near copies leave the least evidence, so that check gets the most; what is tested on thousands of
@@ -103,6 +105,16 @@ class Evidence:
     synthetic: Dataset
     intent: Intent = Intent()
     memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+
+def figures_of(check: str, stated: Mapping[str, float], figures: Iterable[str], there: str = "there are") -> dict[str, float]:
+    """The plan's limits of a check; raises DataError for one on a figure that it does not have."""
+    for name in stated:
+        if name not in (known := list(figures)):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"{there} {', '.join(known)}"
+            raise DataError(f"limits.{check}: unknown figure {name!r}; {hint}")
+    return dict(stated)
 
 
 @runtime_checkable

@@ -49,6 +49,11 @@ class Rule:
     alpha: float = 0.0
     constraint: Constraint | None = None
 
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The columns that it speaks of."""
+        return tuple(self.constraint.columns) if self.constraint is not None else (self.column,)
+
     def allowed(self, rows: int) -> int:
         """How many of so many values may break the rule."""
         return 0 if self.hard or not rows else int(stats.binom.ppf(1 - self.alpha, rows, self.share))
@@ -79,20 +84,25 @@ def count(rows: Dataset, rules: Sequence[Rule]) -> list[Count]:
     Columns of a rule must be there, and their values must be of the kind that the rule speaks of (see `matches`)."""
     totals = [Count() for _ in rules]
     places: dict[str, list[int]] = {}
+    kept: dict[int, Constraint] = {}
     for place, rule in enumerate(rules):
         if rule.kind in ("range", "levels", "filled"):
             places.setdefault(rule.column, []).append(place)
+        elif rule.constraint is not None and not isinstance(rule.constraint, Unique):
+            kept[place] = rule.constraint
         else:
             totals[place] = _apart(rows, rule)
-    if not places:
+    if not places and not kept:
         return totals
 
     def work(batch: pa.RecordBatch, _: int) -> list[Count]:
         columns = (_values(batch.column(name)) for name in places)
-        return [_count(rules[i], values) for values, where in zip(columns, places.values(), strict=True) for i in where]
+        one = [_count(rules[i], values) for values, where in zip(columns, places.values(), strict=True) for i in where]
+        return one + [Count(batch.num_rows, int((~each.holds(batch)).sum())) for each in kept.values()]
 
-    order = [i for where in places.values() for i in where]
-    for part in rows.scan(work, columns=list(places)):
+    order = [*(i for where in places.values() for i in where), *kept]
+    names = [*places, *(name for each in kept.values() for name in each.columns)]
+    for part in rows.scan(work, columns=list(dict.fromkeys(names))):
         for i, counted in zip(order, part, strict=True):
             totals[i].add(counted)
     for total in totals:
@@ -108,8 +118,8 @@ def _apart(rows: Dataset, rule: Rule) -> Count:
         return Count(len(rule.names), len(lacking), dict.fromkeys(lacking, 1))
     if rule.kind == "unique":
         return Count(*repeated(rows, rule.column))
-    if rule.constraint is not None:
-        return Count(rows.num_rows, broken_by(rule.constraint, rows))
+    if isinstance(rule.constraint, Unique):
+        return Count(rows.num_rows, repeats(rule.constraint, rows))
     column = rows.schema[rule.column]
     total = rows.num_rows
     if matches(column, rows):
@@ -118,14 +128,12 @@ def _apart(rows: Dataset, rule: Rule) -> Count:
     return Count(total, sum(strange.values()) or total, strange)
 
 
-def broken_by(constraint: Constraint, rows: Dataset) -> int:
-    """Rows that break a constraint which has learned the training rows."""
+def repeats(constraint: Unique, rows: Dataset) -> int:
+    """Rows whose combination an earlier one holds."""
     names = list(dict.fromkeys(constraint.columns))
-    if isinstance(constraint, Unique):
-        parts = list(rows.scan(lambda batch, _: marks(batch, names)[present(batch, names)], columns=names))
-        seals = np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.uint64)
-        return int(np.count_nonzero(seals[1:] == seals[:-1]))
-    return sum(rows.scan(lambda batch, _: int((~constraint.holds(batch)).sum()), columns=names))
+    parts = list(rows.scan(lambda batch, _: marks(batch, names)[present(batch, names)], columns=names))
+    seals = np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.uint64)
+    return int(np.count_nonzero(seals[1:] == seals[:-1]))
 
 
 def _strange(rows: Dataset, column: Column) -> dict[str, int]:

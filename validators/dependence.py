@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import pyarrow.compute as pc
 from scipy.special import ndtri
 from scipy.stats import t as student
 
 from data.dataset import Dataset
-from data.encode_values import floats, plain
+from data.encode import Ranks
+from data.encode_values import Levels, floats
 from data.schema import Column
 from validators.stats import Array
 
@@ -28,6 +28,8 @@ LEAST_EFFECTIVE, WORTH = 20, 3.0
 RARE, NORMAL = 14.0, 3.0
 #: Least error of a correlation, times the holdout rows.
 LEAST_ERROR = 0.1
+#: Ranks are kept so far from 0 and 1.
+EDGE = 1e-5
 #: Largest change that is looked for; what a change of 1 is in r, at least: of parts, of numbers, and of numbers
 #: where it is only to be warned of.
 MOST_CHANGE, OF_PARTS, OF_NUMBERS, OF_NUMBERS_FINE = 3.0, 0.2, 0.1, 0.02
@@ -60,16 +62,14 @@ class Pairs:
         more."""
         bound = float(student.isf(alpha / 2, self._freedom))
         lost = self._beyond(self.real, self.made, bound, fine)
-        line = np.array([kind == LINE for kind in self.kinds], dtype=bool)
-        return np.where(line, np.maximum(lost, self._beyond(-self.real, -self.made, bound, fine)), lost)
+        return np.where(self._line, np.maximum(lost, self._beyond(-self.real, -self.made, bound, fine)), lost)
 
     def p_values(self, tolerance: float, *, fine: bool = False) -> Array:
         """(k,) p of "the correlation has changed by no more than `tolerance`", unadjusted."""
-        line = np.array([kind == LINE for kind in self.kinds], dtype=bool)
         least = self._least(fine)
         below = self._distance(self.real, self.made, np.full(len(self.real), tolerance), least)
         above = self._distance(-self.real, -self.made, np.full(len(self.real), tolerance), least)
-        t = np.where(line, np.maximum(below, above), below)
+        t = np.where(self._line, np.maximum(below, above), below)
         return np.asarray(np.minimum(2 * student.sf(t, self._freedom), 1.0))
 
     def noticed(self, alpha: float, strength: float, tolerance: float) -> float | None:
@@ -87,8 +87,12 @@ class Pairs:
     def _freedom(self) -> int:
         return max(min(self.rows) - 2, 1)
 
+    @property
+    def _line(self) -> Array:
+        return np.array([kind == LINE for kind in self.kinds], dtype=bool)
+
     def _least(self, fine: bool) -> Array:
-        return np.where([kind == LINE for kind in self.kinds], OF_NUMBERS_FINE if fine else OF_NUMBERS, OF_PARTS)
+        return np.where(self._line, OF_NUMBERS_FINE if fine else OF_NUMBERS, OF_PARTS)
 
     def _beyond(self, real: Array, made: Array, bound: float, fine: bool) -> Array:
         """The largest c so that made + bound errors lies below real moved by c, by bisection; 0 where there is none: (k,)."""
@@ -133,60 +137,34 @@ def _noise(r: float) -> float:
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """The normal scores of a column's ranks among reference rows; null lies in the middle."""
-
-    ordered: Array
-
-    def read(self, values: Array) -> Array:
-        """(n,) numbers -> (n,) scores."""
-        low, high = (np.searchsorted(self.ordered, values, side=side) for side in ("left", "right"))
-        scores = ndtri(((low + high) / 2 + 0.5) / (len(self.ordered) + 1))
-        return np.where(np.isnan(values), 0.0, scores)
-
-
-@dataclass(frozen=True)
 class Reader:
-    """Any column as parts 0 .. size - 1: levels, ranges of equal mass, null. line: its normal scores, of numbers alone."""
+    """Any column as parts: its most frequent levels, or ranges of equal mass, the others (`most` - 1), null (`most`)."""
 
     column: Column
-    levels: tuple[object, ...]
-    edges: Array
-    line: Ranked | None
+    most: int
+    levels: Levels | None
+    ranks: Ranks | None
 
     @classmethod
     def fit(cls, column: Column, rows: Dataset) -> Reader:
         """Learned from reference rows."""
-        most = int(np.clip(np.sqrt(rows.num_rows / CELL_ROWS), 2, PARTS))
+        values, most = rows.column(column.name), int(np.clip(np.sqrt(rows.num_rows / CELL_ROWS), 2, PARTS))
         if column.discrete:
-            counted = pc.value_counts(plain(rows.column(column.name)).drop_null()).to_pylist()
-            common = sorted(counted, key=lambda each: (-each["counts"], str(each["values"])))
-            levels = tuple(each["values"] for each in common if each["counts"] >= PART_ROWS)
-            return cls(column, levels[: most if len(levels) <= most else most - 1], np.empty(0), None)
-        seen = np.sort(floats(rows.column(column.name), column.name))
-        seen = seen[: len(seen) - int(np.isnan(seen).sum())]
-        places = (np.arange(1, most) * len(seen)) // most
-        return cls(column, (), np.unique(seen[places]) if len(seen) else np.empty(0), Ranked(seen))
-
-    @property
-    def size(self) -> int:
-        return (len(self.levels) + 2) if self.column.discrete else (len(self.edges) + 2)
+            return cls(column, most, Levels.fit(values, column), None)
+        seen = floats(values, column.name)
+        return cls(column, most, None, Ranks.fit(seen[~np.isnan(seen)]))
 
     def read(self, rows: Dataset) -> tuple[Array, Array | None]:
-        """(n,) parts and, of numbers, (n,) scores."""
-        values = rows.column(self.column.name)
-        if self.line is None:
-            array = plain(values)
-            if not self.levels:
-                return np.where(array.is_null().to_numpy(zero_copy_only=False), 1, 0), None
-            import pyarrow as pa
-
-            place = pc.index_in(array, pa.array(list(self.levels), type=array.type)).fill_null(len(self.levels))
-            codes = place.to_numpy(zero_copy_only=False).astype(np.int64)
-            return np.where(array.is_null().to_numpy(zero_copy_only=False), len(self.levels) + 1, codes), None
+        """(n,) parts and, of numbers, (n,) normal scores of their ranks, null in the middle."""
+        values, last = rows.column(self.column.name), self.most - 1
+        if self.levels is not None:
+            codes = self.levels.read(values)
+            return np.where(codes == -2, self.most, np.where(codes < 0, last, np.minimum(codes, last))), None
+        assert self.ranks is not None  # noqa: S101 - a column has levels or an order
         seen = floats(values, self.column.name)
-        parts = np.searchsorted(self.edges, seen, side="left")
-        return np.where(np.isnan(seen), self.size - 1, parts), self.line.read(seen)
+        rank = self.ranks(seen)
+        parts = np.where(np.isnan(seen), self.most, np.minimum(rank * self.most, last)).astype(np.int64)
+        return parts, ndtri(rank.clip(EDGE, 1 - EDGE))
 
 
 # --- correlations
@@ -211,20 +189,23 @@ def compare(
     kept = _chosen(sides[0])
     names = [columns[k].name for k in kept]
     found = _lines(names, [[side[k][1] for k in kept] for side in sides], whole)
-    parts = [[side[k][0] for k in kept] for side in sides]
-    numbers = [not whole and readers[k].line is not None for k in kept]
-    found += _parts(names, numbers, [readers[k].size for k in kept], parts)
-    pairs, kinds = [each[0] for each in found], [each[1] for each in found]
-    told, real, other = (np.array([each[2][side] for each in found]).reshape(-1, 2).T for side in range(3))
-
-    fourth = np.array([each[3] for each in found])
+    numbers = [not whole and readers[k].ranks is not None for k in kept]
+    found += _parts(names, numbers, [readers[k].most + 1 for k in kept], [[side[k][0] for k in kept] for side in sides])
+    told, real, other = (_columns([each.sides[side] for each in found]) for side in range(3))
+    fourth = np.array([reference.num_rows / each.sides[0].effective for each in found])
     known = holdout.num_rows + reference.num_rows
 
-    def beside(r: Array, rows: int) -> Pairs:
-        noise = _of_holdout(np.maximum(real[1], told[1]), r[1], fourth, known)
-        return Pairs(pairs, kinds, real[0], r[0], noise, r[1], (holdout.num_rows, rows, known))
+    def beside(side: Array, rows: int) -> Pairs:
+        noise = _of_holdout(np.maximum(real[1], told[1]), side[1], fourth, known)
+        names, kinds = [each.names for each in found], [each.kind for each in found]
+        return Pairs(names, kinds, real[0], side[0], noise, side[1], (holdout.num_rows, rows, known))
 
     return beside(other, made.num_rows), beside(told, reference.num_rows)
+
+
+def _columns(side: Sequence[Correlation]) -> Array:
+    """Correlations and their variances: (2, k)."""
+    return np.array([(each.r, each.noise) for each in side]).reshape(-1, 2).T
 
 
 def _of_holdout(real: Array | float, made: Array | float, fourth: Array | float, known: int) -> Array:
@@ -246,28 +227,44 @@ def _chosen(read: Sequence[tuple[Array, Array | None]]) -> list[int]:
     return sorted(np.argsort(-strength.max(axis=1), kind="stable")[:MOST_COLUMNS].tolist())
 
 
-Moment = tuple[float, float]
-Found = tuple[tuple[str, str], str, tuple[Moment, Moment, Moment], float]
+@dataclass(frozen=True)
+class Correlation:
+    """r, the variance of its influence function, and in how many rows both columns vary."""
+
+    r: float
+    noise: float
+    effective: float
+
+
+#: What a column that does not vary among the synthetic rows has with any other.
+NONE = Correlation(0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pair of columns; sides: in reference, holdout and synthetic rows."""
+
+    names: tuple[str, str]
+    kind: str
+    sides: tuple[Correlation, Correlation, Correlation]
 
 
 def _lines(names: Sequence[str], scores: Sequence[Sequence[Array | None]], whole: bool) -> list[Found]:
-    """Pairs of numbers, unless `whole` those that correlate in the reference: (correlation, variance) in reference, holdout
-    and synthetic rows, and their larger fourth moment."""
+    """Pairs of numbers, unless `whole` those that correlate in the reference."""
     numbers = [k for k in range(len(names)) if scores[0][k] is not None]
     if len(numbers) < 2:
         return []
-    found = [_moments(np.stack([each for each in side if each is not None])) for side in scores]
+    stacked = [np.stack([each for each in side if each is not None]) for side in scores]
+    found, rows = [_moments(side) for side in stacked], stacked[1].shape[1]
     varies = np.minimum(*(side[2] for side in found[:2])) >= LEAST_EFFECTIVE
     out: list[Found] = []
     for i, j in combinations(np.flatnonzero(varies).tolist(), 2):
-        # A column that does not vary among the synthetic rows depends on nothing.
         told, real, made = (
-            (float(r[i, j]), float(noise[i, j])) if np.isfinite(r[i, j]) else (0.0, 1.0) for r, noise, _ in found
+            Correlation(float(r[i, j]), float(noise[i, j]), float(min(many[i], many[j]))) if np.isfinite(r[i, j]) else NONE
+            for r, noise, many in found
         )
-        if not whole and abs(told[0]) * np.sqrt(len(scores[1][numbers[i]])) <= WORTH:  # type: ignore[arg-type]
-            continue
-        heavy = len(scores[0][numbers[i]]) / min(found[0][2][i], found[0][2][j])  # type: ignore[arg-type]
-        out.append(((names[numbers[i]], names[numbers[j]]), LINE, (told, real, made), float(heavy)))
+        if whole or abs(told.r) * np.sqrt(rows) > WORTH:
+            out.append(Found((names[numbers[i]], names[numbers[j]]), LINE, (told, real, made)))
     return out
 
 
@@ -300,10 +297,9 @@ def _parts(
             continue
         if (real := _weighed(*values, _counts(parts[1], i, j, sizes))) is None:
             continue
-        made = _weighed(*values, _counts(parts[2], i, j, sizes)) or Weighed(0.0, 1.0, 0.0)
+        made = _weighed(*values, _counts(parts[2], i, j, sizes)) or NONE
         if min(told.effective, real.effective) >= LEAST_EFFECTIVE:
-            moments = ((told.r, told.noise), (real.r, real.noise), (made.r, made.noise))
-            out.append(((names[i], names[j]), ANY, moments, float(table.sum()) / told.effective))
+            out.append(Found((names[i], names[j]), ANY, (told, real, made)))
     return out
 
 
@@ -311,7 +307,7 @@ def _counts(parts: Sequence[Array], i: int, j: int, sizes: Sequence[int]) -> Arr
     return np.bincount(parts[i] * sizes[j] + parts[j], minlength=sizes[i] * sizes[j]).reshape(sizes[i], sizes[j])
 
 
-def _worth(told: Weighed, table: Array, rows: int) -> bool:
+def _worth(told: Correlation, table: Array, rows: int) -> bool:
     """Whether the loss of this dependence could be noticed by so many holdout rows: chance alone correlates the values that
     are chosen by the square of about (sqrt(a - 1) + sqrt(b - 1))^2 / n, which is taken away."""
     a, b = ((table.sum(axis=axis) >= PART_ROWS).sum() - 1 for axis in (1, 0))
@@ -335,16 +331,7 @@ def _canonical(table: Array) -> tuple[Array, Array] | None:
     return f, g
 
 
-@dataclass(frozen=True)
-class Weighed:
-    """A correlation, the variance of its influence function, and in how many rows both values vary."""
-
-    r: float
-    noise: float
-    effective: float
-
-
-def _weighed(f: Array, g: Array, table: Array) -> Weighed | None:
+def _weighed(f: Array, g: Array, table: Array) -> Correlation | None:
     """The correlation of the values over a table of counts; None where either does not vary."""
     shares = table / max(table.sum(), 1)
     a, b = shares.sum(axis=1), shares.sum(axis=0)
@@ -356,4 +343,4 @@ def _weighed(f: Array, g: Array, table: Array) -> Weighed | None:
     x, y = f[:, None], g[None, :]
     r = float((shares * x * y).sum())
     noise = float((shares * (x * y - r / 2 * (x**2 + y**2)) ** 2).sum())
-    return Weighed(r, noise, float(table.sum() / max(a @ f**4, b @ g**4)))
+    return Correlation(r, noise, float(table.sum() / max(a @ f**4, b @ g**4)))

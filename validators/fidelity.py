@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,7 @@ import numpy as np
 
 from data.dataset import Dataset
 from data.encode import Geometry
-from data.errors import DataError
-from validators.base import Culprit, Evidence, Finding
+from validators.base import Culprit, Evidence, Finding, figures_of
 from validators.points import drawn, points
 from validators.shapes import all_shapes, all_trends, read
 from validators.sides import sides
@@ -80,12 +78,7 @@ class Figures:
 
 def check_limits(stated: Mapping[str, float]) -> dict[str, float]:
     """The plan's limits; raises DataError for a figure that does not exist."""
-    for name in stated:
-        if name not in FIGURES:
-            near = difflib.get_close_matches(name, list(FIGURES), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FIGURES)}"
-            raise DataError(f"limits.fidelity: unknown figure {name!r}; {hint}")
-    return dict(stated)
+    return figures_of(CHECK, stated, FIGURES)
 
 
 def _figures(geometry: Geometry, holdout: Dataset, other: Dataset, seed: int) -> Figures:

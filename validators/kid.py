@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data.errors import DataError
 from validators._pictures_features import Measured, judged_rows
-from validators.base import Culprit, Evidence, Finding
+from validators.base import Culprit, Evidence, Finding, figures_of
 from validators.sides import sides
 
 Array = np.ndarray[Any, Any]
@@ -114,12 +112,7 @@ class PictureFidelityCheck:
 
 def check_limits(stated: Mapping[str, float]) -> dict[str, float]:
     """The plan's limits; raises DataError for a figure that does not exist."""
-    for name in stated:
-        if name not in FIGURES:
-            near = difflib.get_close_matches(name, FIGURES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"for pictures there is {', '.join(FIGURES)}"
-            raise DataError(f"limits.fidelity: unknown figure {name!r}; {hint}")
-    return dict(stated)
+    return figures_of(CHECK, stated, FIGURES, "for pictures there is")
 
 
 def _likenesses(evidence: Evidence) -> Iterator[Likeness]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from data.errors import DataError
-from validators.base import Culprit, Evidence, Finding, Verdict
-from validators.dependence import ANY, Pairs, compare
+from validators.base import Culprit, Evidence, Finding, Verdict, figures_of
+from validators.dependence import ANY, MOST_COLUMNS, Pairs, compare
 from validators.sides import Sides, sides
 
 CHECK = "pairs"
@@ -54,11 +52,7 @@ class PairsCheck:
 
 def check_limits(stated: Mapping[str, float]) -> dict[str, float]:
     """The plan's limits; raises DataError for a figure that does not exist."""
-    for name in stated:
-        if name != "change":
-            hint = "did you mean 'change'?" if difflib.get_close_matches(name, ["change"]) else "there is change"
-            raise DataError(f"limits.{CHECK}: unknown figure {name!r}; {hint}")
-    return dict(stated)
+    return figures_of(CHECK, stated, ("change",), "there is")
 
 
 Scope = tuple[str, Pairs, Pairs]
@@ -78,32 +72,30 @@ def _scopes(at: Sides) -> list[Scope]:
 
 
 def _finding(scopes: list[Scope], columns: int, alpha: float, borne: float) -> Finding:
-    changed = [pairs.changed(alpha) for _, pairs, _ in scopes]
-    finely = [pairs.changed(alpha, fine=True) for _, pairs, _ in scopes]
-    real = max((float(other.changed(alpha).max(initial=0.0)) for _, _, other in scopes), default=0.0)
+    changed, finely = ([pairs.changed(alpha, fine=fine) for _, pairs, _ in scopes] for fine in (False, True))
     flat = [(float(c[k]), scope, k) for scope, c in enumerate(changed) for k in range(len(c))]
     worst = max(change for change, _, _ in flat)
-    warned = min(WARNED, borne)
-    off = sorted((each for each in flat if max(each[0], finely[each[1]][each[2]]) > warned), key=lambda each: -each[0])
-    flagged = _plainest(off, scopes)
-    verdict: Verdict = "BLOCK" if worst > borne else "WARN" if flagged else "PASS"
-    named = [_culprit(scopes[scope], k, borne if change > borne else None, len(flat)) for change, scope, k in flagged[:SHOWN]]
+    off = [each for each in flat if max(each[0], finely[each[1]][each[2]]) > min(WARNED, borne)]
+    flagged = _plainest(sorted(off, key=lambda each: -each[0]), scopes)
+    noticed = scopes[0][1].noticed(alpha, EXAMPLE, borne)
     many = sum(len({frozenset(pair) for pair in pairs.names}) for _, pairs, _ in scopes)
-    first = scopes[0][1]
-    noticed = first.noticed(alpha, EXAMPLE, borne)
-    if noticed is None and not flagged:
-        # A check that could not have seen the loss of a strong pair has not passed.
-        blind = f"with so few rows the loss of a correlation of {EXAMPLE:g} would pass unseen among {many} pairs"
-        return Finding(CHECK, "SKIPPED", value=worst, limit=borne, reference=real, summary=blind + _farthest(scopes))
+    # A check that could not have seen the loss of a strong pair has not passed.
+    passed: Verdict = "SKIPPED" if noticed is None else "PASS"
+    verdict: Verdict = "BLOCK" if worst > borne else "WARN" if flagged else passed
+    held = [len(flat) * pairs.p_values(borne) for _, pairs, _ in scopes]
+    warned = [len(flat) * pairs.p_values(WARNED, fine=True) for _, pairs, _ in scopes]
     return Finding(
         CHECK,
         verdict,
         value=worst,
         limit=borne,
-        reference=real,
-        p_value=min(1.0, len(flat) * min(float(pairs.p_values(borne).min(initial=1.0)) for _, pairs, _ in scopes)),
-        summary=_summary(scopes, flagged, many, noticed),
-        culprits=tuple(named),
+        reference=max(float(other.changed(alpha).max(initial=0.0)) for _, _, other in scopes),
+        p_value=min(1.0, *(float(p.min(initial=1.0)) for p in held)),
+        summary=_summary(scopes, flagged, _counted(many, columns), noticed),
+        culprits=tuple(
+            _culprit(scopes[scope], k, float((held if change > borne else warned)[scope][k]))
+            for change, scope, k in flagged[:SHOWN]
+        ),
         details={
             "compared": many,
             "columns": columns,
@@ -114,6 +106,12 @@ def _finding(scopes: list[Scope], columns: int, alpha: float, borne: float) -> F
             **({"advice": _advice(scopes, flagged[0])} if flagged else {}),
         },
     )
+
+
+def _counted(many: int, columns: int) -> str:
+    """How many pairs, and of which columns where not of all."""
+    some = f" of the {MOST_COLUMNS} columns of {columns} that depend most on others" if columns > MOST_COLUMNS else ""
+    return f"{many} pairs{some}"
 
 
 def _plainest(ordered: list[tuple[float, int, int]], scopes: list[Scope]) -> list[tuple[float, int, int]]:
@@ -128,17 +126,15 @@ def _plainest(ordered: list[tuple[float, int, int]], scopes: list[Scope]) -> lis
     return out
 
 
-def _culprit(scope: Scope, k: int, tolerance: float | None, tests: int) -> Culprit:
-    """tolerance: what it has changed by more than; None for what is only warned of."""
+def _culprit(scope: Scope, k: int, p: float) -> Culprit:
     name, pairs, _ = scope
-    p = pairs.p_values(WARNED, fine=True) if tolerance is None else pairs.p_values(tolerance)
     real, made = float(pairs.real[k]), float(pairs.made[k])
     return Culprit(
         cell=_called(name, pairs, k),
         expected=real,
         observed=made,
         ratio=made / real if abs(real) > abs(made) and made * real >= 0 else None,
-        p_adjusted=float(min(1.0, tests * p[k])),
+        p_adjusted=min(1.0, p),
     )
 
 
@@ -160,29 +156,31 @@ def _plain(scope: Scope, k: int, change: float) -> dict[str, Any]:
     }
 
 
-def _summary(scopes: list[Scope], flagged: list[tuple[float, int, int]], many: int, noticed: float | None) -> str:
+def _summary(scopes: list[Scope], flagged: list[tuple[float, int, int]], many: str, noticed: float | None) -> str:
+    if not flagged and noticed is None:
+        return f"with so few rows the loss of a correlation of {EXAMPLE:g} would pass unseen among {many}{_farthest(scopes)}"
     if not flagged:
         seen = f"one of {EXAMPLE:g} that fell to {noticed:g} would have been noticed"
-        return f"no correlation of {many} pairs of columns has surely changed; {seen}{_farthest(scopes)}"
+        return f"no correlation of {many} has surely changed; {seen}{_farthest(scopes)}"
     _, scope, k = flagged[0]
     name, pairs, _ = scopes[scope]
     measure = "strength of the dependence" if pairs.kinds[k] == ANY else "correlation of ranks"
-    more = f", and {len(flagged) - 1} more of {many} pairs have changed" if len(flagged) > 1 else f", among {many} pairs"
+    more = f", and {len(flagged) - 1} more of {many} have changed" if len(flagged) > 1 else f", among {many}"
     made, real = _figures(pairs, k)
     said = f"the {measure} of {_called(name, pairs, k)} is {made}, where real rows have {real}"
     return said + more
 
 
 def _farthest(scopes: list[Scope]) -> str:
-    """The pair of the whole set that lies farthest off, though perhaps by chance."""
-    _, pairs, _ = scopes[0]
+    """The pair of the first scope that lies farthest off, though perhaps by chance."""
+    name, pairs, _ = scopes[0]
     if not len(pairs.real):
         return ""
     k = int(
         np.argmax(np.where([kind != ANY for kind in pairs.kinds], np.abs(pairs.made - pairs.real), pairs.real - pairs.made))
     )
     made, real = _figures(pairs, k)
-    return f"; farthest off is {_called('', pairs, k)}, {made} for {real}"
+    return f"; farthest off is {_called(name, pairs, k)}, {made} for {real}"
 
 
 def _figures(pairs: Pairs, k: int) -> tuple[str, str]:

@@ -88,50 +88,40 @@ def rules(evidence: Evidence) -> list[Rule]:
     made = evidence.synthetic
     columns = [c for c in made.schema if c.learned or c.kind == "id"]
     out = [Rule("", "columns", names=tuple(c.name for c in columns))]
-    soft: list[int] = []
     for column in (c for c in columns if c.name in made.source.schema.names):
         # A column of nulls alone has no type to keep to.
         if coarse(arrow_type(column.dtype)) in TYPES:
             out.append(Rule(column.name, "type"))
         if not matches(column, made):
             continue
-        for rule in _column_rules(column):
-            if rule.kind != "unique" or not repeated(evidence.train, column.name)[1]:
-                soft += [] if rule.hard else [len(out)]
-                out.append(rule)
+        own = _column_rules(column)
+        out += [rule for rule in own if rule.kind != "unique" or not repeated(evidence.train, column.name)[1]]
+    out += _orders(evidence)
+    soft = [place for place, rule in enumerate(out) if not rule.hard]
     for place, rule in zip(soft, _softened([out[i] for i in soft], evidence), strict=True):
         out[place] = rule
-    return out + _constraints(evidence) + _orders(evidence)
+    return out + _constraints(evidence)
 
 
 def _constraints(evidence: Evidence) -> list[Rule]:
     """The plan's own rules over several columns, where all of these are there."""
     made, train = evidence.synthetic, evidence.train.table
-    there = {name for name in made.source.schema.names if name in made.schema and matches(made.schema[name], made)}
-    asked = [each for each in evidence.intent.constraints if set(each.columns) <= there]
+    asked = [each for each in evidence.intent.constraints if all(_there(name, made) for name in each.columns)]
     return [Rule(", ".join(each.columns), "constraint", constraint=each.learn(train)) for each in asked]
 
 
 def _orders(evidence: Evidence) -> list[Rule]:
-    """Orders of columns that all reference rows keep and nobody stated, softened by what the holdout breaks."""
+    """Orders of columns that all reference rows keep and nobody stated."""
     made, reference = evidence.synthetic, evidence.reference
-    there = {name for name in made.source.schema.names if name in made.schema and matches(made.schema[name], made)}
     some = np.linspace(0, reference.num_rows - 1, min(reference.num_rows, LOOKED_AT)).astype(np.int64)
     stated = [set(each.columns) for each in evidence.intent.constraints]
     found = []
     for entry in propose(reference.take(some).table, reference.schema) if len(some) else ():
         names = entry["columns"]
-        if entry["use"] != "inequality" or not set(names) <= there or any(set(names) <= each for each in stated):
-            continue
-        rule = Rule(", ".join(names), "order", False, constraint=make(entry).learn(reference.table))
-        if not count(reference, [rule])[0].broken:
-            found.append(rule)
-    alpha = evidence.intent.level(CHECK) / (2 * max(len(found), 1))
-    out = []
-    for rule, kept in zip(found, count(evidence.holdout, found), strict=True):
-        share = clopper_pearson(kept.broken, kept.rows, 2 * alpha)[1] if kept.rows else 1.0
-        out.append(replace(rule, share=share, alpha=alpha))
-    return out
+        new = entry["use"] == "inequality" and not any(set(names) <= each for each in stated)
+        if new and all(_there(name, made) for name in names):
+            found.append(Rule(", ".join(names), "order", False, constraint=make(entry).learn(reference.table)))
+    return [rule for rule, kept in zip(found, count(reference, found), strict=True) if not kept.broken]
 
 
 def _column_rules(column: Column) -> list[Rule]:
@@ -151,7 +141,7 @@ def _column_rules(column: Column) -> list[Rule]:
 def _softened(inferred: Sequence[Rule], evidence: Evidence) -> list[Rule]:
     """Inferred rules with the share of values that may break them, from what the holdout itself breaks."""
     holdout = evidence.holdout
-    asked = [rule for rule in inferred if _there(rule.column, holdout)]
+    asked = [rule for rule in inferred if all(_there(name, holdout) for name in rule.over)]
     counted = dict(zip(asked, count(holdout, asked), strict=True))
     alpha = evidence.intent.level(CHECK) / (2 * max(len(inferred), 1))
     out = []
@@ -205,8 +195,7 @@ def _told(answer: Answer) -> str:
         named = f": {_some(found)}" if found.named else ""
         return f"column {rule.column!r} holds {TOLD['type']}{named}"
     if rule.kind == "order":
-        real = "which every real row keeps" if rule.share < 0.05 else "which hardly a real row breaks"
-        return f"{found.broken} synthetic rows ({percent(answer.share)}) break {rule.constraint}, {real}"
+        return f"{found.broken} synthetic rows ({percent(answer.share)}) break {rule.constraint}, which all reference rows keep"
     if rule.kind == "constraint":
         return f"{found.broken} rows ({percent(answer.share)}) break the rule {rule.constraint}"
     named = f": {_some(found)}" if found.named else ""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from data.errors import DataError
 from validators._utility_learners import BOOSTING, LEARNERS
 from validators._utility_numbers import transfer_of_numbers
 from validators._utility_rows import LEAST_TESTED, CannotJudgeError, Task, task
 from validators._utility_sweep import Sweep, sweep
 from validators._utility_tstr import Ratio, Transfer, transfer
 from validators._utility_ways import NOTHING
-from validators.base import Culprit, Evidence, Finding, Verdict
+from validators.base import Culprit, Evidence, Finding, Verdict, figures_of
 
 CHECK = "utility"
 #: Figures a plan may limit from below, and the metric of TSTR that each is the ratio of.
@@ -114,12 +112,7 @@ class Answer:
 
 def check_limits(stated: Mapping[str, float]) -> dict[str, float]:
     """The plan's limits; raises DataError for a figure that does not exist."""
-    for name in stated:
-        if name not in FIGURES:
-            near = difflib.get_close_matches(name, FIGURES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FIGURES)}"
-            raise DataError(f"limits.utility: unknown figure {name!r}; {hint}")
-    return dict(stated)
+    return figures_of("utility", stated, FIGURES)
 
 
 def _finding(answer: Answer, limits: Mapping[str, float]) -> Finding:

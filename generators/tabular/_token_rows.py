@@ -102,7 +102,7 @@ def asked(column: TokenColumn, value: object) -> tuple[int, ...]:
     """The tokens of a wanted value. Raises GeneratorError when train holds nothing like it."""
     if value is None or isinstance(column, LevelTokens):
         try:
-            return column.given(value)  # type: ignore[arg-type]
+            return column.given(value) if isinstance(column, LevelTokens) else column.given(None)
         except KeyError:
             raise GeneratorError(unseen(column.name, value)) from None
     at = place_of(column.scale, value, column.name)

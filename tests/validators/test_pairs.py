@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,10 +38,10 @@ def rows(n: int, seed: int, r: float = 0.785, *, last: float = 0.785) -> pd.Data
     )
 
 
-def found(made: pd.DataFrame, n: int = 525, **intent: object) -> Finding:
+def found(made: pd.DataFrame, n: int = 525, **intent: Any) -> Finding:
     schema = Dataset.from_pandas(rows(500, 0), target="state").schema
     train, holdout, synthetic = (Dataset.from_pandas(side, schema) for side in (rows(3 * n, 1), rows(n, 2), made))
-    given = Evidence(train=train, reference=train, holdout=holdout, synthetic=synthetic, intent=Intent(**intent))  # type: ignore[arg-type]
+    given = Evidence(train=train, reference=train, holdout=holdout, synthetic=synthetic, intent=Intent(**intent))
     return PairsCheck().evaluate(given)
 
 

@@ -190,7 +190,7 @@ def test_an_order_that_all_real_rows_keep(share: float, verdict: str) -> None:
     found = SchemaCheck().evaluate(given)
     assert found.verdict == verdict
     if share:
-        assert "break ordered <= shipped, which every real row keeps" in found.summary
+        assert "break ordered <= shipped, which all reference rows keep" in found.summary
         assert "columns: [ordered, shipped]" in found.details["advice"]
     rule = make({"use": "inequality", "columns": ["ordered", "shipped"]})
     stated = replace(given, intent=Intent(constraints=(rule,)))
