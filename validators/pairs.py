@@ -42,7 +42,7 @@ class PairsCheck:
             return Finding(CHECK, "SKIPPED", summary="there is one column, and no pair to compare")
         scopes = _scopes(at)
         if not scopes:
-            needed = f"{LEAST_ROWS} holdout and synthetic rows are needed to compare pairs of columns"
+            needed = f"{LEAST_ROWS} reference, holdout and synthetic rows are needed to compare pairs of columns"
             return Finding(CHECK, "SKIPPED", summary=needed)
         tests = sum(len(pairs.real) for _, pairs, _ in scopes)
         if not tests:
