@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import pyarrow as pa
 
@@ -23,6 +23,48 @@ Condition = Mapping[str, Any]
 
 class GeneratorError(UserError):
     """The family cannot do what was asked: of this data, of this condition, or with these settings."""
+
+
+#: What a family may do when it goes wrong, or even when it does not: draw too few kinds of rows, draw them without detail, take
+#: long for each, end elsewhere with every seed, hold training rows.
+Failure = Literal["diversity", "blur", "slow", "instability", "privacy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a family says of itself to whoever chooses among families (`flows/choose.py`). Figures are measured, not promised.
+
+    kind: the field's name of what it is ("GAN").
+    rows, rows_of_class: training rows or pictures, in all and of a class that is drawn, from which it has been seen to work.
+    reach: rows of a class beyond which it has nothing over the default; None where there is no such number.
+    auc: by which a classifier tells its rows from real ones, the median over the tables of docs/benchmarks/tables.md; .5 is
+        best.
+    gain: in average precision of a class of 30 real rows, beside nothing, its mean over the tables of
+        docs/benchmarks/utility.md; of pictures the mean share of the headroom in docs/benchmarks/images.md, of 5 real ones.
+    photorealistic: whether fine detail comes out as a camera sees it, with the backbone or the rows that it needs.
+    latent: whether rows have places in a space, between which there are others. scores: whether it says how unusual a row is.
+    passes: evaluations of a network for one row.
+    fails: how it is known to fail, worst first.
+    private: whether it can promise differential privacy. licence: of what it is made of, by its SPDX name.
+    reference: only there for others to be compared with; never chosen.
+    gpu: whether nobody would wait for it without a GPU. backbone: whether it cannot do without a pretrained one."""
+
+    kind: str
+    rows: int
+    rows_of_class: int
+    fails: tuple[Failure, ...]
+    reach: int | None = None
+    auc: float | None = None
+    gain: float | None = None
+    photorealistic: bool = False
+    latent: bool = False
+    scores: bool = False
+    passes: int = 1
+    private: bool = False
+    licence: str = "Apache-2.0"
+    reference: bool = False
+    gpu: bool = False
+    backbone: bool = False
 
 
 class Progress(Protocol):
@@ -50,7 +92,8 @@ class Generator(Protocol):
         modality: the kind of data it learns, "tabular", "image" or "series".
         exact_conditions: whether `where` is drawn directly; otherwise rows are drawn and the rest thrown away.
 
-    A family may also have `ready()`, which raises where something it needs is not installed, and `refuse(train)`, which raises
+    A family may also have `traits`, by which it can be chosen (of one that has none nothing is known, so a plan must name it);
+    `ready()`, which raises where something it needs is not installed, and `refuse(train)`, which raises
     what `fit` would refuse at once, such as data of which it can make nothing; both are asked before any work.
     """
 

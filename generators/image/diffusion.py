@@ -13,7 +13,7 @@ import torch
 
 from data.dataset import Dataset
 from data.images import Pictures
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._diffusion_change import TOLD, WAYS
 from generators.image._diffusion_net import Denoiser, Layout
 from generators.image._diffusion_train import NET, Lesson, Lessons, Way, drawings, prepare, resident, shown
@@ -78,6 +78,14 @@ class Diffusion:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="diffusion",
+        rows=50,
+        rows_of_class=20,
+        gain=-0.20,
+        passes=20,
+        fails=("slow", "privacy"),
+    )
 
     steps: int | None = None
     batch_size: int = 16

@@ -14,7 +14,7 @@ import torch
 
 from data.dataset import Dataset
 from data.images import Pictures, fitted, fitted_mask
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image import _backbone
 from generators.image._boxed import refined
 from generators.image._own import HOLES, Own
@@ -79,6 +79,14 @@ class FineTune:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="diffusion, fine-tuned",
+        rows=10,
+        rows_of_class=5,
+        gain=0.34,
+        passes=20,
+        fails=("slow", "privacy"),
+    )
     paints: ClassVar[bool] = True  # on good pictures, so none of those is drawn
 
     backbone: str | None = None

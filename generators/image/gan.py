@@ -13,7 +13,7 @@ import torch
 
 from data.dataset import Dataset
 from data.images import Pictures
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._gan_augment import WAYS
 from generators.image._gan_game import MAKER, Game, Play, drawings, resident, watch_on
 from generators.image._gan_nets import Critic, Layout, Maker
@@ -74,6 +74,7 @@ class GAN:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(kind="GAN", rows=50, rows_of_class=20, gain=-0.28, fails=("diversity", "instability"))
 
     steps: int | None = None
     batch_size: int = 16

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from data.dataset import Dataset
 from data.images import Pictures
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._find import bare_classes, marked
 from generators.image._masks import Places
 from generators.image._paste_learn import more, weighed
@@ -62,6 +62,14 @@ class Paste:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="cut and paste",
+        rows=10,
+        rows_of_class=2,
+        gain=0.345,
+        photorealistic=True,
+        fails=("privacy", "diversity"),
+    )
     paints: ClassVar[bool] = True
 
     normal: str | None = None

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from data.dataset import Dataset
 from data.images import Pictures
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image import _patches
 from generators.image._blend import laid, poisson
 from generators.image._masks import MaskBank, Places
@@ -52,6 +52,14 @@ class Procedural:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="cut and paste, nothing learned",
+        rows=2,
+        rows_of_class=1,
+        gain=0.31,
+        reference=True,
+        fails=("blur", "diversity"),
+    )
     paints: ClassVar[bool] = True
 
     way: Way = "auto"

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from data.dataset import Dataset
 from data.images import Pictures, chunks
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._loop import Precision, Rules, grid, train
 from generators.image._normals import class_normals, draws
 from generators.image._pictures import (
@@ -78,6 +78,14 @@ class VAE:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="VAE",
+        rows=20,
+        rows_of_class=5,
+        latent=True,
+        scores=True,
+        fails=("blur", "diversity"),
+    )
 
     steps: int | None = None
     batch_size: int = 16

@@ -18,7 +18,7 @@ from data.dataset import Dataset
 from data.encode_cells import Ribbon, spans
 from data.encode_tokens import BINS, FINE, LevelTokens, NumberTokens, Tokens
 from data.encode_values import plain
-from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_levels import Awaited
 from generators.tabular._autoregressive_net import Fields, Net
@@ -84,6 +84,14 @@ class Autoregressive:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="autoregressive",
+        rows=25,
+        rows_of_class=2,
+        auc=0.537,
+        scores=True,
+        fails=("privacy",),
+    )
 
     epochs: int | None = None
     min_steps: int = 1500

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import BATCH_ROWS, Dataset
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
 from generators.tabular._conditions import matches, resolve
 from generators.tabular._table import Finish, open_model, refuse, rng_of, write_json
 
@@ -35,6 +35,14 @@ class Bootstrap:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="resampling",
+        rows=1,
+        rows_of_class=1,
+        auc=0.528,
+        reference=True,
+        fails=("privacy", "diversity"),
+    )
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
         """Remember the rows. Raises GeneratorError when there are none or a column is no table's."""

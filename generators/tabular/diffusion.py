@@ -16,7 +16,7 @@ from data.dataset import Dataset
 from data.encode_detail import Detail, stretch
 from data.encode_tokens import LevelTokens, NumberTokens
 from data.schema import arrow_type
-from generators.base import SILENT, Condition, Progress, device_of, seal
+from generators.base import SILENT, Condition, Progress, Traits, device_of, seal
 from generators.tabular._conditions import resolve
 from generators.tabular._density_train import Training, learn, rules_of, seeded
 from generators.tabular._diffusion_net import Net
@@ -70,6 +70,14 @@ class Diffusion:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="diffusion",
+        rows=25,
+        rows_of_class=2,
+        auc=0.535,
+        passes=30,
+        fails=("slow", "privacy"),
+    )
 
     epochs: int | None = None
     min_steps: int = 600

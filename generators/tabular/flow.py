@@ -17,7 +17,7 @@ import torch
 from data.dataset import Dataset
 from data.encode_cells import Ribbon
 from data.encode_tokens import NumberTokens, Tokens
-from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
 from generators.tabular._conditions import matching, part_seed, place_of, resolve
 from generators.tabular._density_train import CHUNK, Training, learn, rules_of, seeded
 from generators.tabular._table import (
@@ -80,6 +80,15 @@ class Flow:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="normalising flow",
+        rows=25,
+        rows_of_class=2,
+        auc=0.57,
+        latent=True,
+        scores=True,
+        fails=("slow", "diversity"),
+    )
 
     epochs: int | None = None
     min_steps: int = 400

@@ -14,7 +14,7 @@ import torch
 
 from data.dataset import Dataset
 from data.encode_modes import Discrete, Modes, Part
-from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
 from generators.tabular._conditions import matching, outside, part_seed, place_of, resolve, unseen
 from generators.tabular._gan_nets import Generator, Layout, gumbel, heads, logits, whitening
 from generators.tabular._gan_train import Game, Rules, play
@@ -70,6 +70,7 @@ class GAN:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(kind="GAN", rows=25, rows_of_class=5, auc=0.599, fails=("diversity", "instability"))
 
     epochs: int | None = None
     min_steps: int = 600

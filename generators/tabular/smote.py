@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from data.dataset import Dataset
 from data.encode_values import Levels, Scale
-from generators.base import SILENT, Condition, GeneratorError, Progress, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
 from generators.tabular._conditions import matching, part_seed, resolve
 from generators.tabular._table import Finish, at_least, open_model, refuse, rng_of, write_json
 
@@ -50,6 +50,13 @@ class SMOTE:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="neighbours",
+        rows=2,
+        rows_of_class=2,
+        reference=True,
+        fails=("privacy", "diversity"),
+    )
 
     k_neighbors: int = 5
     max_rows: int = 20_000

@@ -15,7 +15,7 @@ import torch
 from data.dataset import Dataset
 from data.encode_cells import Ribbon
 from data.encode_tokens import Tokens
-from generators.base import SILENT, Condition, GeneratorError, Progress, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._density_train import Training, learn, rules_of, seeded
 from generators.tabular._table import (
@@ -77,6 +77,15 @@ class VAE:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(
+        kind="VAE",
+        rows=25,
+        rows_of_class=2,
+        auc=0.598,
+        latent=True,
+        scores=True,
+        fails=("blur", "diversity"),
+    )
 
     epochs: int | None = None
     min_steps: int = 600
