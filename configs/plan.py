@@ -11,8 +11,10 @@ from configs.sources import PICTURE_SOURCES, DataSource, Spec, TablesSource
 from data.schema import Kind
 
 CLASS = "class"
-#: What is fitted to pictures when the plan names no family.
-PICTURE_FAMILY = "image.gan"
+#: No family is named: one is chosen by what families say of themselves, or by trials (`choose`).
+AUTO = "auto"
+#: Whose settings are meant when a plan states some and names no family: of tables, and of pictures.
+TABLE_FAMILY, PICTURE_FAMILY = "autoregressive", "image.gan"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -64,13 +66,36 @@ class GeneratorSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
-    use: str = "autoregressive"
-    """The family."""
+    use: str = AUTO
+    """The family; auto: the one that `choose` finds."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the plan says which family."""
+        return self.use != AUTO
 
     @property
     def settings(self) -> dict[str, Any]:
         """The family's own fields, as stated."""
         return dict(self.model_extra or {})
+
+
+class ChooseSpec(Spec):
+    """How the family is chosen where the plan names none. Five questions; what is not stated is inferred from plan and data."""
+
+    how: Literal["rubric", "bakeoff"] = "rubric"
+    """rubric: by what families say of themselves; bakeoff: by trials of those that are left, on rows that are no holdout."""
+    use: Literal["auto", "augment", "replace", "photorealistic", "scores"] = "auto"
+    """What the rows are for. augment: beside real ones, for a model; replace: in place of real ones; photorealistic: to be
+    looked at; scores: a model that says how unusual a row is. auto: augment where classes are filled up, else replace."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Minutes of this machine that training may take, or all trials of a bake-off together."""
+    avoid: list[Literal["diversity", "blur", "slow", "instability", "privacy"]] = []
+    """Failures that cannot be afforded: of families that are known for one none is chosen."""
+    licence: Literal["permissive", "any"] = "permissive"
+    """permissive: no family whose licence limits what you may do with it."""
+    families: list[str] = []
+    """Only these come into question; all if empty."""
 
 
 class SampleSpec(Spec):
@@ -152,6 +177,7 @@ class Plan(Spec):
     constraints: list[Annotated[AnyRule, Field(discriminator="use")]] = []
     """What every row must hold, drawn or real: hard rules of the gate too."""
     split: SplitSpec = SplitSpec()
+    choose: ChooseSpec = ChooseSpec()
     generator: GeneratorSpec = GeneratorSpec()
     sample: SampleSpec = SampleSpec()
     gate: GateSpec = GateSpec()
@@ -159,15 +185,19 @@ class Plan(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _pictures_have_their_classes(cls, value: Any) -> Any:
+    def _spell_out(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         use = value.get("data", {}).get("use") if isinstance(value.get("data"), dict) else None
-        if use not in PICTURE_SOURCES:
-            return value
-        family = value.get("generator", {})
-        stated = {"use": PICTURE_FAMILY, **family} if isinstance(family, dict) else family
-        return {"target": CLASS, **value, "generator": stated}
+        pictures = use in PICTURE_SOURCES
+        family = value.get("generator")
+        if isinstance(family, dict) and family and "use" not in family:
+            value = {**value, "generator": {"use": PICTURE_FAMILY if pictures else TABLE_FAMILY, **family}}
+        if use == "tables" and not family:
+            value = {**value, "generator": {"use": TABLE_FAMILY}}
+        if isinstance(value.get("choose"), str):
+            value = {**value, "choose": {"how": value["choose"]}}
+        return {"target": CLASS, **value} if pictures else value
 
     @property
     def modality(self) -> Literal["tabular", "image"]:
@@ -187,6 +217,10 @@ class Plan(Spec):
             self._fit_tables(self.data)
         elif self.sample.scale is not None:
             raise ValueError("sample.scale is for tables that refer to one another (data.use: tables); state sample.rows")
+        if self.choose.how == "bakeoff" and self.generator.named:
+            raise ValueError(
+                "choose: bakeoff finds the family by trials, and generator.use names one; leave one of the two out"
+            )
         for part in ("mix", "rows"):
             if self.target is None and isinstance(getattr(self.sample, part), dict):
                 raise ValueError(f"sample.{part} names classes but the plan names no target; add `target: <column>`")

@@ -70,5 +70,5 @@ def normal_of(run: Run) -> str | None:
     """The class of good parts in a run: the one its family was told or found."""
     from data.images import normal_class, pictures
 
-    stated = run.plan.generator.settings.get("normal")
+    stated = run.settled.generator.settings.get("normal")
     return normal_class(pictures(dataset(run, "train")), stated)

@@ -191,7 +191,7 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
         f"  holdout: {sizes.holdout:g}          # counted once, by the gate",
         "",
         "generator:",
-        "  use: autoregressive   # or diffusion, tilt, gan, vae, flow, smote, bootstrap, sdv:CTGAN, sdv:TVAE, package.module:Class",
+        "  use: autoregressive   # or diffusion, tilt, gan, vae, flow, mixture, smote, sdv:CTGAN, package.module:Class",
         "",
         "sample:",
         *_sample(counts, balanced),

@@ -11,10 +11,11 @@ from typing import Any
 from configs.components import find as find_family
 from configs.plan import Plan
 from data.dataset import Dataset
+from flows.choose import NoFamilyError
 from flows.power import detectable
 from flows.run import Run, all_runs
 from flows.stages import perform
-from flows.stages.choose import drawn_rows
+from flows.stages.choose import asked, drawn_rows
 from flows.stages.fit import check_material
 from flows.stages.read import fingerprint
 from flows.stages.rules import foretold
@@ -37,17 +38,32 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         profile = json.loads((run.folder / "profile.json").read_text())
         counts = class_counts(data)
         kept = owned(run)
+        plan = run.settled
         drawn = drawn_rows(plan, data.schema, class_counts(kept), kept.num_rows)
         classes = _classes(plan, counts, class_counts(holdout), drawn)
         said = _said(plan, facts, profile, data, kept.num_rows, drawn, runs)
         ruled = foretold(run)
+        chosen = _choice(run, drawn)
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
     least = detectable(plan.gate, judged)
     said["gate"] = _gate(plan, judged, least)
     notices = [notice for name in ("read", "profile", "split") for notice in facts[name].get("notices", ())]
     told: dict[str, Any] = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
     told |= {"rules": ruled} if ruled else {}
+    told["choice"] = chosen
     return told | ({"groups": profile["groups"]} if "groups" in profile else {})
+
+
+def _choice(run: Run, drawn: Mapping[Any, int]) -> dict[str, Any]:
+    """The five questions and what they leave; where the plan names a family, what they would have left."""
+    choice = json.loads((run.folder / "choice.json").read_text())
+    named: dict[str, Any] = {"family": choice["family"], "named": "rubric" not in choice}
+    if "rubric" in choice:
+        return {**named, **choice["rubric"]}
+    try:
+        return named | asked(run, drawn).to_json()
+    except NoFamilyError as error:
+        return named | {"answers": [], "out": [], "left": [], "advice": str(error)}
 
 
 def _of_tables(plan: Plan) -> dict[str, Any]:

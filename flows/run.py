@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.load import dump, load
-from configs.plan import Plan
+from configs.plan import GeneratorSpec, Plan
 from data.errors import UserError
 from flows.pipes import say
 
@@ -81,6 +81,15 @@ class Run:
     @property
     def plan(self) -> Plan:
         return load(self.folder / "plan.yaml")
+
+    @property
+    def settled(self) -> Plan:
+        """The plan with what its `choose` stage decided: the family, where the plan names none."""
+        plan, path = self.plan, self.folder / "choice.json"
+        if plan.generator.named or not path.is_file():
+            return plan
+        choice = json.loads(path.read_text())
+        return plan.model_copy(update={"generator": GeneratorSpec(use=choice["family"], **choice["settings"])})
 
     @property
     def touched(self) -> float:

@@ -37,7 +37,7 @@ def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
     model: Any = load_model(run)
     if not hasattr(model, "score"):
         use = "image.vae" if run.plan.modality == "image" else "autoregressive"
-        raise DataError(f"{run.plan.generator.use} gives no anomaly scores; fit {use} for them")
+        raise DataError(f"{run.settled.generator.use} gives no anomaly scores; fit {use} for them")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise DataError(f"{out} cannot be written; name a file in a folder that exists")
     if run.plan.several:

@@ -187,6 +187,31 @@ def show_health(findings: Sequence[Health]) -> None:
     _console().print(table)
 
 
+def _show_choice(console: Console, choice: Mapping[str, Any]) -> None:
+    """The five questions, the families that are left, best first, and those that are out with the question that ended them."""
+    from flows.choose import QUESTIONS, SOURCES
+
+    console.print()
+    for a in choice["answers"]:
+        line = Text(f"{a['question']}. {QUESTIONS[a['question']]} ", style="bold")
+        console.print(line, Text(a["answer"]), Text(f" ({SOURCES[a['source']]})", style="dim"), sep="", soft_wrap=True)
+    table = Table("family", "", "why", box=None, pad_edge=False, header_style="dim")
+    for i, each in enumerate(choice["left"]):
+        first = each["family"] == choice["family"] if choice["named"] else i == 0
+        mark = Text("chosen", style="bold green") if first else Text("left", style="green")
+        table.add_row(escape(each["family"]), mark, escape(each["reason"]))
+    # Those that draw other data altogether say nothing of the choice.
+    for each in (o for o in choice["out"] if o["question"] > 1):
+        table.add_row(escape(each["family"]), Text(f"out at {each['question']}", style="red"), escape(each["reason"]))
+    console.print(table)
+    if choice["named"] and choice["left"] and choice["left"][0]["family"] != choice["family"]:
+        said = f"the plan names {choice['family']}; left to the five questions it would be {choice['left'][0]['family']}"
+        console.print(Text(said), soft_wrap=True)
+    if choice["advice"]:
+        console.print(Text(choice["advice"], style="italic"), soft_wrap=True)
+    console.print()
+
+
 def show_preview(facts: Mapping[str, Any]) -> None:
     """What `counterpoise plan` found out."""
     console = _console()
@@ -194,6 +219,8 @@ def show_preview(facts: Mapping[str, Any]) -> None:
     for name, said in facts["said"].items():
         table.add_row(Text(name, style="bold"), escape(said))
     console.print(table)
+    if choice := facts.get("choice"):
+        _show_choice(console, choice)
     for rule in facts.get("rules", ()):
         console.print(Text(f"rule {rule}"), soft_wrap=True)
     if facts["classes"]:

@@ -133,7 +133,7 @@ def task(evidence: Evidence) -> Task:
         minority=int(tested[np.argmin(train.mass[tested])]),
         encoder=encoder,
         train=train,
-        groups=_groups(seen.train),
+        groups=groups_of(seen.train),
         reference=reference if reference is not None and reference.present > 1 else None,
         synthetic=synthetic,
         test=test_of(held, encoder, np.random.default_rng([evidence.intent.seed, 41]), classes=len(tested)),
@@ -192,7 +192,7 @@ def _labels(rows: Dataset, intent: Intent) -> Array:
     return np.asarray(place[rows.labels()])
 
 
-def _groups(rows: Dataset) -> Array | None:
+def groups_of(rows: Dataset) -> Array | None:
     """A number for each group; rows without one are groups of their own."""
     if rows.schema.group is None:
         return None

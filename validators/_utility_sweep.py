@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from validators._utility_cells import Seen, joined
+from validators._utility_folds import folds_of
 from validators._utility_learners import LEARNERS, LOGISTIC, Learners, Rows
 from validators._utility_rows import LEAST_TESTED, CannotJudgeError, Task, Test, share_out, test_of
 from validators._utility_scores import interval, over_seeds
@@ -210,7 +211,7 @@ def _cross_validated(task: Task) -> dict[Arm, list[float]]:
     rng = np.random.default_rng([task.intent.seed, 83])
     places = task.train.places(share_out(task.train.mass, TRAIN_ROWS), rng)
     rows = task.train.at(task.encoder, places, task.train.mass)
-    fold = _folds(rows.y, None if task.groups is None else task.groups[places], task.intent.seed)
+    fold = folds_of(rows.y, None if task.groups is None else task.groups[places], FOLDS, task.intent.seed)
     scored: dict[Arm, list[float]] = {}
     for f in range(FOLDS):
         held = Test(Seen(task.encoder, rows.cells.take(fold == f)), rows.y[fold == f], rows.w[fold == f, None])
@@ -222,21 +223,3 @@ def _cross_validated(task: Task) -> dict[Arm, list[float]]:
     if not scored:
         raise CannotJudgeError(f"class {task.names[task.minority]!r} has too few train rows to choose a ratio by")
     return scored
-
-
-def _folds(y: Array, groups: Array | None, seed: int) -> Array:
-    """(n,) fold of each row, classes spread evenly; rows of one group share a fold."""
-    rng = np.random.default_rng([seed, 89])
-    out = np.empty(len(y), dtype=np.int64)
-    if groups is not None:
-        _, place = np.unique(groups, return_inverse=True)
-        rare = np.zeros(place.max(initial=-1) + 1)
-        np.maximum.at(rare, place, (1 / np.bincount(y))[y])  # groups that hold a rare class are dealt first
-        order = rng.permutation(len(rare))
-        dealt = np.empty(len(rare), dtype=np.int64)
-        dealt[order[np.argsort(-rare[order], kind="stable")]] = np.arange(len(rare)) % FOLDS
-        return dealt[place]
-    for k in np.unique(y):
-        own = np.flatnonzero(y == k)
-        out[rng.permutation(own)] = np.arange(len(own)) % FOLDS
-    return out

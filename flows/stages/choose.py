@@ -4,41 +4,63 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configs.components import find as find_family
 from configs.errors import DataFault
-from configs.plan import Plan
+from configs.plan import GeneratorSpec, Plan
 from data.errors import DataError
 from data.images import good
 from data.mix import quotas
 from data.schema import Schema
 from flows.run import Run, Stage, write_text
-from flows.stages.shared import Step, class_counts, dataset, generator_spec, key_of, owned
+from flows.stages.shared import Step, class_counts, dataset, key_of, owned
 from generators.base import Generator, Progress
+
+if TYPE_CHECKING:
+    from flows.choose import Rubric
 
 
 def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
     plan, data = run.plan, owned(run)
     counts = class_counts(data)
     drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
-    family = generator_spec(plan)["use"]
-    stated = "generator" in plan.model_fields_set and "use" in plan.generator.model_fields_set
-    reason = (
-        "the plan names it"
-        if stated
-        else "it is the default for tables: nearest to real rows where we measured, exact conditions, fast"
-    )
-    choice = {
-        "family": family,
-        "reason": reason,
-        "settings": plan.generator.settings,
+    choice: dict[str, Any] = {"family": plan.generator.use, "reason": "the plan names it", "settings": plan.generator.settings}
+    if not plan.generator.named:
+        choice = _chosen(run, drawn, progress)
+        plan = plan.model_copy(update={"generator": GeneratorSpec(use=choice["family"], **choice["settings"])})
+        drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
+    choice |= {
         "rows": data.num_rows,
         "classes": {str(k): n for k, n in counts.items()},
         "draw": {str(k): n for k, n in drawn.items()},
     }
     write_text(run.folder / "choice.json", json.dumps(choice, indent=1))
     return choice
+
+
+def _chosen(run: Run, drawn: Mapping[Any, int], progress: Progress) -> dict[str, Any]:
+    """The family that the rubric, or the trials, put first, and why. Raises NoFamilyError where none is left."""
+    found = asked(run, drawn)
+    first = found.left[0]
+    return {"family": first.family, "reason": first.reason, "settings": {}, "rubric": found.to_json()}
+
+
+def asked(run: Run, drawn: Mapping[Any, int]) -> Rubric:
+    """The five questions, of the rows that a run trains on; drawn: rows to draw of each class."""
+    from flows.choose import facts_of, rubric
+    from flows.stages.split import parts_of
+
+    plan, train = run.plan, parts_of(run).train
+
+    def refuse(family: type) -> None:
+        if hasattr(family, "ready"):
+            family().ready()
+        if hasattr(family, "refuse"):
+            family().refuse(train)
+
+    facts = facts_of(plan, train.num_rows, class_counts(train), drawn, refuse)
+    return rubric(facts, plan.choose, balanced=plan.sample.mix != "natural" and len(facts.classes) > 1)
 
 
 def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int) -> dict[Any, int]:
@@ -78,6 +100,8 @@ def _level(schema: Schema, part: str, named: str) -> Any:
 
 def painted_on(plan: Plan, schema: Schema) -> str | None:
     """The class of good parts, where the family paints defects on them and so draws none; else None."""
+    if not plan.generator.named:
+        return None
     family = find_family(plan.generator.use, Generator, package="generators")
     if not getattr(family, "paints", False) or plan.generator.settings.get("task") == "whole":
         return None
@@ -88,13 +112,18 @@ def painted_on(plan: Plan, schema: Schema) -> str | None:
 def judged_counts(run: Run) -> dict[Any, int]:
     """Holdout rows of each class that rows are drawn for, which are those the gate judges by; {None: n} without classes."""
     data, holdout = owned(run), dataset(run, "holdout")
-    drawn = drawn_rows(run.plan, data.schema, class_counts(data), data.num_rows)
+    drawn = drawn_rows(run.settled, data.schema, class_counts(data), data.num_rows)
     counts = class_counts(holdout) or {None: holdout.num_rows}
     return {level: n for level, n in counts.items() if drawn[level]}
 
 
 STEP = Step(
     Stage("choose", ("choice.json",)),
-    key_of("choose", "profile", "data/mix.py", part=lambda p: [p.generator, p.sample, p.split.from_source]),
+    key_of(
+        "choose",
+        "profile",
+        *("data/mix.py", "flows/choose.py", "flows/stages/choose.py"),
+        part=lambda p: [p.generator, p.choose, p.sample, p.split, p.seed, p.device],
+    ),
     _choose,
 )

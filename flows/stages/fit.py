@@ -25,6 +25,8 @@ def check_generator(plan: Plan) -> None:
 
     Raises KeyFault at generator.<key>, or what the family raises when something it needs is not installed.
     """
+    if not plan.generator.named:
+        return
     try:
         family = build(generator_spec(plan), Generator, package="generators")
     except KeyFault as fault:
@@ -35,7 +37,7 @@ def check_generator(plan: Plan) -> None:
 
 def check_material(run: Run) -> None:
     """Raises what the family would refuse of the training rows before it learns."""
-    family = family_of(run.plan)
+    family = family_of(run.settled)
     if hasattr(family, "refuse"):
         family.refuse(dataset(run, "train"))
 
@@ -65,7 +67,7 @@ class _Recorder:
 
 
 def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
-    plan = run.plan
+    plan = run.settled
     # Before any training: with too few holdout rows nothing that is learned could be judged.
     check_enough(plan.gate, judged_counts(run))
     recorder = _Recorder(progress)
@@ -95,6 +97,8 @@ def check_modality(plan: Plan) -> None:
     """Refuse a family that learns other data than these, before any work.
 
     Raises KeyFault at generator.use."""
+    if not plan.generator.named:
+        return
     family = find_family(plan.generator.use, Generator, package="generators")
     learns = getattr(family, "modality", plan.modality)
     if learns != plan.modality:
@@ -109,6 +113,6 @@ def check_modality(plan: Plan) -> None:
 
 STEP = Step(
     Stage("fit", ("model", "training.json")),
-    key_of("fit", "split", "generators", "data", part=lambda p: [p.generator, p.device, p.seed, p.constraints]),
+    key_of("fit", "split", "generators", "data", part=lambda p: [p.generator, p.device, p.seed, p.constraints], settled=True),
     _fit,
 )

@@ -146,7 +146,7 @@ def lineage(run: Run) -> dict[str, Any]:
         "data_sha256": stages["read"]["facts"]["data_sha256"],
         "plan_sha256": file_sha256(run.folder / "plan.yaml"),
         "code_sha256": code_version("configs", "data", "generators", "validators", "flows"),
-        "model": f"{run.plan.generator.use}@{stages['fit']['facts']['model_sha256'][:16]}",
+        "model": f"{run.settled.generator.use}@{stages['fit']['facts']['model_sha256'][:16]}",
         "seed": run.plan.seed,
         "versions": versions,
     }

@@ -68,7 +68,7 @@ def _publication(run: Run) -> dict[str, Any]:
         "lineage": lineage(run),
         "facts": {
             "purpose": plan.purpose,
-            "family": plan.generator.use,
+            "family": run.settled.generator.use,
             "seed": plan.seed,
             "license": plan.publish.license,
             "verdict": report["verdict"],

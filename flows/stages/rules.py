@@ -64,7 +64,7 @@ def saved_model(run: Run) -> Generator:
         from generators.tabular._constrained import Constrained
 
         return Constrained.load(run.folder / "model")
-    family: Any = find_family(run.plan.generator.use, Generator, package="generators")
+    family: Any = find_family(run.settled.generator.use, Generator, package="generators")
     model: Generator = family.load(run.folder / "model")
     return model
 
@@ -88,7 +88,7 @@ def kept_of(draws: Iterable[Any]) -> Mapping[str, Any]:
 
 def foretold(run: Run) -> list[str]:
     """How each rule will be held, a sentence each, before anything is learned."""
-    model = family_of(run.plan)
+    model = family_of(run.settled)
     return [] if not run.plan.constraints else list(model.foretell(dataset(run, "train"), seed=run.plan.seed))
 
 

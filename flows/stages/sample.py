@@ -32,7 +32,7 @@ def load_model(run: Run) -> Generator:
 
 
 def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
-    plan, data, model = run.plan, owned(run), load_model(run)
+    plan, data, model = run.settled, owned(run), load_model(run)
     drawn = drawn_rows(plan, data.schema, class_counts(data), data.num_rows)
     judged = _judged_quotas(plan, drawn, judged_counts(run))
     total = sum(drawn.values()) + sum(judged.values())

@@ -61,12 +61,16 @@ def file_sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def key_of(stage: str, before: str | None, *rooms: str, part: Callable[[Plan], object]) -> Callable[[Run], str]:
-    """A stage's key: the key of the stage before, its part of the plan, and the code it runs."""
+def key_of(
+    stage: str, before: str | None, *rooms: str, part: Callable[[Plan], object], settled: bool = False
+) -> Callable[[Run], str]:
+    """A stage's key: the key of the stage before, its part of the plan, and the code it runs.
+
+    settled: the plan with what was chosen in it, for stages after `choose`."""
 
     def key(run: Run) -> str:
         upstream = run.stages[before]["key"] if before else run.stages["fingerprint"]
-        return digest(stage, upstream, part(run.plan), code_version(*rooms))
+        return digest(stage, upstream, part(run.settled if settled else run.plan), code_version(*rooms))
 
     return key
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.dataset import Dataset
 from data.errors import DataError
@@ -12,18 +12,22 @@ from flows.run import Run, Stage
 from flows.stages.shared import SPLIT, Step, dataset, key_of
 from generators.base import Progress
 
+if TYPE_CHECKING:
+    from data.split import Split
 
-def _split(run: Run, progress: Progress) -> Mapping[str, Any]:
+
+def parts_of(run: Run) -> Split:
+    """The division of a run's rows, as its plan says: always the same."""
     from data.split import split, split_as
 
     plan = run.plan
     if plan.split.from_source:
-        parts = split_as(dataset(run), _stated(run))
-    else:
-        parts = split(
-            dataset(run), reference=plan.split.reference, holdout=plan.split.holdout, seed=plan.seed, group=plan.group
-        )
-    rows = {}
+        return split_as(dataset(run), _stated(run))
+    return split(dataset(run), reference=plan.split.reference, holdout=plan.split.holdout, seed=plan.seed, group=plan.group)
+
+
+def _split(run: Run, progress: Progress) -> Mapping[str, Any]:
+    plan, parts, rows = run.plan, parts_of(run), {}
     for name in ("train", "reference", "holdout"):
         part: Dataset = getattr(parts, name)
         part.write_parquet(run.folder / f"work/{name}.parquet")

@@ -14,7 +14,8 @@ from validators._utility_cells import BINS, Encoder
 from validators._utility_learners import Rows
 from validators._utility_rows import share_out
 from validators._utility_scores import over_seeds, ranked, recalls, resampled
-from validators._utility_sweep import FOLDS, _folds
+from validators._utility_folds import folds_of
+from validators._utility_sweep import FOLDS
 from validators._utility_ways import smote, treated, ways
 
 
@@ -137,9 +138,9 @@ def test_smote_steps_between_neighbours_and_draws_nulls() -> None:
 
 def test_folds_spread_classes_and_keep_groups_together() -> None:
     y = np.repeat([0, 1], [90, 9])
-    plain = _folds(y, None, 0)
+    plain = folds_of(y, None, FOLDS, 0)
     assert [(plain[y == 1] == f).sum() for f in range(FOLDS)] == [3, 3, 3]
     groups = np.arange(99) // 3
-    grouped = _folds(y, groups, 0)
+    grouped = folds_of(y, groups, FOLDS, 0)
     assert all(len(np.unique(grouped[groups == g])) == 1 for g in np.unique(groups))
     assert all((y[grouped == f] == 1).any() for f in range(FOLDS))
