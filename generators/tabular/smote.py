@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
-from data.encode_values import Levels, Scale
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
-from generators.tabular._conditions import matching, part_seed, resolve
+from generators.tabular._conditions import matching, resolve
+from generators.tabular._plain_rows import PlainRows, by_class, flagged, some
 from generators.tabular._table import Finish, at_least, open_model, refuse, rng_of, write_json
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class SMOTE:
         k_neighbors: neighbours to step towards; a class of fewer rows uses all it has.
         max_rows: rows of a class that are kept; a random choice beyond it.
 
-    Learned: `scales_`, `levels_`, `numbers_` (n, p) standardised, `codes_` (n, q), `labels_` (n,), `shares_`."""
+    Learned: `rows_` (how they are read), `numbers_` (n, p) standardised, `codes_` (n, q), `labels_` (n,), `shares_`."""
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
@@ -69,17 +69,12 @@ class SMOTE:
         at_least(self, 1, "k_neighbors")
         at_least(self, 2, "max_rows")
         self.finish_ = Finish.fit(train)
-        schema = train.schema
-        features = [c for c in schema.learned if not (c.name == schema.target and c.discrete)]
-        self.scales_ = {c.name: Scale.fit(train.column(c.name), c) for c in features if not c.discrete}
-        self.levels_ = {c.name: Levels.fit(train.column(c.name), c) for c in schema.learned if c.discrete}
+        self.rows_ = PlainRows.fit(train)
         labels = self._labels(train)
-        kept = _some(labels, self._most(features), rng_of(seed))
-        self.shares_ = np.bincount(labels, minlength=labels.max() + 1) / len(labels)
-        raw = np.column_stack([s.read(train.column(n), n) for n, s in self.scales_.items()] or [np.zeros((len(labels), 0))])
-        codes = [self.levels_[c.name].read(train.column(c.name)) for c in features if c.discrete]
+        kept = some(labels, self.max_rows if self.rows_.scales else min(self.max_rows, MOST_NOMINAL), rng_of(seed))
+        self.shares_ = np.bincount(labels) / len(labels)
         self.labels_ = labels[kept]
-        self._remember(raw[kept], np.column_stack([*codes, np.zeros((len(labels), 0), dtype=np.int64)])[kept].astype(np.int64))
+        self._remember(self.rows_.numbers(train)[kept], self.rows_.codes(train)[kept])
         progress.advance(1, 1, "fit")
         return self
 
@@ -88,8 +83,8 @@ class SMOTE:
 
         Raises GeneratorError for a class that train does not have, or a condition that is hardly ever met."""
         wanted = resolve(where, self.finish_.schema)
-        target = self.finish_.schema.target
-        label = self._label(wanted.pop(target)) if target in wanted and target in self.levels_ else None
+        target = self.rows_.target
+        label = self.rows_.label(wanted.pop(target), self.shares_) if target in wanted else None
         start = 0
 
         def draw(rows: int, part: int) -> pa.RecordBatch:
@@ -104,11 +99,7 @@ class SMOTE:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(self, f"{name}_") for name in ARRAYS}
         np.savez(folder / ROWS, **arrays)
-        state = {
-            "finish": self.finish_.to_state(),
-            "scales": {name: scale.__dict__ for name, scale in self.scales_.items()},
-            "levels": {name: levels.to_state() for name, levels in self.levels_.items()},
-        }
+        state = {"finish": self.finish_.to_state(), **self.rows_.to_state()}
         write_json(folder / STATE, state)
         seal(folder, self)
 
@@ -118,44 +109,21 @@ class SMOTE:
         family = cls(**open_model(folder, cls))
         state = json.loads((folder / STATE).read_text())
         family.finish_ = Finish.from_state(state["finish"])
-        family.scales_ = {name: Scale(**value) for name, value in state["scales"].items()}
-        family.levels_ = {name: Levels.from_state(value) for name, value in state["levels"].items()}
+        family.rows_ = PlainRows.from_state(state, family.finish_.schema.target)
         with np.load(folder / ROWS, allow_pickle=False) as arrays:
             for name in ARRAYS:
                 setattr(family, f"{name}_", arrays[name])
         return family
 
     def _labels(self, train: Dataset) -> np.ndarray:
-        """The class of each row, null as one more class; one class where the target is none."""
-        target = train.schema.target
-        if target not in self.levels_:
-            labels = np.zeros(train.num_rows, dtype=np.int64)
-        else:
-            codes = self.levels_[target].read(train.column(target))
-            labels = np.where(codes < 0, len(self.levels_[target].values), codes)
-        counts = np.bincount(labels)
-        if (alone := np.flatnonzero(counts == 1)).size:
-            what = f"class {self._name(int(alone[0]))} has" if target in self.levels_ else "there is"
+        """The class of each row. Raises GeneratorError when a class has one row."""
+        labels = self.rows_.labels(train)
+        if (alone := np.flatnonzero(np.bincount(labels) == 1)).size:
+            what = f"class {self.rows_.name(int(alone[0]))} has" if self.rows_.target else "there is"
             raise GeneratorError(
                 f"{what} one row only, and SMOTE needs two to draw between; add rows or use generator.use: gan"
             )
-        return np.asarray(labels)
-
-    def _name(self, label: int) -> str:
-        values = self.levels_[str(self.finish_.schema.target)].values
-        return repr(values[label]) if label < len(values) else "null"
-
-    def _label(self, level: object) -> int:
-        values = self.levels_[str(self.finish_.schema.target)].values
-        label = len(values) if level is None else values.index(level) if level in values else -1
-        if label < 0 or not (self.labels_ == label).any():
-            raise GeneratorError(
-                f"where.{self.finish_.schema.target}: no training row holds {level!r}; name a class that was seen"
-            )
-        return label
-
-    def _most(self, features: list[Any]) -> int:
-        return self.max_rows if any(not c.discrete for c in features) else min(self.max_rows, MOST_NOMINAL)
+        return labels
 
     def _remember(self, raw: np.ndarray, codes: np.ndarray) -> None:
         missing = np.isnan(raw)
@@ -167,16 +135,12 @@ class SMOTE:
         self.centre_ = filled.mean(axis=0)
         self.spread_ = np.where(filled.std(axis=0) > 0, filled.std(axis=0), 1.0)
         self.numbers_ = (filled - self.centre_) / self.spread_
-        self.codes_ = np.hstack([codes, missing[:, self.gaps_].astype(np.int64)])
+        self.codes_ = flagged(raw, codes, self.gaps_)
 
     def _learned(self, n: int, label: int | None, seed: int) -> pa.RecordBatch:
         """`n` rows of the learned columns, of one class or in the shares of train."""
-        rng = rng_of(seed)
-        counts = rng.multinomial(n, self.shares_) if label is None else np.eye(len(self.shares_), dtype=np.int64)[label] * n
-        made = [(*self._between(k, int(m), part_seed(seed, k)), np.full(m, k)) for k, m in enumerate(counts) if m]
-        order = rng.permutation(n)
-        numbers, codes, labels = (np.concatenate(x)[order] for x in zip(*made, strict=True))
-        return self._written(numbers, codes, labels)
+        numbers, codes, labels = by_class(self._between, n, label, self.shares_, seed)
+        return self.rows_.write(numbers * self.spread_ + self.centre_, codes, labels, self.gaps_)
 
     def _between(self, label: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """`n` new rows of one class: standardised numbers and codes."""
@@ -207,29 +171,5 @@ class SMOTE:
             return over_sampling.SMOTEN(**settings)
         return over_sampling.SMOTENC(categorical_features=list(range(p, p + q)), **settings)
 
-    def _written(self, numbers: np.ndarray, codes: np.ndarray, labels: np.ndarray) -> pa.RecordBatch:
-        raw = numbers * self.spread_ + self.centre_
-        own = codes.shape[1] - len(self.gaps_)
-        for j, gap in enumerate(self.gaps_):
-            raw[codes[:, own + j] == 1, gap] = np.nan
-        target = self.finish_.schema.target
-        out: dict[str, pa.Array] = {name: scale.write(raw[:, j]) for j, (name, scale) in enumerate(self.scales_.items())}
-        features = [name for name in self.levels_ if name != target]
-        for j, name in enumerate(features):
-            out[name] = self.levels_[name].write(codes[:, j])
-        if target in self.levels_:
-            levels = self.levels_[target]
-            out[target] = levels.write(np.where(labels == len(levels.values), -1, labels))
-        return pa.RecordBatch.from_pydict(out)
-
 
 ARRAYS = ("numbers", "codes", "labels", "shares", "gaps", "centre", "spread")
-
-
-def _some(labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of at most `most` rows of each class, in order."""
-    kept = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        kept.append(rows if len(rows) <= most else rng.choice(rows, most, replace=False))
-    return np.sort(np.concatenate(kept))
