@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from configs.components import families as found_families
+from configs.components import find as find_family
+from configs.errors import DataFault, KeyFault
 from configs.plan import ChooseSpec, Plan
 from data.errors import DataError
 from generators.base import Failure, Generator, Traits
@@ -148,7 +150,7 @@ def rubric(facts: Facts, stated: ChooseSpec, *, balanced: bool, known: Mapping[s
     if facts.modality in UNBUILT:
         raise NoFamilyError(UNBUILT[facts.modality])
     use = _use(stated, balanced)
-    candidates = found_families("generators", Generator) if known is None else known
+    candidates = _candidates(stated) if known is None else known
     answers = _answers(facts, stated, use)
     out: list[Out] = []
     left: dict[str, Traits] = {}
@@ -186,6 +188,15 @@ def device_of(plan: Plan) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _candidates(stated: ChooseSpec) -> Mapping[str, type]:
+    """All families here, and those of others that the plan names. Raises DataFault for a name that means none."""
+    found = found_families("generators", Generator)
+    try:
+        return found | {n: find_family(n, Generator, package="generators") for n in stated.families if n not in found}
+    except KeyFault as fault:
+        raise DataFault(("choose", "families"), fault.message) from None
 
 
 def _use(stated: ChooseSpec, balanced: bool) -> Use:

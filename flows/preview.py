@@ -32,6 +32,7 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         return _of_tables(plan)
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         run = Run.open(Path(folder), plan, fingerprint(plan))
+        run.note("foretold", True)  # so that `choose` says what it would try, and tries nothing
         facts = {name: perform(run, name)[0] for name in ("read", "profile", "choose", "split")}
         check_material(run)
         data, holdout = dataset(run), dataset(run, "holdout")
@@ -59,7 +60,7 @@ def _choice(run: Run, drawn: Mapping[Any, int]) -> dict[str, Any]:
     choice = json.loads((run.folder / "choice.json").read_text())
     named: dict[str, Any] = {"family": choice["family"], "named": "rubric" not in choice}
     if "rubric" in choice:
-        return {**named, **choice["rubric"]}
+        return {**named, **choice["rubric"], **({"bakeoff": choice["bakeoff"]} if "bakeoff" in choice else {})}
     try:
         return named | asked(run, drawn).to_json()
     except NoFamilyError as error:

@@ -111,7 +111,8 @@ class Run:
 
     def renewed(self) -> Run:
         """The same run with nothing done yet, and told not to take over what other runs did."""
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        for kept in ("checkpoint", "bakeoff"):
+            shutil.rmtree(self.folder / kept, ignore_errors=True)
         self._write({"fingerprint": self.stages["fingerprint"], "fresh": True})
         return self
 

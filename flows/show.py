@@ -198,7 +198,7 @@ def _show_choice(console: Console, choice: Mapping[str, Any]) -> None:
     table = Table("family", "", "why", box=None, pad_edge=False, header_style="dim")
     for i, each in enumerate(choice["left"]):
         first = each["family"] == choice["family"] if choice["named"] else i == 0
-        mark = Text("chosen", style="bold green") if first else Text("left", style="green")
+        mark = Text("chosen", style="bold green") if first and "bakeoff" not in choice else Text("left", style="green")
         table.add_row(escape(each["family"]), mark, escape(each["reason"]))
     # Those that draw other data altogether say nothing of the choice.
     for each in (o for o in choice["out"] if o["question"] > 1):
@@ -207,7 +207,7 @@ def _show_choice(console: Console, choice: Mapping[str, Any]) -> None:
     if choice["named"] and choice["left"] and choice["left"][0]["family"] != choice["family"]:
         said = f"the plan names {choice['family']}; left to the five questions it would be {choice['left'][0]['family']}"
         console.print(Text(said), soft_wrap=True)
-    if choice["advice"]:
+    if choice["advice"] and "bakeoff" not in choice:
         console.print(Text(choice["advice"], style="italic"), soft_wrap=True)
     console.print()
 

@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
 from data.errors import UserError
+from flows.ground import HOW, Attempt, tried_by
 from flows.run import Run
 from flows.tell import Both, Log, Teller, console, sentence
 from flows.walk import told
@@ -88,7 +89,15 @@ def profile(folder: str, quiet: bool = False) -> dict[str, Any]:
 
 @task(name="choose")
 def choose(folder: str, quiet: bool = False) -> dict[str, Any]:
-    return _do(folder, "choose", quiet)
+    # Where the family is found by trials, each of them is a task.
+    plain = HOW.get()
+    with tried_by(lambda job, seconds: trial.with_options(task_run_name=Path(job).name)(job, seconds, plain)):
+        return _do(folder, "choose", quiet)
+
+
+@task(name="trial")
+def trial(job: str, seconds: float, plain: Attempt) -> Mapping[str, Any]:
+    return plain(job, seconds)
 
 
 @task(name="split")

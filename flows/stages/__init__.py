@@ -25,7 +25,10 @@ def steps_of(run: Run) -> dict[str, Step]:
 
 
 #: What is asked of a plan before any work; each raises KeyFault.
-PLAN_CHECKS = (fit.check_purpose, fit.check_generator, fit.check_modality, rules.check_constraints, judge.check_gate)
+PLAN_CHECKS = (
+    *(fit.check_purpose, choose.check_choose, fit.check_generator),
+    *(fit.check_modality, rules.check_constraints, judge.check_gate),
+)
 
 
 def perform(run: Run, name: str, progress: Progress = SILENT) -> tuple[dict[str, Any], str]:

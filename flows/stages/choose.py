@@ -7,18 +7,26 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from configs.components import find as find_family
-from configs.errors import DataFault
+from configs.errors import DataFault, KeyFault
 from configs.plan import GeneratorSpec, Plan
 from data.errors import DataError
 from data.images import good
 from data.mix import quotas
 from data.schema import Schema
-from flows.run import Run, Stage, write_text
+from flows.run import Run, Stage, digest, write_text
 from flows.stages.shared import Step, class_counts, dataset, key_of, owned
 from generators.base import Generator, Progress
 
 if TYPE_CHECKING:
     from flows.choose import Rubric
+
+
+def check_choose(plan: Plan) -> None:
+    """Refuse trials of pictures before any work. Raises KeyFault at choose."""
+    if plan.choose.how == "bakeoff" and plan.modality == "image":
+        raise KeyFault(
+            ("choose",), "trials are for tables; of pictures leave choose out, and five questions find the family, or name one"
+        )
 
 
 def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
@@ -42,6 +50,10 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
 def _chosen(run: Run, drawn: Mapping[Any, int], progress: Progress) -> dict[str, Any]:
     """The family that the rubric, or the trials, put first, and why. Raises NoFamilyError where none is left."""
     found = asked(run, drawn)
+    if run.plan.choose.how == "bakeoff":
+        from flows.bakeoff import chosen_by_trials
+
+        return chosen_by_trials(run, found, drawn, progress)
     first = found.left[0]
     return {"family": first.family, "reason": first.reason, "settings": {}, "rubric": found.to_json()}
 
@@ -117,13 +129,19 @@ def judged_counts(run: Run) -> dict[Any, int]:
     return {level: n for level, n in counts.items() if drawn[level]}
 
 
-STEP = Step(
-    Stage("choose", ("choice.json",)),
-    key_of(
-        "choose",
-        "profile",
-        *("data/mix.py", "flows/choose.py", "flows/stages/choose.py"),
-        part=lambda p: [p.generator, p.choose, p.sample, p.split, p.seed, p.device],
-    ),
-    _choose,
+def _key(run: Run) -> str:
+    """As of every stage; where trials decide, also what these depend on."""
+    if run.plan.choose.how != "bakeoff":
+        return _PLAIN(run)
+    from flows.bakeoff import key
+
+    return digest(_PLAIN(run), key(run))
+
+
+_PLAIN = key_of(
+    "choose",
+    "profile",
+    *("data/mix.py", "flows/choose.py", "flows/stages/choose.py"),
+    part=lambda p: [p.generator, p.choose, p.sample, p.split, p.seed, p.device],
 )
+STEP = Step(Stage("choose", ("choice.json",)), _key, _choose)

@@ -67,6 +67,7 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
         run.folder / "report.html",
         evidence=evidence,
         training=training,
+        choice=_chosen(run),
         title=plan.name,
         bins_only=plan.purpose == "release",
     )
@@ -114,6 +115,18 @@ def _intent(run: Run, schema: Schema) -> Intent:
     )
 
 
+def _chosen(run: Run) -> Mapping[str, Any]:
+    """How the family was chosen; nothing where the plan names it, or in a run from before it was written down."""
+    path = run.folder / "choice.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _key(run: Run) -> str:
+    """As of every stage, and how the family was chosen, which the page tells."""
+    told = {name: _chosen(run).get(name) for name in ("rubric", "bakeoff")}
+    return digest(_PLAIN(run), told) if any(told.values()) else _PLAIN(run)
+
+
 def drawn_digest(run: Run) -> str:
     """sha256 over the rows that are judged: two plans that draw the same rows are one attempt."""
     return digest([file_sha256(path) for path in sorted((run.folder / "work/judged").glob("*.parquet"))])
@@ -152,8 +165,5 @@ def lineage(run: Run) -> dict[str, Any]:
     }
 
 
-STEP = Step(
-    Stage("judge", ("report.json", "report.html", "decision.json", "data_docs")),
-    key_of("judge", "sample", "validators", "data", part=_gate_part),
-    _judge,
-)
+_PLAIN = key_of("judge", "sample", "validators", "data", part=_gate_part)
+STEP = Step(Stage("judge", ("report.json", "report.html", "decision.json", "data_docs")), _key, _judge)

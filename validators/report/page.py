@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from validators._pictures_words import spoken as say
 from validators.base import Evidence
 from validators.report import benefit, classes, confusion, gallery, sets, training, verdict
+from validators.report import choice as choices
 from validators.report import gauges as draw
 from validators.report.text import clean, crop, figure, listed, sentence, share
 
@@ -37,6 +38,7 @@ def build(
     *,
     evidence: Evidence | None = None,
     training: Sequence[Mapping[str, Any]] | None = None,
+    choice: Mapping[str, Any] | None = None,
     title: str | None = None,
     bins_only: bool = False,
 ) -> View:
@@ -59,6 +61,7 @@ def build(
         "benefit": benefit.section(decision.findings),
         "lineage": _lineage(decision),
         "bins_only": bins_only,
+        "choice": choices.section(choice),
         "training": _training(training),
         **pictures.views,
     }

@@ -26,6 +26,7 @@ def write(
     html: Path | None = None,
     evidence: Evidence | None = None,
     training: Training | None = None,
+    choice: Mapping[str, Any] | None = None,
     title: str | None = None,
     bins_only: bool = False,
 ) -> tuple[Path, ...]:
@@ -35,7 +36,7 @@ def write(
     """
     page = None
     if folder is not None or html is not None:
-        page = render_html(decision, evidence=evidence, training=training, title=title, bins_only=bins_only)
+        page = render_html(decision, evidence=evidence, training=training, choice=choice, title=title, bins_only=bins_only)
     written = [write_json(decision, path) for path in (folder and folder / "report.json", json) if path is not None]
     pages = [path for path in (folder and folder / "report.html", html) if path is not None]
     return (*written, *(_replace(path, page or "") for path in pages))
@@ -52,11 +53,14 @@ def write_html(
     *,
     evidence: Evidence | None = None,
     training: Training | None = None,
+    choice: Mapping[str, Any] | None = None,
     title: str | None = None,
     bins_only: bool = False,
 ) -> Path:
     """Write the page that `render_html` gives."""
-    return _replace(path, render_html(decision, evidence=evidence, training=training, title=title, bins_only=bins_only))
+    return _replace(
+        path, render_html(decision, evidence=evidence, training=training, choice=choice, title=title, bins_only=bins_only)
+    )
 
 
 def render_html(
@@ -64,16 +68,18 @@ def render_html(
     *,
     evidence: Evidence | None = None,
     training: Training | None = None,
+    choice: Mapping[str, Any] | None = None,
     title: str | None = None,
     bins_only: bool = False,
 ) -> str:
     """One self-contained page: no script, no network request, every chart drawn by hand as SVG.
 
-    title: the dataset's name. bins_only: for a release; no real row, no real extreme, no bin of fewer than five rows.
+    title: the dataset's name. choice: how the family was chosen, as choice.json says it.
+    bins_only: for a release; no real row, no real extreme, no bin of fewer than five rows.
     """
     from validators.report.page import build
 
-    view = build(decision, evidence=evidence, training=training, title=title, bins_only=bins_only)
+    view = build(decision, evidence=evidence, training=training, choice=choice, title=title, bins_only=bins_only)
     return _filled("page", view)
 
 

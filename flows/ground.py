@@ -1,0 +1,218 @@
+"""Which rows are trials fitted on and judged by, and how is a trial made in a process of its own?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import DataFault
+from data.dataset import Dataset
+from data.errors import DataError
+from flows.run import Run, write_text
+
+#: What is held back of train where the plan keeps no reference, reference rows that trials are judged by, at most and least.
+HELD, MOST, LEAST = 0.25, 5000, 30
+#: Rows of a scarce class that stay in every subsample.
+KEPT = 300
+#: What a trial is taken to need before one has been seen, in MB.
+UNSEEN_MB = 1024.0
+#: Seconds that starting a process and reading the rows takes.
+START = 5.0
+
+#: One trial: (folder of its job, seconds it may take) -> its record.
+Attempt = Callable[[str, float], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Real rows for trials, in a folder of their own. None of them is a holdout row.
+
+    scarce: positions of classes whose gain is asked; asked only where there are classes."""
+
+    run: Run
+    folder: Path
+    train: Dataset
+    reference: Dataset
+    scarce: tuple[int, ...]
+    lower: tuple[int, ...]
+
+    @classmethod
+    def lay(cls, run: Run, folder: Path, drawn: Mapping[Any, int]) -> Ground:
+        """Train without the reference, and the reference; drawn: rows that the plan draws of each class.
+
+        Raises DataFault where too few rows are left to judge by."""
+        train, reference = _apart(run)
+        counts = np.bincount(train.labels(), minlength=len(train.schema.classes())) if train.schema.classes() else np.zeros(0)
+        lower = [k for k, n in enumerate(counts) if 0 < n < counts.max() / 2]
+        wanted = [k for k, level in enumerate(train.schema.classes()) if drawn.get(level) and 0 < counts[k] < counts.max()]
+        scarce = [k for k in wanted if k in lower] or wanted
+        ground = cls(run, folder, train, reference, tuple(scarce), tuple(lower))
+        return cls(run, folder, train, ground._fewer(reference, MOST), tuple(scarce), tuple(lower))
+
+    def write(self, rows: int) -> dict[str, str]:
+        """The files of a trial on so many rows, written where they are not there yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        paths = {"train": self.folder / f"train-{rows}.parquet", "reference": self.folder / "reference.parquet"}
+        made = {"train": lambda: self._fewer(self.train, rows), "reference": lambda: self.reference}
+        for name, path in paths.items():
+            if not path.is_file():
+                beside = path.with_name(path.name + ".part")
+                made[name]().write_parquet(beside)
+                beside.replace(path)
+        schema = self.folder / "schema.json"
+        write_text(schema, json.dumps(self.train.schema.to_json(), default=str))
+        return {name: str(path) for name, path in (paths | {"schema": schema}).items()}
+
+    def _fewer(self, data: Dataset, rows: int) -> Dataset:
+        """So many random rows; of each class that has less than half of the largest KEPT, or all, at least. More rows hold
+        all those that fewer hold."""
+        if rows >= data.num_rows:
+            return data
+        order = np.random.default_rng([self.run.plan.seed, 31]).permutation(data.num_rows)
+        kept = np.zeros(data.num_rows, dtype=bool)
+        if self.lower:
+            labels = data.labels()
+            for k in self.lower:
+                own = order[labels[order] == k]
+                kept[own[: max(KEPT, -(-rows * len(own) // data.num_rows))]] = True
+            order = order[~np.isin(labels[order], self.lower)]
+        # Where scarce classes have taken the room, the others still have half as much as was asked for.
+        kept[order[: max(rows - int(kept.sum()), rows // 2)]] = True
+        return data.take(np.flatnonzero(kept))
+
+
+def _apart(run: Run) -> tuple[Dataset, Dataset]:
+    """Rows to learn from and rows to judge by: the plan's reference, or a quarter of train where it is train itself."""
+    from data.split import split
+    from flows.stages.split import parts_of
+
+    plan, parts = run.plan, parts_of(run)
+    train, reference = parts.train, parts.reference
+    if parts.reference_rows is parts.train_rows:
+        try:
+            again = split(train, reference=0.0, holdout=HELD, seed=plan.seed, group=plan.group)
+        except DataError as error:
+            raise DataFault(("choose",), f"trials keep a quarter of the training rows to judge by, and {error}") from None
+        train, reference = again.train, again.holdout
+    if reference.num_rows < LEAST:
+        raise DataFault(
+            ("choose",),
+            f"{reference.num_rows} reference rows are too few to judge trials by, {LEAST} are needed; give more rows",
+        )
+    return train, reference
+
+
+def workers(count: int, peaks: Sequence[float], device: str = "cpu") -> int:
+    """Trials at a time: as many as cores but one and as fit into memory, one on a GPU. peaks: of those that ended, in MB."""
+    if device == "cuda":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores - 1, count, int(_free_mb() // max([*peaks, 0.0] if peaks else [UNSEEN_MB]))))
+
+
+def _free_mb() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**21
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), UNSEEN_MB)
+
+
+#: Trials that run now. One that was taken out of it was ended by this program's own end, and has not lost.
+_RUNNING: set[subprocess.Popen[bytes]] = set()
+
+
+def attempt(folder: str, seconds: float) -> Mapping[str, Any]:
+    """The job in `folder`, in a process of its own, ended after so many seconds: its record, which is also written.
+
+    A record holds figures, or `failed`: why there are none."""
+    place = Path(folder)
+    job = json.loads((place / "job.json").read_text()) | {"began": time.time()}
+    write_text(place / "job.json", json.dumps(job))
+    # What imports here must import there, and threads of one trial must not wait for those of another.
+    single = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    environment = {**os.environ, **single, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "flows.trial", folder], env=environment, stdout=log, stderr=log)
+        _RUNNING.add(process)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.wait()
+    out = Path(job["out"])
+    stopped = process not in _RUNNING
+    _RUNNING.discard(process)
+    if not out.is_file():
+        spent = time.time() - job["began"]
+        if stopped:
+            return {"failed": "it was stopped", "seconds": spent}
+        why = f"stopped after {seconds:.0f} s, its share of the time" if spent >= seconds else _ended(process.returncode, place)
+        write_text(out, json.dumps({"failed": why, "seconds": round(spent, 3)}))
+    record: dict[str, Any] = json.loads(out.read_text())
+    return record
+
+
+def _ended(code: int, place: Path) -> str:
+    if code == -signal.SIGKILL:
+        return "its process was killed, as happens where memory runs out"
+    return f"its process crashed ({signal.Signals(-code).name if code < 0 else f'exit code {code}'}); see {place / 'log'}"
+
+
+#: How one trial is made: in a process, or as the task of a server that makes the process.
+HOW: ContextVar[Attempt] = ContextVar("HOW", default=attempt)
+
+
+@contextmanager
+def tried_by(how: Attempt) -> Iterator[None]:
+    """Trials in this block are made by `how`."""
+    token = HOW.set(how)
+    try:
+        yield
+    finally:
+        HOW.reset(token)
+
+
+def tried(
+    jobs: Mapping[str, Path], *, seconds: float, at_once: int, heard: Callable[[str, Mapping[str, Any]], None]
+) -> dict[str, Mapping[str, Any]]:
+    """All trials, `at_once` of them at a time: name -> record. jobs: name -> folder of its job, whose record is not there yet.
+
+    Where this is interrupted, trials that run are ended, and count as never made."""
+    found: dict[str, Mapping[str, Any]] = {}
+    with ThreadPoolExecutor(at_once) as pool:
+        asked = {pool.submit(copy_context().run, HOW.get(), str(place), seconds): name for name, place in jobs.items()}
+        try:
+            for done in as_completed(asked):
+                name = asked[done]
+                found[name] = done.result()
+                heard(name, found[name])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
+    return found
+
+
+def end_all() -> None:
+    """End the trials that run now."""
+    while _RUNNING:
+        _RUNNING.pop().kill()
+
+
+def file_name(family: str) -> str:
+    """A family's name as a file's."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in family)
