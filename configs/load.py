@@ -126,6 +126,32 @@ def dump(plan: Plan) -> str:
     return out.getvalue()
 
 
+def rewritten(path: Path, overrides: Iterable[str], family: str, settings: Mapping[str, Any], note: Iterable[str]) -> str:
+    """The file of a plan with this family and these settings of it, all else and the comments as they are.
+
+    note: lines of a comment above `generator`. Where trials chose the family, that is left out: now it is named.
+    Raises PlanError."""
+    tree = _parse(path, tuple(overrides)).tree
+    section = tree.get("generator")
+    if not isinstance(section, CommentedMap):
+        section = tree["generator"] = CommentedMap()
+    if "use" not in section:
+        section.insert(0, "use", family)
+    section["use"] = family
+    for name, value in settings.items():
+        section[name] = value
+    if tree.get("choose") == "bakeoff":
+        del tree["choose"]
+    elif isinstance(tree.get("choose"), CommentedMap) and tree["choose"].get("how") == "bakeoff":
+        del tree["choose"]["how"]
+    tree.yaml_set_comment_before_after_key("generator", before="\n".join(note))
+    yaml = YAML(typ="rt", pure=True)
+    yaml.width, yaml.preserve_quotes = 120, True
+    out = StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
 def fill(text: str) -> str:
     """`${NAME:-default}` in a text from the environment.
 

@@ -22,7 +22,7 @@ from configs.components import find as find_family
 from configs.errors import DataFault
 from configs.plan import Plan
 from flows.choose import NoFamilyError, device_of
-from flows.ground import START, Ground, file_name, tried, workers
+from flows.ground import ETA, START, Ground, file_name, job_of, record_of, sizes, tried, workers
 from flows.run import Run, code_version, digest, write_text
 from generators.base import Generator, Progress
 
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from flows.choose import Rubric
 
 Array = np.ndarray
-#: One family in so many stays, at least LEAST of them but in the last rung.
-ETA, LEAST, MOST_RUNGS = 3, 2, 3
+#: One family in ETA stays, at least LEAST of them but in the last rung.
+LEAST, MOST_RUNGS = 2, 3
 MINUTES = 10.0
-#: Rows of the smallest rung: fewer say little of a table.
-FEWEST = 200
 #: Costs that differ by less than this are the same: a machine is not always as busy.
 CHEAPER = 2 / 3
 #: What leads, by what the rows are for, and how it is called. Where nothing can be asked of a class, coverage leads.
@@ -202,7 +200,7 @@ class Bakeoff:
         done, total, progress = told
         folder, ready = self.run.folder / "bakeoff", self.ground.write(rows)
         jobs = {name: self._job(folder, rung, name, ready) for name in families}
-        records = {n: json.loads(_out(place).read_text()) for n, place in jobs.items() if _out(place).is_file()}
+        records = {n: json.loads(record_of(place).read_text()) for n, place in jobs.items() if record_of(place).is_file()}
         peaks = [float(r["peak_mb"]) for path in folder.glob("*.json") if "peak_mb" in (r := json.loads(path.read_text()))]
         at_once = workers(len(families), peaks, device_of(self.run.plan))
         seconds = self.share(rung, used, len(families), at_once)
@@ -217,17 +215,16 @@ class Bakeoff:
 
     def _job(self, folder: Path, rung: int, family: str, ready: Mapping[str, str]) -> Path:
         """The folder of a trial, with its job in it."""
-        name = f"{rung}-{file_name(family)}"
-        place, plan = folder / name, self.run.plan
-        place.mkdir(parents=True, exist_ok=True)
-        job: dict[str, Any] = {
-            "use": family,
-            "settings": device_settings(plan, family),
-            "plan": str(self.run.folder / "plan.yaml"),
-        }
-        job |= {"scarce": self.ground.scarce, "seed": plan.seed, "began": 0.0, "out": str(folder / f"{name}.json")}
-        write_text(place / "job.json", json.dumps(job | dict(ready)))
-        return place
+        plan = self.run.plan
+        return job_of(
+            folder / f"{rung}-{file_name(family)}",
+            ready,
+            use=family,
+            settings=device_settings(plan, family),
+            plan=str(self.run.folder / "plan.yaml"),
+            scarce=self.ground.scarce,
+            seed=plan.seed,
+        )
 
 
 def device_settings(plan: Plan, family: str) -> dict[str, Any]:
@@ -351,10 +348,4 @@ def _rungs(rows: int, families: Sequence[str]) -> tuple[int, ...]:
         count += 1
     found = (find_family(name, Generator, package="generators") for name in families)
     least = max((t.rows for f in found if (t := getattr(f, "traits", None))), default=0)
-    sizes = [min(rows, max(math.ceil(rows / ETA**k), least, FEWEST)) for k in reversed(range(count))]
-    return tuple(dict.fromkeys(sizes))
-
-
-def _out(place: Path) -> Path:
-    """The record of a trial whose job is in this folder."""
-    return place.with_name(f"{place.name}.json")
+    return sizes(rows, count, least)

@@ -157,6 +157,34 @@ def _tell(this: Any, engine: str, *, quiet: bool) -> dict[str, Any]:
 
 @app.command()
 @verb
+def tune(
+    config: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan.")],
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.01, help="Minutes of this machine for all trials together.")
+    ] = 30.0,
+    trials: Annotated[int | None, typer.Option("--trials", min=2, help="Settings to try; as time allows if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The plan to write; <plan>.tuned.yaml beside it if not given.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing plan.")] = False,
+    override: OverrideOption = None,
+    runs: RunsOption = RUNS,
+    quiet: QuietOption = False,
+) -> None:
+    """Search the settings of the plan's family by trials on reference rows, and write the plan with the best ones."""
+    from flows.stages.rules import pointed
+    from flows.tell import console
+    from flows.tune import check_out, tuned_plan
+
+    path = out or config.with_name(f"{config.stem}.tuned.yaml")
+    check_out(path, force=force)
+    with pointed(config, override), console(quiet=quiet) as teller:
+        lines = tuned_plan(config, override or [], runs, path, minutes=minutes, trials=trials, progress=teller.begin("tune"))
+    print("\n".join(lines))
+
+
+@app.command()
+@verb
 def judge(
     train: Annotated[Path, typer.Option("--train", help="Real rows the generator saw (csv or parquet).")],
     synthetic: Annotated[Path, typer.Option("--synthetic", help="The synthetic rows (csv or parquet).")],

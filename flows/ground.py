@@ -29,6 +29,8 @@ HELD, MOST, LEAST = 0.25, 5000, 30
 KEPT = 300
 #: What a trial is taken to need before one has been seen, in MB.
 UNSEEN_MB = 1024.0
+#: How many times as many rows each rung has, and rows of the smallest: fewer say little of a table.
+ETA, FEWEST = 3, 200
 #: Seconds that starting a process and reading the rows takes.
 START = 5.0
 
@@ -152,6 +154,10 @@ def attempt(folder: str, seconds: float) -> Mapping[str, Any]:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
+        except BaseException:
+            _RUNNING.discard(process)
+            process.kill()
+            raise
         process.wait()
     out = Path(job["out"])
     stopped = process not in _RUNNING
@@ -211,6 +217,23 @@ def end_all() -> None:
     """End the trials that run now."""
     while _RUNNING:
         _RUNNING.pop().kill()
+
+
+def job_of(place: Path, ready: Mapping[str, str], **job: Any) -> Path:
+    """The folder of a trial, with its job in it. ready: the files of `Ground.write`; job: the other fields of `trial.Job`."""
+    place.mkdir(parents=True, exist_ok=True)
+    write_text(place / "job.json", json.dumps({"began": 0.0, "out": str(record_of(place)), **job, **ready}))
+    return place
+
+
+def record_of(place: Path) -> Path:
+    """The record of a trial whose job is in this folder."""
+    return place.with_name(f"{place.name}.json")
+
+
+def sizes(rows: int, count: int, least: int = 0) -> tuple[int, ...]:
+    """Training rows of at most so many rungs, each ETA times those before, none of fewer than FEWEST or `least`."""
+    return tuple(dict.fromkeys(min(rows, max(-(-rows // ETA**k), least, FEWEST)) for k in reversed(range(count))))
 
 
 def file_name(family: str) -> str:

@@ -110,10 +110,14 @@ def _said(
         "data": _data(profile, data) if pictures else f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
         "imbalance": _imbalance(class_counts(data), unit),
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
-        "family": f"{facts['choose']['family']}: {facts['choose']['reason']}",
+        "family": _family(facts["choose"]),
         unit: f"{sum(drawn.values()):,} synthetic" + (f", beside {kept:,} real" if plan.sample.include_real else ""),
         "cost": _cost(plan, runs),
     }
+
+
+def _family(choice: Mapping[str, Any]) -> str:
+    return str(choice["reason"]) if "bakeoff" in choice else f"{choice['family']}: {choice['reason']}"
 
 
 def _data(profile: Mapping[str, Any], data: Dataset) -> str:

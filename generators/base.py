@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
@@ -67,6 +67,24 @@ class Traits:
     backbone: bool = False
 
 
+@dataclass(frozen=True)
+class Range:
+    """Where a setting may be searched (`counterpoise tune`): whole numbers where both ends are, or one of `choices`.
+
+    log: whether what counts is how many times as large a value is."""
+
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    def holding(self, value: Any) -> Range:
+        """The range with this value in it."""
+        if self.choices:
+            return self if value in self.choices else replace(self, choices=(*self.choices, value))
+        return replace(self, low=min(self.low, value), high=max(self.high, value))
+
+
 class Progress(Protocol):
     """Told where a long piece of work stands; shows it or keeps silent."""
 
@@ -94,7 +112,8 @@ class Generator(Protocol):
 
     A family may also have `traits`, by which it can be chosen (of one that has none nothing is known, so a plan must name it);
     `ready()`, which raises where something it needs is not installed, and `refuse(train)`, which raises
-    what `fit` would refuse at once, such as data of which it can make nothing; both are asked before any work.
+    what `fit` would refuse at once, such as data of which it can make nothing; both are asked before any work. `ranges` says in
+    which settings it can be tuned: a mapping from the names of fields to `Range`.
     """
 
     modality: ClassVar[str]

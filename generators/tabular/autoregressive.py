@@ -18,7 +18,7 @@ from data.dataset import Dataset
 from data.encode_cells import Ribbon, spans
 from data.encode_tokens import BINS, FINE, LevelTokens, NumberTokens, Tokens
 from data.encode_values import plain
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_levels import Awaited
 from generators.tabular._autoregressive_net import Fields, Net
@@ -92,6 +92,15 @@ class Autoregressive:
         scores=True,
         fails=("privacy",),
     )
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "width": Range(32, 192, log=True),
+        "dropout": Range(0.0, 0.5),
+        "learning_rate": Range(1e-3, 8e-3, log=True),
+        "decay": Range(0.05, 2.0, log=True),
+        "min_steps": Range(600, 4000, log=True),
+        "bins": Range(16, 64),
+        "guidance": Range(0.8, 1.5),
+    }
 
     epochs: int | None = None
     min_steps: int = 1500

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,7 +16,7 @@ from data.dataset import Dataset
 from data.encode_detail import Detail, stretch
 from data.encode_tokens import LevelTokens, NumberTokens
 from data.schema import arrow_type
-from generators.base import SILENT, Condition, Progress, Traits, device_of, seal
+from generators.base import SILENT, Condition, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import resolve
 from generators.tabular._density_train import Training, learn, rules_of, seeded
 from generators.tabular._diffusion_net import Net
@@ -78,6 +78,16 @@ class Diffusion:
         passes=30,
         fails=("slow", "privacy"),
     )
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "width": Range(64, 256, log=True),
+        "depth": Range(1, 5),
+        "dropout": Range(0.0, 0.4),
+        "bins": Range(4, 24, log=True),
+        "steps": Range(4, 16),
+        "learning_rate": Range(3e-4, 3e-3, log=True),
+        "min_steps": Range(300, 2000, log=True),
+        "guidance": Range(0.8, 1.5),
+    }
 
     epochs: int | None = None
     min_steps: int = 600

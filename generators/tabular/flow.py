@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -17,7 +17,7 @@ import torch
 from data.dataset import Dataset
 from data.encode_cells import Ribbon
 from data.encode_tokens import NumberTokens, Tokens
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import matching, part_seed, place_of, resolve
 from generators.tabular._density_train import CHUNK, Training, learn, rules_of, seeded
 from generators.tabular._table import (
@@ -89,6 +89,13 @@ class Flow:
         scores=True,
         fails=("slow", "diversity"),
     )
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "bins": Range(8, 32, log=True),
+        "width": Range(8, 48, log=True),
+        "learning_rate": Range(5e-4, 5e-3, log=True),
+        "decay": Range(1e-3, 0.1, log=True),
+        "min_steps": Range(200, 1500, log=True),
+    }
 
     epochs: int | None = None
     min_steps: int = 400

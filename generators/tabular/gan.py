@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ import torch
 
 from data.dataset import Dataset
 from data.encode_modes import Discrete, Modes, Part
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import matching, outside, part_seed, place_of, resolve, unseen
 from generators.tabular._gan_nets import Generator, Layout, gumbel, heads, logits, whitening
 from generators.tabular._gan_train import Game, Rules, play
@@ -71,6 +71,15 @@ class GAN:
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(kind="GAN", rows=25, rows_of_class=5, auc=0.599, fails=("diversity", "instability"))
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "width": Range(64, 384, log=True),
+        "learning_rate": Range(5e-5, 8e-4, log=True),
+        "critic_steps": Range(1, 3),
+        "penalty": Range(1.0, 30.0, log=True),
+        "moments": Range(0.1, 5.0, log=True),
+        "min_steps": Range(300, 2000, log=True),
+        "choices": Range(1, 16, log=True),
+    }
 
     epochs: int | None = None
     min_steps: int = 600

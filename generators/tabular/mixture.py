@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Self
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 from generators.tabular._class_mixture import ClassMixture
 from generators.tabular._conditions import matching, outside, part_seed, place_of, resolve
 from generators.tabular._plain_rows import PlainRows, by_class, flagged, some
@@ -65,6 +65,7 @@ class Mixture:
         reference=True,
         fails=("blur", "privacy"),
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"components": Range(1, 12, log=True)}
 
     components: int = 3
     max_rows: int = 20_000

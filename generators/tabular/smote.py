@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 from generators.tabular._conditions import matching, resolve
 from generators.tabular._plain_rows import PlainRows, by_class, flagged, some
 from generators.tabular._table import Finish, at_least, open_model, refuse, rng_of, write_json
@@ -57,6 +57,7 @@ class SMOTE:
         reference=True,
         fails=("privacy", "diversity"),
     )
+    ranges: ClassVar[Mapping[str, Range]] = {"k_neighbors": Range(1, 20, log=True)}
 
     k_neighbors: int = 5
     max_rows: int = 20_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.dataset import Dataset
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._table import Finish, at_least, class_counts, one_thread, open_model, rng_of, rounds, write_json
 from generators.tabular._tilt_odds import Odds
@@ -67,6 +67,14 @@ class Tilt:
         reach=1000,
         fails=("privacy", "blur"),
     )
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "redrawn": Range(0.2, 0.8),
+        "trees": Range(50, 400, log=True),
+        "leaf": Range(1, 10),
+        "penalty": Range(3.0, 300.0, log=True),
+        "width": Range(32, 128, log=True),
+        "min_steps": Range(600, 4000, log=True),
+    }
 
     most: int = 1000
     redrawn: float = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -15,7 +15,7 @@ import torch
 from data.dataset import Dataset
 from data.encode_cells import Ribbon
 from data.encode_tokens import Tokens
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, device_of, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._density_train import Training, learn, rules_of, seeded
 from generators.tabular._table import (
@@ -86,6 +86,14 @@ class VAE:
         scores=True,
         fails=("blur", "diversity"),
     )
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "latent": Range(8, 64, log=True),
+        "width": Range(64, 384, log=True),
+        "dropout": Range(0.0, 0.3),
+        "beta": Range(0.1, 1.0, log=True),
+        "learning_rate": Range(1e-3, 1e-2, log=True),
+        "min_steps": Range(300, 2000, log=True),
+    }
 
     epochs: int | None = None
     min_steps: int = 600

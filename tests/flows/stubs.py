@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.dataset import Dataset
-from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
+from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 
 #: A file whose lines are the fits that were made.
 LEDGER = "COUNTERPOISE_TEST_LEDGER"
@@ -28,6 +28,7 @@ class Good:
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(kind="stub", rows=2, rows_of_class=1, fails=())
+    ranges: ClassVar[Mapping[str, Range]] = {"width": Range(0.01, 3.0, log=True), "epochs": Range(1, 3)}
 
     width: float = 0.02
     epochs: int = 1
@@ -85,6 +86,23 @@ class Collapsed(Good):
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         for batch in super().sample(1, where=where, seed=0):
             yield batch.take(pa.array([0] * n))
+
+
+@dataclass
+class Fixed(Good):
+    """Nothing of it can be searched."""
+
+    ranges: ClassVar[Mapping[str, Range]] = {}
+
+
+@dataclass
+class Moody(Good):
+    """It fails where it is told to be narrow."""
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
+        if self.width < 0.1:
+            raise GeneratorError("too narrow")
+        return super().fit(train, seed=seed)
 
 
 @dataclass
