@@ -25,13 +25,13 @@ import pyarrow as pa
 
 from benchmarks.cells import Cells
 from benchmarks.families import learned, read
-from benchmarks.utility_record import record
+from benchmarks.utility_record import named, record
 from configs.components import build
 from data.dataset import Dataset
 from data.errors import UserError
 from generators.base import Generator, table
 from validators._utility_scores import resampled
-from validators.worth import BOOSTING, LEARNERS, METRICS, NOTHING, WEIGHTS, figures, trained, wanted, worth
+from validators.worth import BOOSTING, BOTH, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS, Arm, figures, trained, wanted, worth
 
 Array = np.ndarray
 TABLES = ("mammography", "telco_churn", "bank_marketing", "adult")
@@ -46,7 +46,6 @@ DRAWN = ("gan", "autoregressive", "diffusion", "vae", "flow", "tilt")
 AMOUNTS: Mapping[str, float] = {"x10": 10.0, "half": 0.5, "full": 1.0}
 #: What may be chosen.
 CHOSEN_FROM = ("tilt", "gan", "mixture")
-LEVELS = (0.05, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -151,13 +150,13 @@ def _drawn(task: Task, use: str) -> dict[str, pa.Table]:
     amounts = {"full": others - held} if use in ("bootstrap", "smote") else {}
     amounts |= {} if amounts else {"x10": min(10 * held, others), "half": max(others // 2 - held, 1), "full": others - held}
     fitted = build({"use": use}, Generator, package="generators").fit(task.train, seed=task.seed)
-    made = _rows(fitted, task, max(amounts.values()))
+    made = _rows(fitted, task, task.rare, max(amounts.values()))
     return {amount: made.slice(0, n) for amount, n in amounts.items()}
 
 
-def _rows(fitted: Generator, task: Task, n: int) -> pa.Table:
+def _rows(fitted: Generator, task: Task, level: Any, n: int) -> pa.Table:
     target = str(task.train.schema.target)
-    return table(fitted.sample(n, where={target: task.rare}, seed=task.seed), task.train.schema.arrow())
+    return table(fitted.sample(n, where={target: level}, seed=task.seed), task.train.schema.arrow())
 
 
 def maker(use: str) -> Callable[[Dataset, Mapping[Any, int], int], Mapping[Any, Dataset]]:
@@ -177,19 +176,21 @@ def _choose(task: Task, began: float) -> dict[str, Any]:
         task.train,
         {use: maker(use) for use in CHOSEN_FROM},
         scarce=[task.rare],
-        levels=LEVELS,
         learner=BOOSTING,
         seed=task.seed,
     )
     seconds = time.process_time() - began
     out: dict[str, Any] = {"s": round(seconds, 2), "trials": found.plain(), "failed": dict(found.failed)}
     counts = dict(zip(task.train.schema.classes(), np.bincount(task.train.labels()).tolist(), strict=True))
+    arms = [Arm("", level) for level in LEVELS] + [Arm("", level, True) for level in BOTH]
     for use in CHOSEN_FROM:
         fitted = build({"use": use}, Generator, package="generators").fit(task.train, seed=task.seed)
-        made = _rows(fitted, task, wanted(counts, max(LEVELS))[task.rare])
-        for level in LEVELS:
-            if n := wanted(counts, level).get(task.rare, 0):
-                out[f"{use}@{level:g}"] = _measured(task, made.slice(0, n), False)
+        most = wanted(counts, max(LEVELS), both=True)
+        made = {level: _rows(fitted, task, level, n) for level, n in most.items()}
+        for arm in arms:
+            rows = [made[level].slice(0, n) for level, n in wanted(counts, arm.level, both=arm.both).items()]
+            if task.rare in wanted(counts, arm.level):
+                out[named(use, arm.level, arm.both)] = _measured(task, pa.concat_tables(rows), False)
     return out
 
 

@@ -1,2 +1,248 @@
-def record(*a):
-    return ""
+"""The page of `benchmarks.utility`: what each way brings over nothing, with paired intervals, and what the project picks."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.families import version_of
+from validators.worth import BOOSTING, LEARNERS, METRICS, NOTHING, WEIGHTS
+
+Array = np.ndarray
+Cells = Mapping[str, Mapping[str, Any]]
+PACKAGES = ("numpy", "scikit-learn", "torch", "imbalanced-learn")
+#: What `choose` is compared with.
+AGAINST = ((NOTHING, ""), (WEIGHTS, ""), ("bootstrap", "full"), ("smote", "full"), ("mixture", "x10"))
+NAMES = {"bootstrap": "rows repeated", "smote": "SMOTE(-NC)", "mixture": "Gaussian mixture"}
+#: How much gains of one family differ from table to table, as a standard deviation (`Worth.expected`).
+SPREAD = 0.04
+#: Draws of the bootstrap over seeds and test rows.
+DRAWS = 4000
+
+
+def record(cells: Cells, tables: Sequence[str], few: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> str:
+    """Markdown of the cells that were asked for."""
+    lines = [*_head(tables, few, arms, seeds), ""]
+    if "choose" in arms:
+        lines += ["## What is picked, against what is cheaper", "", *_picked(cells, tables, few, seeds), ""]
+    for learner in LEARNERS:
+        for n in few:
+            said = f"## {n} real rows of the rare class, {learner}" if n != "all" else f"## The real mix, {learner}"
+            lines += [said, "", *_figures(cells, tables, n, seeds, learner), ""]
+    return "\n".join(lines)
+
+
+def _head(tables: Sequence[str], few: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    versions = ", ".join(f"{name} {version_of(name)}" for name in PACKAGES)
+    return [
+        "# What rows of a scarce class are worth to a model",
+        "",
+        f"    python -m benchmarks.utility --data {' '.join(tables)} --few {' '.join(few)} --seeds {' '.join(map(str, seeds))}",
+        "",
+        "The rarest class of at most 6,000 training rows is cut to so many; of the real mix Adult has 1 %. Every way trains",
+        "the same gradient boosting (HistGradientBoosting, its defaults but no early stopping) and logistic regression,",
+        "which are asked of up to 10,000 real test rows with their real mix. Rows repeated and SMOTE fill the class up to the",
+        "other one; the mixture draws ten times the real rows; families are shown with the amount beside them. `choose` picks",
+        "family and amount, or nothing, by four folds inside train and by what the families brought on the *other* tables of",
+        f"this page. Seeds {', '.join(map(str, seeds))} cut other rows and train other models. Intervals (95 %) are of a",
+        f"paired bootstrap over seeds and, within a seed, over test rows ({DRAWS:,} draws).",
+        f"Machine: {os.cpu_count()} cores ({platform.machine()}), one thread, Python {platform.python_version()}, {versions}.",
+    ]
+
+
+# --- reading the store --------------------------------------------------------------------------------------------------------
+
+
+def figure(cells: Cells, data: str, few: str, seed: int, arm: str, amount: str, learner: str) -> Mapping[str, Any] | None:
+    """The figures of one arm in one amount, None where it was not measured."""
+    held = cells.get(f"{data}|{few}|{seed}|{arm}", {}).get(amount)
+    return None if held is None else held[learner]
+
+
+def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], seeds: Sequence[int]) -> str | None:
+    """What `choose` takes: "tilt@0.5", or NOTHING or WEIGHTS; None where it was not measured.
+
+    What families brought elsewhere is their mean over the other tables, so nothing of this one is known before its folds."""
+    held = cells.get(f"{data}|{few}|{seed}|choose")
+    if held is None:
+        return None
+    prior = elsewhere(cells, few, [t for t in tables if t != data], seeds)
+    best, lead = NOTHING, 0.0
+    for trial in held["trials"]:
+        error = trial["error"]
+        trust = 0.0 if error is None else SPREAD**2 / (SPREAD**2 + error**2)
+        known = prior.get(_arm(trial), 0.0)
+        expected = 0.0 if trial["method"] == NOTHING else known + trust * (trial["gain"] - known)
+        if expected > lead:
+            best, lead = _arm(trial), expected
+    return best
+
+
+def elsewhere(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, float]:
+    """Mean gain in average precision of each arm of `choose` over nothing, on these tables."""
+    gains: dict[str, list[float]] = {}
+    for data in tables:
+        for seed in seeds:
+            base = figure(cells, data, few, seed, NOTHING, "", BOOSTING)
+            held = cells.get(f"{data}|{few}|{seed}|choose")
+            if base is None or held is None:
+                continue
+            measured = {name: part for name, part in held.items() if isinstance(part, dict) and BOOSTING in part}
+            if (weights := figure(cells, data, few, seed, WEIGHTS, "", BOOSTING)) is not None:
+                measured[WEIGHTS] = {BOOSTING: weights}
+            for name, part in measured.items():
+                gains.setdefault(name, []).append(part[BOOSTING][METRICS[0]] - base[METRICS[0]])
+    return {name: float(np.mean(each)) for name, each in gains.items()}
+
+
+def _arm(trial: Mapping[str, Any]) -> str:
+    return named(trial["method"], trial["level"], trial["both"])
+
+
+def named(method: str, level: float, both: bool) -> str:
+    """What a way that `choose` may pick is called in the store: "tilt@0.3", with the other class drawn too "tilt@0.3+"."""
+    return f"{method}@{level:g}{'+' if both else ''}" if level else method
+
+
+def chosen(
+    cells: Cells, tables: Sequence[str], seeds: Sequence[int]
+) -> Callable[[str, str, int, str], Mapping[str, Any] | None]:
+    """A reader of what `choose` picked: (data, few, seed, learner) -> figures."""
+
+    def read(data: str, few: str, seed: int, learner: str) -> Mapping[str, Any] | None:
+        name = pick(cells, data, few, seed, tables, seeds)
+        if name is None:
+            return None
+        if name in (NOTHING, WEIGHTS):
+            return figure(cells, data, few, seed, name, "", learner)
+        return figure(cells, data, few, seed, "choose", name, learner)
+
+    return read
+
+
+# --- intervals ----------------------------------------------------------------------------------------------------------------
+
+
+def gain(better: Sequence[Mapping[str, Any]], than: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
+    """Mean difference in average precision over seeds, and its 95 % interval: seeds drawn anew, and test rows within each."""
+    a, b = (np.array([[float(x) for x in part["draws"].split()] for part in side]) for side in (better, than))
+    rng = np.random.default_rng(5)
+    seeds, draws = a.shape
+    picked = rng.integers(0, seeds, (DRAWS, seeds))
+    places = rng.integers(0, draws, (DRAWS, seeds))
+    each = (a - b)[picked, places].mean(axis=1)
+    value = float(np.mean([x[METRICS[0]] - y[METRICS[0]] for x, y in zip(better, than, strict=True)]))
+    low, high = np.percentile(each, [2.5, 97.5])
+    return value, min(float(low), value), max(float(high), value)
+
+
+def _paired(
+    read: Callable[[int], Mapping[str, Any] | None], other: Callable[[int], Mapping[str, Any] | None], seeds: Sequence[int]
+) -> tuple[float, float, float] | None:
+    pairs = [(a, b) for seed in seeds if (a := read(seed)) is not None and (b := other(seed)) is not None]
+    return None if not pairs else gain([a for a, _ in pairs], [b for _, b in pairs])
+
+
+# --- tables -------------------------------------------------------------------------------------------------------------------
+
+
+def _picked(cells: Cells, tables: Sequence[str], few: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    read = chosen(cells, tables, seeds)
+    heads = [NAMES.get(arm, arm) for arm, _ in AGAINST]
+    lines = [
+        "Average precision of the gradient boosting: gain of what `choose` picks over each cheaper way.",
+        "",
+        "| table | real rows | seeds | picked | " + " | ".join(f"over {head}" for head in heads) + " |",
+        "| --- | ---: | ---: | --- |" + " ---: |" * len(heads),
+    ]
+    for n in few:
+        for data in tables:
+            names = [pick(cells, data, n, seed, tables, seeds) for seed in seeds]
+            known = [name for name in names if name is not None]
+            if not known:
+                continue
+            counts = sorted({name: known.count(name) for name in known}.items(), key=lambda item: -item[1])
+            said = ", ".join(f"{_amount(name)} x {k}" for name, k in counts)
+            gains = [
+                _paired(
+                    lambda seed, data=data, n=n: read(data, n, seed, BOOSTING),  # type: ignore[misc]
+                    lambda seed, data=data, n=n, arm=arm, amount=amount: figure(  # type: ignore[misc]
+                        cells, data, n, seed, arm, amount, BOOSTING
+                    ),
+                    seeds,
+                )
+                for arm, amount in AGAINST
+            ]
+            lines.append(f"| {data} | {n} | {len(known)} | {said} | " + " | ".join(map(_interval, gains)) + " |")
+    return lines
+
+
+def _amount(name: str) -> str:
+    family, _, level = name.partition("@")
+    both = " of both" if level.endswith("+") else ""
+    return f"{family} to {100 * float(level.rstrip('+')):g} %{both}" if level else name
+
+
+def _interval(found: tuple[float, float, float] | None) -> str:
+    if found is None:
+        return ""
+    value, low, high = found
+    text = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"**{text}**" if low > 0 else text
+
+
+def _figures(cells: Cells, tables: Sequence[str], few: str, seeds: Sequence[int], learner: str) -> list[str]:
+    """Each way as rows, the tables as columns: average precision, and recall and balanced accuracy behind it."""
+    ways = _ways(cells, tables, few, seeds)
+    lines = [
+        "Average precision / recall at precision .5 / balanced accuracy, means over seeds.",
+        "",
+        "| way | " + " | ".join(tables) + " |",
+        "| --- |" + " ---: |" * len(tables),
+    ]
+    read = chosen(cells, tables, seeds)
+    for arm, amount in ways:
+        own = [
+            _means(
+                [
+                    read(data, few, seed, learner) if arm == "choose" else figure(cells, data, few, seed, arm, amount, learner)
+                    for seed in seeds
+                ]
+            )
+            for data in tables
+        ]
+        name = "**what `choose` picks**" if arm == "choose" else f"{NAMES.get(arm, arm)}{AMOUNTS.get(amount, '')}"
+        lines.append(f"| {name} | " + " | ".join(own) + " |")
+    return lines
+
+
+AMOUNTS = {"x10": ", ten times", "half": ", half", "full": ", filled up"}
+
+
+def _ways(cells: Cells, tables: Sequence[str], few: str, seeds: Sequence[int]) -> list[tuple[str, str]]:
+    found: dict[tuple[str, str], None] = {}
+    for data in tables:
+        for seed in seeds:
+            for key, held in cells.items():
+                if not key.startswith(f"{data}|{few}|{seed}|"):
+                    continue
+                arm = key.rsplit("|", 1)[1]
+                if arm == "choose":
+                    found[("choose", "")] = None
+                    continue
+                found |= {(arm, amount): None for amount, part in held.items() if isinstance(part, dict)}
+    order = [NOTHING, WEIGHTS, "bootstrap", "smote", "mixture", "gan", "autoregressive", "diffusion", "vae", "flow", "tilt"]
+    return sorted(
+        found, key=lambda way: (order.index(way[0]) if way[0] in order else len(order), way[1] != "x10", way[1] != "half")
+    )
+
+
+def _means(parts: Sequence[Mapping[str, Any] | None]) -> str:
+    known = [part for part in parts if part is not None]
+    if not known:
+        return ""
+    return " / ".join(f"{np.mean([part[name] for part in known]):.3f}" for name in METRICS)

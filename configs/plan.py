@@ -103,9 +103,10 @@ class SampleSpec(Spec):
 
     mix: Literal["balanced", "natural"] | dict[str, Annotated[float, Field(ge=0)]] = "balanced"
     """balanced: fill every class up to the largest; natural: as in the data; or a weight for each class."""
-    rows: Annotated[int, Field(ge=1)] | Literal["auto"] | dict[str, Annotated[int, Field(ge=0)]] = "auto"
-    """Synthetic rows; auto: what `balanced` needs, else as many as there are real rows; or rows of each class, in place of a
-    mix, e.g. {fraud: 5000}: none of a class that is not named."""
+    rows: Annotated[int, Field(ge=1)] | Literal["auto", "sweep"] | dict[str, Annotated[int, Field(ge=0)]] = "auto"
+    """Synthetic rows; auto: what `balanced` needs, else as many as there are real rows; sweep: as many of each scarce class as
+    help a model most, by cross-validation inside train, and none where nothing helps; or rows of each class, in place of a mix,
+    e.g. {fraud: 5000}: none of a class that is not named."""
     include_real: bool = True
     """Whether the dataset also holds the real rows (is_synthetic is false there)."""
     scale: Annotated[float, Field(gt=0)] | None = None
@@ -115,6 +116,8 @@ class SampleSpec(Spec):
     def _says_once_how_many(self) -> SampleSpec:
         if isinstance(self.rows, dict) and self.mix != "balanced":
             raise ValueError("sample.rows states the rows of each class, so sample.mix has nothing to say; leave one out")
+        if self.rows == "sweep" and self.mix != "balanced":
+            raise ValueError("sample.rows: sweep finds the rows of each class, so sample.mix has nothing to say; leave one out")
         if isinstance(self.rows, dict) and not sum(self.rows.values()):
             raise ValueError("sample.rows asks for no row of any class; give at least one class some")
         return self
@@ -217,6 +220,11 @@ class Plan(Spec):
             self._fit_tables(self.data)
         elif self.sample.scale is not None:
             raise ValueError("sample.scale is for tables that refer to one another (data.use: tables); state sample.rows")
+        if self.sample.rows == "sweep" and (self.target is None or self.data.use in PICTURE_SOURCES):
+            raise ValueError(
+                "sample.rows: sweep asks what rows of a class bring, for tables with a target of classes; of pictures "
+                "`gate.utility: full` shows it"
+            )
         if self.choose.how == "bakeoff" and self.generator.named:
             raise ValueError(
                 "choose: bakeoff finds the family by trials, and generator.use names one; leave one of the two out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -11,6 +12,7 @@ from configs.components import find as find_family
 from configs.errors import DataFault, KeyFault
 from configs.plan import ChooseSpec, Plan
 from data.errors import DataError
+from data.words import spoken
 from generators.base import Failure, Generator, Traits
 
 Use = Literal["augment", "replace", "photorealistic", "scores"]
@@ -27,13 +29,15 @@ PERMISSIVE = ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause", "ISC", "PSF-2
 APART = 0.75
 #: Rows of a class up to which what counts is what a family brings to a class of few rows.
 SCARCE = 300
+#: What figures of a family are good for: gains with pictures (shares of headroom), with tables (average precision), AUCs.
+PICTURE_STEP, TABLE_STEP, AUC_STEP = 0.25, 0.01, 0.01
 #: What is said of a failure that is to be avoided.
 FAILS: Mapping[str, str] = {
     "diversity": "it can lose kinds of rows without a sign",
     "blur": "what it draws is less sharp than real",
     "slow": "it is slow to draw",
     "instability": "training ends elsewhere with every seed, and at times nowhere",
-    "privacy": "what it draws or keeps can hold parts of real rows",
+    "privacy": "parts of real rows can be in what it draws or keeps",
 }
 #: What is not built, with the reason and what can be done today.
 UNBUILT: Mapping[str, str] = {
@@ -45,11 +49,14 @@ UNBUILT: Mapping[str, str] = {
         "programs are not drawn: whether code is right is found out by running it, and no check here runs it; use a tool that "
         "runs its tests"
     ),
-    "series": (
-        "no family draws series yet; cut the series into windows (one row a window, a column a step or a summary) and give "
-        "that table, or give the single readings as rows, which then have no order"
-    ),
 }
+
+
+#: What can be done with a series today.
+AS_ROWS = (
+    "no family draws series yet, so its readings are taken as rows that have no order; to keep the order, cut the series into "
+    "windows, a window a row and a step a column, and give that table"
+)
 
 
 @dataclass(frozen=True)
@@ -163,8 +170,20 @@ def rubric(facts: Facts, stated: ChooseSpec, *, balanced: bool, known: Mapping[s
     if not left:
         raise NoFamilyError(_none_left(out, facts, stated, use))
     order = sorted(left, key=lambda name: _rank(name, left[name], facts, stated, use))
-    ranked = tuple(In(name, _for(left[name], facts, use)) for name in order)
+    ranked = tuple(In(name, _for(name, left[name], facts, use)) for name in order)
     return Rubric(answers, tuple(out), ranked, use, _advice(order, left, facts, use))
+
+
+def refused(family: Any, train: Any) -> None:
+    """Raises what a family says at once against learning from these rows or pictures, or where something it needs is absent.
+
+    Of one that can also draw whole pictures it is asked whether it could paint: its figures are of that."""
+    painting = getattr(family, "paints", False) and "task" in getattr(family, "__dataclass_fields__", {})
+    asked = family(task="inpaint") if painting else family()
+    if hasattr(asked, "ready"):
+        asked.ready()
+    if hasattr(asked, "refuse"):
+        asked.refuse(train)
 
 
 def facts_of(
@@ -241,7 +260,7 @@ def _ended(name: str, family: type, facts: Facts, stated: ChooseSpec, use: Use) 
         return Out(name, 2, "it says nothing of itself; name it with generator.use")
     for question, check in ((2, _of_data), (3, _of_use), (4, _of_cost), (5, _of_failure)):
         if reason := check(traits, family, facts, stated, use):
-            return Out(name, question, reason)
+            return Out(name, question, spoken(reason) if facts.modality == "image" else reason)
     return None
 
 
@@ -298,12 +317,13 @@ def _rank(name: str, traits: Traits, facts: Facts, stated: ChooseSpec, use: Use)
     """Smaller is better: what counts for the use first, then how it fails, then what a row costs."""
     worst: Sequence[Failure] = traits.fails[:1]
     lost = 1.0 if "diversity" in worst and not stated.avoid else 0.0
+    # What is not known comes after what is, and differences that a figure cannot carry do not decide.
     if use == "augment" and _few(facts):
-        lead = -(traits.gain if traits.gain is not None else 0.0)
+        step = PICTURE_STEP if facts.modality == "image" else TABLE_STEP
+        lead = math.inf if traits.gain is None else -round(traits.gain / step)
     else:
-        lead = traits.auc if traits.auc is not None else 1.0
-    # Differences that a figure cannot carry do not decide.
-    return (round(lead, 2), lost, float(traits.passes), float(len(traits.fails)))
+        lead = math.inf if traits.auc is None else round(traits.auc / AUC_STEP)
+    return (lead, lost, float(traits.passes), float(len(traits.fails)))
 
 
 def _few(facts: Facts) -> bool:
@@ -312,8 +332,8 @@ def _few(facts: Facts) -> bool:
     return facts.modality == "image" or (least is not None and least[1] <= SCARCE)
 
 
-def _for(traits: Traits, facts: Facts, use: Use) -> str:
-    parts = [traits.kind]
+def _for(name: str, traits: Traits, facts: Facts, use: Use) -> str:
+    parts = [] if traits.kind == name else [traits.kind]
     if use == "augment" and _few(facts) and traits.gain is not None:
         what = "of the headroom of a detector" if facts.modality == "image" else "in average precision of a class of 30 rows"
         figure = f"{100 * traits.gain:+.0f} %" if facts.modality == "image" else f"{traits.gain:+.3f}"
@@ -324,10 +344,14 @@ def _for(traits: Traits, facts: Facts, use: Use) -> str:
     parts.append("one pass a row" if traits.passes == 1 else f"{traits.passes} passes a row")
     if traits.fails:
         parts.append(f"mind that {FAILS[traits.fails[0]]}")
-    return "; ".join(parts)
+    said = "; ".join(parts)
+    return spoken(said) if facts.modality == "image" else said
 
 
 def _advice(order: Sequence[str], left: Mapping[str, Traits], facts: Facts, use: Use) -> str:
+    best = left[order[0]].gain
+    if use == "augment" and _few(facts) and best is not None and best <= 0:
+        return f"nothing that is left brought a model anything where it was measured ({order[0]}: {best:+.2f}); expect little"
     if len(order) < 2:
         return ""
     first, second = left[order[0]], left[order[1]]
@@ -338,7 +362,7 @@ def _advice(order: Sequence[str], left: Mapping[str, Traits], facts: Facts, use:
     if not close and not unknown:
         return ""
     why = "figures from other data do not part them" if close else "not both are measured for this use"
-    return f"{order[0]} and {order[1]}: {why}; `choose: bakeoff` tries them on your rows"
+    return f"{order[0]} and {order[1]}: {why}; `choose: bakeoff` tries them on your data"
 
 
 def _none_left(out: Sequence[Out], facts: Facts, stated: ChooseSpec, use: Use) -> str:

@@ -68,11 +68,31 @@ def init(
     query: Annotated[str | None, typer.Option("--query", help="The SELECT, when DATA is a database url.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The plan to write; <name>.yaml here if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing plan.")] = False,
+    use: Annotated[
+        Literal["augment", "replace", "photorealistic", "scores"] | None,
+        typer.Option(
+            "--use", help="What the rows are for: beside real ones for a model, in their place, to be looked at, or scores."
+        ),
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Minutes that training may take.")] = None,
+    avoid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--avoid",
+            metavar="FAILURE",
+            help="Not affordable: diversity (lost), blur, slow, instability, privacy; repeatable.",
+        ),
+    ] = None,
+    licence: Annotated[
+        Literal["permissive", "any"] | None, typer.Option("--licence", help="any: families whose licence limits you, too.")
+    ] = None,
 ) -> None:
-    """Look at the data and write a commented plan that runs as it stands."""
+    """Look at the data and write a commented plan that runs as it stands. On a terminal it asks what no option says."""
     from flows.init import notes, write_plan
+    from flows.init_choice import answers
 
-    path = write_plan(data, target=target, query=query, out=out, force=force)
+    told = answers(use, minutes, avoid or [], licence=licence)
+    path = write_plan(data, target=target, query=query, out=out, force=force, stated=told)
     print(path)
     for note in notes(path):
         print(f"· {note}", file=sys.stderr)
@@ -82,21 +102,36 @@ def init(
 @app.command()
 @verb
 def plan(
-    config: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan.")],
+    config: Annotated[str, typer.Argument(metavar="PLAN", help="The plan; or data, for which a first plan is then made up.")],
     override: OverrideOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Time some steps of the family's training (seconds).")
+    ] = True,
     as_json: JsonOption = None,
     runs: RunsOption = RUNS,
-) -> None:
-    """Dry run: the data, the family chosen and why, rows per class, and the smallest mode whose absence would be noticed."""
-    from flows.preview import preview
+) -> int:
+    """Dry run: the data, the family chosen and why, rows per class, cost, and the smallest mode that could not go missing."""
+    from flows.begin import foreseen
+    from flows.preview import without_family
+    from flows.recognise import is_plan, other_of
     from flows.show import show_preview
-    from flows.stages.rules import pointed
 
-    loaded = _load(config, override)
-    with pointed(config, override):
-        facts = preview(loaded, runs)
+    if (other := other_of(config)) is not None:
+        facts = without_family(config, other)
+    elif is_plan(config):
+        facts = foreseen(Path(config), override, runs, measure)
+    else:
+        import tempfile
+
+        from flows.init import write_plan
+
+        with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
+            # The family is what is asked here, so the first plan names none.
+            first = write_plan(config, target=None, query=None, out=Path(folder) / "plan.yaml", force=False, named=False)
+            facts = foreseen(first, override, runs, measure)
     _write_json(as_json, facts)
     show_preview(facts)
+    return 2 if other is not None else 0
 
 
 @app.command()
@@ -111,6 +146,9 @@ def run(
         ),
     ] = "local",
     fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again, even with unchanged inputs.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Where a sweep finds that rows bring nothing, draw and publish them all the same.")
+    ] = False,
     as_json: JsonOption = None,
     as_html: HtmlOption = None,
     runs: RunsOption = RUNS,
@@ -121,38 +159,29 @@ def run(
     Of tables that refer to one another: read, profile, fit, sample, and compare what is between them; nothing is published."""
     import shutil
 
+    from flows.amount import NothingToAddError
+    from flows.begin import begun, walked
     from flows.related import run_related
-    from flows.run import Run
     from flows.show import show_outcome
-    from flows.stages.read import fingerprint
-    from flows.stages.rules import pointed
     from validators.gate import EXIT_CODES
 
-    loaded = _load(config, override)
-    this = Run.open(runs, loaded, fingerprint(loaded))
-    if fresh:
-        this = this.renewed()
-    if loaded.several:
+    this = begun(config, override, runs, fresh=fresh)
+    if this.plan.several:
         return run_related(this, engine=engine, as_json=as_json, as_html=as_html, quiet=quiet)
-    with pointed(config, override):
-        stages = _tell(this, engine, quiet=quiet)
+    try:
+        stages = walked(this, config, override, engine, quiet=quiet)
+    except NothingToAddError as found:
+        if not force:
+            raise
+        print(f"--force: {found}", file=sys.stderr)
+        filled = [*(override or []), "sample.rows=auto"]
+        this = begun(config, filled, runs, fresh=fresh)
+        stages = walked(this, config, filled, engine, quiet=quiet)
     for wanted, made in ((as_json, "report.json"), (as_html, "report.html")):
         if wanted:
             shutil.copyfile(this.folder / made, _writable(wanted))
     show_outcome(this.folder, stages)
     return EXIT_CODES[stages["judge"]["verdict"]]
-
-
-def _tell(this: Any, engine: str, *, quiet: bool) -> dict[str, Any]:
-    if engine == "prefect":
-        from flows.synthesize import tell
-
-        return tell(this, quiet=quiet)
-    from flows.tell import console
-    from flows.walk import walk
-
-    with console(quiet=quiet) as teller:
-        return walk(this, teller)
 
 
 @app.command()
@@ -362,13 +391,6 @@ def schema() -> None:
 def serve(plans: Annotated[list[Path] | None, typer.Argument(help="The plans.")] = None) -> None:
     """Run plans on a schedule (not in this version)."""
     raise UserError("serve is not in this version; schedule `counterpoise run PLAN --engine prefect` with cron until it is")
-
-
-def _load(config: Path, override: list[str] | None) -> Any:
-    from configs.load import load
-    from flows.stages import PLAN_CHECKS
-
-    return load(config, override or [], checks=PLAN_CHECKS)
 
 
 def _write_json(path: Path | None, value: Any) -> None:

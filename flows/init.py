@@ -15,12 +15,13 @@ from typing import Any
 import pyarrow as pa
 from ruamel.yaml import YAML
 
-from configs.plan import GateSpec
+from configs.plan import ChooseSpec, GateSpec
 from data.dataset import Dataset
 from data.errors import DataError
 from data.relations import Tables
 from data.schema import Column, Schema
 from flows.power import detectable
+from flows.recognise import single_table
 from flows.stages.shared import class_counts
 
 TARGETS = re.compile(
@@ -44,17 +45,33 @@ class Sizes:
     judged: int
 
 
-def write_plan(data: str, *, target: str | None, query: str | None, out: Path | None, force: bool) -> Path:
+def write_plan(
+    data: str,
+    *,
+    target: str | None,
+    query: str | None,
+    out: Path | None,
+    force: bool,
+    stated: ChooseSpec | None = None,
+    named: bool = True,
+) -> Path:
     """Write a plan for a csv or parquet file, a folder of pictures or parquet, or a database url; the path it was written to.
 
-    Raises DataError when the data cannot be read, cannot be balanced, or the plan would overwrite another.
+    stated: the user's answers to the questions by which a family is chosen; named: whether the plan is to name one.
+    Raises DataError when the data cannot be read, cannot be balanced, are texts or programs, when no family is left for them,
+    or when the plan would overwrite another.
     """
     from data.infer import infer
+    from flows.choose import UNBUILT, NoFamilyError
+    from flows.recognise import other_of
 
+    stated = stated or ChooseSpec()
+    if (other := other_of(data)) is not None:
+        raise NoFamilyError(f"{data}: {UNBUILT[other]}")
     if (seen := _pictures(data)) is not None:
         from flows.init_pictures import pictures_plan
 
-        text, name = pictures_plan(seen, Path(data), target=target)
+        text, name = pictures_plan(seen, Path(data), target=target, stated=stated, named=named)
         return _write(out or Path(f"{name}.yaml"), text, force=force)
     if "://" in data and query is None and (several := _related(data)) is not None:
         from flows.init_tables import tables_plan
@@ -70,7 +87,7 @@ def write_plan(data: str, *, target: str | None, query: str | None, out: Path | 
     rows = Dataset(table, schema)
     return _write(
         out or Path(f"{name}.yaml"),
-        lambda path: _plan(path, name, source, rows, guessed, stated=target is not None),
+        lambda path: _plan(path, name, source, rows, guessed, given=target is not None, stated=stated, named=named),
         force=force,
     )
 
@@ -111,7 +128,9 @@ def _source(data: str, query: str | None) -> tuple[dict[str, Any], str]:
         meant = f"did you mean {near[0]!r}?" if near else "name a csv or Parquet file, a folder, or a database url"
         raise DataError(f"{data}: there is no such file or folder; {meant}")
     if path.is_dir() and not any(path.rglob("*.parquet")):
-        raise DataError(f"{data} holds no pictures and no .parquet files; name a file, or a folder that holds some")
+        if (alone := single_table(path)) is not None:
+            return _source(str(alone), query)
+        raise DataError(f"{data} holds no pictures and no .csv or .parquet files; name a file, or a folder that holds some")
     use = "parquet" if path.is_dir() or path.suffix in (".parquet", ".pq") else "csv"
     return {"use": use, "path": data}, plan_name(path.stem)
 
@@ -161,21 +180,36 @@ def _guess_target(schema: Schema) -> str | None:
     return last.name if last in fit else None
 
 
-def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: str | None, *, stated: bool) -> str:
+def _plan(
+    path: Path,
+    name: str,
+    source: dict[str, Any],
+    data: Dataset,
+    target: str | None,
+    *,
+    given: bool,
+    stated: ChooseSpec,
+    named: bool,
+) -> str:
     from data.profile import nearly_numbers
+    from data.series import series_of
     from data.sources._nearly import nearly_of
+    from flows.choose import AS_ROWS
+    from flows.init_choice import family_lines, first_choice
 
     counts = class_counts(data)
     balanced = len(set(counts.values())) > 1
     sizes = sizes_for(counts, data.num_rows, balanced)
-    why = (
-        "" if stated or target is None else "  # guessed from its name or place; change it if another column holds the classes"
-    )
+    why = "" if given or target is None else "  # guessed from its name or place; change it if another column holds the classes"
+    kept = 1 - sizes.reference - sizes.holdout
+    found = first_choice(data, counts, stated, modality="tabular", balanced=balanced, kept=kept) if named else None
+    series = series_of(data)
     lines = [
         f"# yaml-language-server: $schema={schema_reference(path)}",
         f"# counterpoise run {path}",
         f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
         *(f"{NOTE}{said}" for said in nearly_numbers(data.schema, nearly_of(data.table))),
+        *([f"{NOTE}These look like one series, {series}: {AS_ROWS}."] if series else []),
         *nothing_asked(sizes.detect, "rows"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
@@ -190,8 +224,7 @@ def _plan(path: Path, name: str, source: dict[str, Any], data: Dataset, target: 
         + ("          # 0: so few rows that the training rows fix the gate's geometry" if not sizes.reference else ""),
         f"  holdout: {sizes.holdout:g}          # counted once, by the gate",
         "",
-        "generator:",
-        "  use: autoregressive   # or diffusion, tilt, gan, vae, flow, mixture, smote, sdv:CTGAN, package.module:Class",
+        *family_lines(found, stated),
         "",
         "sample:",
         *_sample(counts, balanced),

@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from configs.plan import ChooseSpec
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import CLASS, Pictures, normal_class, pictures, schema
 from flows.init import NOTE, asked_to_see, nothing_asked, plan_name, scalar, schema_reference, sizes_for
+from flows.init_choice import family_lines, first_choice
 from flows.stages.read import notices_of
 from flows.stages.shared import SPLIT
-from generators.base import GeneratorError
-from generators.image._find import marked
 
 #: Pictures that the gate should judge: with fewer it can look for no kind of defect; and those that it should draw at most:
 #: beyond ten for each that it judges they buy little.
 JUDGED, DRAWN = 10, 3000
 
 
-def pictures_plan(source: dict[str, Any], path: Path, *, target: str | None) -> tuple[Callable[[Path], str], str]:
+def pictures_plan(
+    source: dict[str, Any], path: Path, *, target: str | None, stated: ChooseSpec, named: bool
+) -> tuple[Callable[[Path], str], str]:
     """The text of a plan for pictures (given where it will stand), and the plan's name.
 
     source: how to read them, as `recognise` found; target: the column of the classes, where an index has several.
@@ -40,7 +42,7 @@ def pictures_plan(source: dict[str, Any], path: Path, *, target: str | None) -> 
             f"{path}: all pictures are of class {held.classes[0]!r}; give at least two classes, good parts and a defect"
         )
     name = plan_name(path.resolve().name)
-    return lambda where: _text(where, name, source, table, held), name
+    return lambda where: _text(where, name, source, table, held, stated, named=named), name
 
 
 def _levels(table: pa.Table) -> list[str]:
@@ -48,13 +50,18 @@ def _levels(table: pa.Table) -> list[str]:
     return [str(names[i]) for i in np.lexsort((names, -counts))]
 
 
-def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: Pictures) -> str:
+def _text(
+    path: Path, name: str, source: dict[str, Any], table: pa.Table, held: Pictures, stated: ChooseSpec, *, named: bool
+) -> str:
     counts = {c: int((held.labels == k).sum()) for k, c in enumerate(held.classes)}
     balanced = len(set(counts.values())) > 1
-    stated = _usable(table)
-    judged = _judged(table, held, stated, balanced)
+    divided = _usable(table)
+    judged = _judged(table, held, divided, balanced)
     sizes = sizes_for(counts, len(held), balanced, judged=judged, wanted=JUDGED, most=DRAWN)
-    family, why = family_for(held)
+    kept = 1 - sizes.reference - sizes.holdout
+    data = Dataset(table, schema(_levels(table)))
+    found = first_choice(data, counts, stated, modality="image", balanced=balanced, kept=kept) if named else None
+    family = None if found is None else found.left[0].family
     normal = normal_class(held)
     shown = ", ".join(f"{c} {n:,}" for c, n in list(counts.items())[:8])
     lines = [
@@ -70,10 +77,9 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
         "  # fit: letterbox       # or crop, stretch: how a picture that is not square comes to size x size",
         "",
         "split:",
-        *(_stated_split() if stated else _shares(sizes)),
+        *(_stated_split() if divided else _shares(sizes)),
         "",
-        "generator:",
-        f"  use: {family:<17} # {why}",
+        *family_lines(found, stated),
         *([f"  normal: {scalar(normal)}        # the class of good parts"] if normal and family in ON_NORMALS else []),
         "",
         "sample:",
@@ -96,30 +102,6 @@ def _text(path: Path, name: str, source: dict[str, Any], table: pa.Table, held: 
 
 #: Families that paint on pictures of good parts.
 ON_NORMALS = ("image.paste", "image.finetune", "image.procedural")
-
-
-def family_for(held: Pictures) -> tuple[str, str]:
-    """The family a first plan names, and why."""
-    normal = normal_class(held)
-    scarce = [k for k, c in enumerate(held.classes) if c != normal]
-    known = np.asarray(held.masks.any(axis=(1, 2)))
-    ready = all(known[held.labels == k].any() for k in scarce)
-    if normal is not None and ready and scarce:
-        return "image.paste", "pastes defects on your good parts; or image.finetune, which learns to paint them (slower)"
-    if normal is not None and scarce and _finds(held, normal):
-        return "image.paste", "pastes defects on your good parts, found where they look like none of these; or image.gan"
-    why = "no class of good parts was found" if normal is None else "the defects have no masks or boxes"
-    return "image.gan", f"whole pictures, as {why}; or image.diffusion (finer, slower)"
-
-
-def _finds(held: Pictures, normal: str) -> bool:
-    """Whether defects without marks are found by themselves, of every class."""
-    good = held.classes.index(normal)
-    try:
-        found = np.asarray(marked(held, good, 0).masks.any(axis=(1, 2)))
-    except GeneratorError:
-        return False
-    return all(found[held.labels == k].any() for k in np.unique(held.labels) if k != good)
 
 
 def _marks(held: Pictures) -> str:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from configs.components import find as find_family
 from configs.plan import Plan
 from data.dataset import Dataset
-from flows.choose import NoFamilyError
+from flows.amount import FOLDS
+from flows.choose import UNBUILT, NoFamilyError
+from flows.feasible import Feasible, feasible
 from flows.power import detectable
+from flows.recognise import Other
 from flows.run import Run, all_runs
 from flows.stages import perform
 from flows.stages.choose import asked, drawn_rows
@@ -20,16 +22,20 @@ from flows.stages.fit import check_material
 from flows.stages.read import fingerprint
 from flows.stages.rules import foretold
 from flows.stages.shared import class_counts, dataset, owned
-from generators.base import Generator
 
 
-def preview(plan: Plan, runs: Path) -> dict[str, Any]:
+def preview(plan: Plan, runs: Path, *, measured: bool = True) -> dict[str, Any]:
     """Everything that a run does before it trains, done in a folder that is thrown away.
+
+    measured: whether some steps of the family's training are timed, too (seconds).
 
     Returns said (name -> sentence), classes (one mapping each), notices. Raises what a run would raise.
     """
     if plan.several:
         return _of_tables(plan)
+    swept = plan.sample.rows == "sweep"
+    if swept:
+        plan = plan.model_copy(update={"sample": plan.sample.model_copy(update={"rows": "auto"})})
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         run = Run.open(Path(folder), plan, fingerprint(plan))
         run.note("foretold", True)  # so that `choose` says what it would try, and tries nothing
@@ -46,12 +52,21 @@ def preview(plan: Plan, runs: Path) -> dict[str, Any]:
         ruled = foretold(run)
         chosen = _choice(run, drawn)
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
-    least = detectable(plan.gate, judged)
-    said["gate"] = _gate(plan, judged, least)
+        least = detectable(plan.gate, judged)
+        said["gate"] = _gate(plan, judged, least)
+        # Of a bake-off the family is not known before its trials.
+        trials = run.plan.choose.how == "bakeoff"
+        able = _feasible(run, plan, drawn, judged, least, runs) if measured and not trials else None
+    if swept:
+        said["rows"] += f"; that is the most: the sweep finds how many help, in {FOLDS} folds of train, or that none do"
+    if able is not None:
+        said["cost"] = f"{able.said()}{_took(plan, runs)}"
+        said["feasible"] = "go: nothing stands against it" if able.go else f"no-go: {'; '.join(able.against)}"
     notices = [notice for name in ("read", "profile", "split") for notice in facts[name].get("notices", ())]
     told: dict[str, Any] = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
     told |= {"rules": ruled} if ruled else {}
     told["choice"] = chosen
+    told |= {"feasible": able.to_json()} if able is not None else {}
     return told | ({"groups": profile["groups"]} if "groups" in profile else {})
 
 
@@ -65,6 +80,14 @@ def _choice(run: Run, drawn: Mapping[Any, int]) -> dict[str, Any]:
         return named | asked(run, drawn).to_json()
     except NoFamilyError as error:
         return named | {"answers": [], "out": [], "left": [], "advice": str(error)}
+
+
+def without_family(path: str, kind: Other) -> dict[str, Any]:
+    """What can be said of texts and programs, which no family draws: which families there are, and why none is theirs."""
+    answer = {"question": 1, "answer": kind, "source": "data"}
+    choice = {"family": None, "named": False, "answers": [answer], "out": [], "left": [], "advice": ""}
+    told = {"data": f"{path}: {kind}", "family": f"none. {UNBUILT[kind]}"}
+    return {"said": told, "classes": [], "notices": [], "smallest_detectable_mode": None, "choice": choice}
 
 
 def _of_tables(plan: Plan) -> dict[str, Any]:
@@ -112,7 +135,7 @@ def _said(
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
         "family": _family(facts["choose"]),
         unit: f"{sum(drawn.values()):,} synthetic" + (f", beside {kept:,} real" if plan.sample.include_real else ""),
-        "cost": _cost(plan, runs),
+        "cost": "not measured" + _took(plan, runs),
     }
 
 
@@ -134,22 +157,25 @@ def _imbalance(counts: Mapping[Any, int], unit: str) -> str:
     return f"{top / low:.3g} {unit} of the largest class for each of {rare} ({low:,} {unit})"
 
 
-def _cost(plan: Plan, runs: Path) -> str:
-    """What earlier runs of this name took, the only honest estimate there is."""
+def _feasible(run: Run, plan: Plan, drawn: Mapping[Any, int], judged: int, least: float | None, runs: Path) -> Feasible:
+    counts = class_counts(dataset(run, "train"))
+    classes = {level: n for level, n in counts.items() if drawn.get(level)}
+    places = (runs, Path(plan.publish.root)) if "://" not in plan.publish.root else (runs,)
+    rows = sum(drawn.values())
+    return feasible(run, plan, drawn=rows, judged=plan.gate.draws * judged, classes=classes, places=places, least=least)
+
+
+def _took(plan: Plan, runs: Path) -> str:
+    """What an earlier run of this name took, where there is one."""
     took = [
         run
         for run in all_runs(runs)
-        if run.folder.parent.name == plan.name and "fit" in run.stages and run.plan.generator == plan.generator
+        if run.folder.parent.name == plan.name and "fit" in run.stages and run.settled.generator == plan.generator
     ]
-    if took:
-        last = took[-1]
-        drawn = f", drawing {last.stages['sample']['seconds']:.0f} s" if "sample" in last.stages else ""
-        return f"fitting took {last.stages['fit']['seconds']:.0f} s{drawn} in run {last.id}"
-    family = find_family(plan.generator.use, Generator, package="generators")
-    settings = getattr(family, "__dataclass_fields__", {})
-    # What a family can be told to do less of, and the drawing, which takes the longer part where nothing is learned by steps.
-    less = [f"-o generator.{name}={n}" for name, n in (("epochs", 1), ("steps", 50)) if name in settings][:1]
-    return f"unknown until the first run; one with `{' '.join([*less, '-o sample.rows=50'])}` shows what a part of it takes"
+    if not took:
+        return ""
+    last = took[-1]
+    return f"; in run {last.id} fitting took {last.stages['fit']['seconds']:.0f} s"
 
 
 def _classes(

@@ -84,12 +84,15 @@ class Run:
 
     @property
     def settled(self) -> Plan:
-        """The plan with what its `choose` stage decided: the family, where the plan names none."""
+        """The plan with what its `choose` stage decided: the family, where the plan names none, and rows that a sweep found."""
         plan, path = self.plan, self.folder / "choice.json"
-        if plan.generator.named or not path.is_file():
+        if not path.is_file() or (plan.generator.named and plan.sample.rows != "sweep"):
             return plan
         choice = json.loads(path.read_text())
-        return plan.model_copy(update={"generator": GeneratorSpec(use=choice["family"], **choice["settings"])})
+        found: dict[str, Any] = {"generator": GeneratorSpec(use=choice["family"], **choice["settings"])}
+        if plan.sample.rows == "sweep":
+            found["sample"] = plan.sample.model_copy(update={"rows": choice["draw"]})
+        return plan.model_copy(update=found)
 
     @property
     def touched(self) -> float:

@@ -203,7 +203,8 @@ def _show_choice(console: Console, choice: Mapping[str, Any]) -> None:
     # Those that draw other data altogether say nothing of the choice.
     for each in (o for o in choice["out"] if o["question"] > 1):
         table.add_row(escape(each["family"]), Text(f"out at {each['question']}", style="red"), escape(each["reason"]))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     if choice["named"] and choice["left"] and choice["left"][0]["family"] != choice["family"]:
         said = f"the plan names {choice['family']}; left to the five questions it would be {choice['left'][0]['family']}"
         console.print(Text(said), soft_wrap=True)

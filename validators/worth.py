@@ -22,8 +22,8 @@ BOOSTING, LOGISTIC = "gradient boosting", "logistic regression"
 LEARNERS = (BOOSTING, LOGISTIC)
 #: What is done without drawing a row.
 NOTHING, WEIGHTS = "nothing", "class weights"
-#: Up to which share of the largest class the others are filled.
-LEVELS = (0.05, 0.2, 0.5, 1.0)
+#: Up to which share of the largest class the others are filled; and those shares at which the largest is drawn, too.
+LEVELS, BOTH = (0.05, 0.3, 1.0), (0.3, 1.0)
 METRICS = ("average_precision", "recall_at_precision", "balanced_accuracy")
 #: Rows of a class that a fold must hold to be asked of it.
 LEAST = 2
@@ -33,19 +33,28 @@ Maker = Callable[[Dataset, Mapping[Any, int], int], Mapping[Any, Dataset]]
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train. method: NOTHING, WEIGHTS or a family; level: share of the largest class that others are filled to."""
+    """One way to train. method: NOTHING, WEIGHTS or a family; level: share of the largest class that others are filled to;
+    both: whether as many rows of the largest are drawn beside its real ones, so that a model cannot take how rows were made for
+    what they are."""
 
     method: str
     level: float = 0.0
+    both: bool = False
 
     def __str__(self) -> str:
-        return f"{self.method} to {100 * self.level:.3g} % of the largest class" if self.level else self.method
+        if not self.level:
+            return self.method
+        beside = ", and as many of that class" if self.both else ""
+        return f"{self.method} to {100 * self.level:.3g} % of the largest class{beside}"
 
 
-def wanted(counts: Mapping[Any, int], level: float) -> dict[Any, int]:
-    """Rows to draw of each class so that none has less than this share of the largest: {class: rows}, 0 left out."""
+def wanted(counts: Mapping[Any, int], level: float, *, both: bool = False) -> dict[Any, int]:
+    """Rows to draw of each class so that none has less than this share of the largest: {class: rows}, 0 left out; both: and as
+    many of the largest as that share is."""
     top = max(counts.values())
-    return {k: n for k, held in counts.items() if (n := round(level * top) - held) > 0}
+    rows = {k: n for k, held in counts.items() if (n := round(level * top) - held) > 0}
+    largest = max(counts, key=lambda k: counts[k])
+    return rows | ({largest: round(level * top)} if both else {})
 
 
 def trained(train: Dataset, test: Dataset, learner: str, *, weights: bool = False, seed: int = 0) -> Array:
@@ -141,7 +150,13 @@ class Worth:
         """JSON values, best first."""
         listed = [(arm, *self.gain(arm)) for arm in self.scores]
         return [
-            {"method": arm.method, "level": arm.level, "gain": gain, "error": error if np.isfinite(error) else None}
+            {
+                "method": arm.method,
+                "level": arm.level,
+                "both": arm.both,
+                "gain": gain,
+                "error": error if np.isfinite(error) else None,
+            }
             for arm, gain, error in sorted(listed, key=lambda item: -item[1])
         ]
 
@@ -152,6 +167,7 @@ def worth(
     *,
     scarce: Sequence[Any],
     levels: Sequence[float] = LEVELS,
+    both: Sequence[float] = BOTH,
     learner: str = BOOSTING,
     folds: int = 4,
     seed: int = 0,
@@ -168,13 +184,14 @@ def worth(
     asked = [classes.index(level) for level in scarce]
     parts: dict[Arm, list[Array]] = {}
     failed: dict[str, str] = {}
-    total, done = folds * (2 + len(makers)), 0
+    total, done = folds * (2 + len(makers) * (len(levels) + len(both))), 0
     for f in range(folds):
         held, rest = train.take(known[fold == f]), train.take(known[fold != f])
         if len(np.unique(rest.labels())) < 2:
             continue
         counts = dict(zip(classes, np.bincount(rest.labels(), minlength=len(classes)).tolist(), strict=True))
-        ways = _ways(rest, makers, counts, scarce, levels, seed * folds + f, failed)
+        arms = [(level, False) for level in levels] + [(level, True) for level in both]
+        ways = _ways(rest, makers, counts, scarce, arms, seed * folds + f, failed)
         for arm, rows, weights in ways:
             given = trained(rows, held, learner, weights=weights, seed=f)
             parts.setdefault(arm, []).append(_each(given, held.labels(), asked))
@@ -191,7 +208,7 @@ def _ways(
     makers: Mapping[str, Maker],
     counts: Mapping[Any, int],
     scarce: Sequence[Any],
-    levels: Sequence[float],
+    arms: Sequence[tuple[float, bool]],
     seed: int,
     failed: dict[str, str],
 ) -> Iterator[tuple[Arm, Dataset, bool]]:
@@ -201,16 +218,19 @@ def _ways(
     for name, make in makers.items():
         if name in failed:
             continue
-        most = {k: n for k, n in wanted(counts, max(levels)).items() if k in scarce}
+        largest = max(counts, key=lambda k: counts[k])
+        each = [wanted(counts, level, both=both) for level, both in arms]
+        most = {k: max(n.get(k, 0) for n in each) for k in (*scarce, largest) if any(k in n for n in each)}
         try:
             made = make(rest, most, seed)
         except (Exception, MemoryError) as error:  # whatever a family raises: it loses, the others go on
             failed[name] = " ".join(str(error).split()) or type(error).__name__
             continue
-        for level in levels:
-            parts = [made[k].table.slice(0, n) for k, n in wanted(counts, level).items() if k in made]
-            if parts:
-                yield Arm(name, level), Dataset(pa.concat_tables([rest.table, *parts]), rest.schema), False
+        for level, both in arms:
+            rows = wanted(counts, level, both=both)
+            parts = [made[k].table.slice(0, n) for k, n in rows.items() if k in made]
+            if any(k in made for k in rows if k in scarce):
+                yield Arm(name, level, both), Dataset(pa.concat_tables([rest.table, *parts]), rest.schema), False
 
 
 def _each(given: Array, y: Array, asked: Sequence[int]) -> Array:

@@ -18,6 +18,7 @@ from flows.stages.shared import Step, class_counts, dataset, key_of, owned
 from generators.base import Generator, Progress
 
 if TYPE_CHECKING:
+    from flows.amount import Amount
     from flows.choose import Rubric
 
 
@@ -34,10 +35,18 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
     counts = class_counts(data)
     drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
     choice: dict[str, Any] = {"family": plan.generator.use, "reason": "the plan names it", "settings": plan.generator.settings}
+    if plan.generator.named and plan.choose.minutes is not None:
+        from flows.feasible import check_time
+
+        check_time(run, sum(drawn.values()))
     if not plan.generator.named:
         choice = _chosen(run, drawn, progress)
         plan = plan.model_copy(update={"generator": GeneratorSpec(use=choice["family"], **choice["settings"])})
         drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
+    if plan.sample.rows == "sweep":
+        swept = _swept(run, choice, counts, drawn, progress)
+        choice |= {"sweep": swept.to_json(), "family": swept.family, "reason": swept.says}
+        drawn = {level: swept.draw.get(level, 0) for level in counts}
     choice |= {
         "rows": data.num_rows,
         "classes": {str(k): n for k, n in counts.items()},
@@ -47,6 +56,23 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
     return choice
 
 
+def _swept(
+    run: Run, choice: Mapping[str, Any], counts: Mapping[Any, int], drawn: Mapping[Any, int], progress: Progress
+) -> Amount:
+    """Family and rows of each class that help a model most. Raises NothingToAddError where none do."""
+    from flows.amount import TRIED, NothingToAddError, amount
+    from flows.stages.split import parts_of
+
+    decided = "rubric" not in choice or "bakeoff" in choice
+    left = [choice["family"]] if decided else [each["family"] for each in choice["rubric"]["left"]]
+    scarce = sorted((level for level, n in drawn.items() if n), key=lambda level: counts[level])
+    found = amount(run.plan, parts_of(run).train, left[:TRIED], counts, scarce, progress)
+    if found.family is None:
+        write_text(run.folder / "choice.json", json.dumps({**choice, "sweep": found.to_json()}, indent=1))
+        raise NothingToAddError(f"{found.says}; nothing is published, unless you run it with --force")
+    return found
+
+
 def _chosen(run: Run, drawn: Mapping[Any, int], progress: Progress) -> dict[str, Any]:
     """The family that the rubric, or the trials, put first, and why. Raises NoFamilyError where none is left."""
     found = asked(run, drawn)
@@ -54,24 +80,22 @@ def _chosen(run: Run, drawn: Mapping[Any, int], progress: Progress) -> dict[str,
         from flows.bakeoff import chosen_by_trials
 
         return chosen_by_trials(run, found, drawn, progress)
+    if run.plan.choose.minutes is not None:
+        from flows.feasible import in_time
+
+        found = in_time(run, found, sum(drawn.values()))
     first = found.left[0]
     return {"family": first.family, "reason": first.reason, "settings": {}, "rubric": found.to_json()}
 
 
 def asked(run: Run, drawn: Mapping[Any, int]) -> Rubric:
     """The five questions, of the rows that a run trains on; drawn: rows to draw of each class."""
-    from flows.choose import facts_of, rubric
+    from flows.choose import facts_of, refused, rubric
     from flows.stages.split import parts_of
 
     plan, train = run.plan, parts_of(run).train
 
-    def refuse(family: type) -> None:
-        if hasattr(family, "ready"):
-            family().ready()
-        if hasattr(family, "refuse"):
-            family().refuse(train)
-
-    facts = facts_of(plan, train.num_rows, class_counts(train), drawn, refuse)
+    facts = facts_of(plan, train.num_rows, class_counts(train), drawn, lambda family: refused(family, train))
     return rubric(facts, plan.choose, balanced=plan.sample.mix != "natural" and len(facts.classes) > 1)
 
 
@@ -80,7 +104,7 @@ def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int)
     asked = plan.sample.rows
     if isinstance(asked, dict):
         return _as_stated(asked, schema, counts, painted_on(plan, schema))
-    stated = None if asked == "auto" else asked
+    stated = asked if isinstance(asked, int) else None
     if not counts:
         return {None: stated or rows}
     mix: Any = plan.sample.mix
@@ -141,7 +165,7 @@ def _key(run: Run) -> str:
 _PLAIN = key_of(
     "choose",
     "profile",
-    *("data/mix.py", "flows/choose.py", "flows/stages/choose.py"),
+    *("data/mix.py", "flows/choose.py", "flows/amount.py", "flows/stages/choose.py", "validators/worth.py"),
     part=lambda p: [p.generator, p.choose, p.sample, p.split, p.seed, p.device],
 )
 STEP = Step(Stage("choose", ("choice.json",)), _key, _choose)

@@ -22,6 +22,8 @@ from generators.base import Progress
 def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     from data.infer import infer
     from data.profile import nearly_numbers, profile
+    from data.series import series_of
+    from flows.choose import AS_ROWS
 
     plan = run.plan
     table = pq.read_table(run.folder / "work/data.parquet")
@@ -45,6 +47,9 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     told = None if nearly is None else {name: said for name, said in nearly.items() if "kind" not in stated.get(name, {})}
     facts = profile(Dataset(table, kept), told)
     unsettled = nearly_numbers(schema, told or {})
+    if (series := series_of(Dataset(table, kept))) is not None:
+        facts["series"] = series
+        facts["notices"] = [*facts["notices"], f"These look like one series, {series}: {AS_ROWS}."]
     facts["notices"] = [*facts["notices"], *unsettled, *(_left_out(c) for c in left_out if c.name not in (told or {}))]
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
@@ -91,6 +96,7 @@ STEP = Step(
         "data/profile.py",
         "data/picture_profile.py",
         "data/schema.py",
+        "data/series.py",
         "data/constraints.py",
         part=lambda p: [p.columns, p.target, p.group, p.constraints],
     ),

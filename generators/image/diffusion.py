@@ -80,8 +80,8 @@ class Diffusion:
     exact_conditions: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         kind="diffusion",
-        rows=50,
-        rows_of_class=20,
+        rows=25,
+        rows_of_class=5,
         gain=-0.20,
         passes=20,
         fails=("slow", "privacy"),

@@ -74,7 +74,7 @@ class GAN:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(kind="GAN", rows=50, rows_of_class=20, gain=-0.28, fails=("diversity", "instability"))
+    traits: ClassVar[Traits] = Traits(kind="GAN", rows=25, rows_of_class=5, gain=-0.28, fails=("diversity", "instability"))
 
     steps: int | None = None
     batch_size: int = 16

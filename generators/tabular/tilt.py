@@ -39,15 +39,18 @@ class Tilt:
     By Bayes p(x | class) is p(x) times p(class | x), up to a constant. All rows together say what rows are like: a candidate is
     a real row of any class with half of its columns drawn anew by the family `autoregressive`, given the other half (a step of
     blocked Gibbs sampling, which leaves p(x) as it is). So a class of thirty rows inherits from thousands how columns hang
-    together, and its own rows need only say which way it lies: two plain classifiers do (`_tilt_odds.py`). Candidates are
-    kept with these odds. A class of more than `most` rows speaks for itself; its own rows are changed in the same way, so that
-    classes differ by what they are and not by how they were made. Where no class is scarce, this is `autoregressive`.
+    together, and its own rows need only say which way it lies: two plain classifiers do (`_tilt_odds.py`). Half of the
+    candidates are changed rows of the class itself, so that no place where it has been seen is left out; all are kept as often
+    as p(x | class) over the mixture of both says. A class of more than `most` rows speaks for itself; its own rows are changed
+    in the same way, so that classes differ by what they are and not by how they were made. Where no class is scarce, this is
+    `autoregressive`.
 
     Good at: classes of some ten to some hundred rows that a model must learn to find. Not for: release, as half of a row stays
-    a real row's; a class that lies where hardly any other row does (`mixture`, `smote` and `gan` are nearer to it).
+    a real row's.
 
     Sources: importance resampling, Rubin 1988, without replacement by the Gumbel trick (Kool et al. 2019, arXiv 1903.06059);
-    blocked Gibbs steps, Liu 1994; classes that differ by a tilt of one density, Anderson 1979, Qin 1998.
+    blocked Gibbs steps, Liu 1994; two proposals by the balance heuristic, Veach and Guibas 1995; classes that differ by a tilt
+    of one density, Anderson 1979, Qin 1998.
 
     Fields:
         most: rows of a class up to which it is drawn by tilting.
@@ -56,7 +59,8 @@ class Tilt:
         epochs, min_steps, batch_size, width, checkpoint_seconds, device: of `autoregressive`.
 
     Learned: `base_`, `odds_`, `rows_` (what is changed: learned columns, class among them), `classes_` (the level of each),
-    `scarce_` (which are tilted), `yield_` (class -> share of candidates that are as good as drawn from it), `finish_`."""
+    `scarce_` (which are tilted), `yield_` (class -> share of candidates that are as good as drawn from it), `shift_` (class ->
+    what makes its odds a ratio of densities), `finish_`."""
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
@@ -65,6 +69,7 @@ class Tilt:
         rows=100,
         rows_of_class=5,
         reach=1000,
+        scores=True,
         fails=("privacy", "blur"),
     )
     ranges: ClassVar[Mapping[str, Range]] = {
@@ -105,6 +110,7 @@ class Tilt:
         scarce = [level for level, n in counts.items() if n <= self.most]
         self.classes_ = list(counts)
         self.yield_: dict[int, float] = {}
+        self.shift_: dict[int, float] = {}
         # With one class, or with nothing beside the class, there is nothing to tell.
         self.scarce_ = scarce if len(counts) > 1 and features else []
         if self.scarce_:
@@ -125,9 +131,12 @@ class Tilt:
         kept = common if len(common) <= MOST_ROWS else rng.choice(common, MOST_ROWS, replace=False)
         names = [column.name for column in train.schema.learned]
         self.rows_ = train.take(np.sort(np.concatenate([rows[scarce], kept]))).table.select(names).combine_chunks()
-        odds = self.odds_(self._changed(PROBE, None, part_seed(seed, 2**24)))
+        odds = self.odds_(self._changed(PROBE, None, part_seed(seed, 2**24))[0])
         for level in self.scarce_:
-            weight = np.exp(odds[:, k := self.classes_.index(level)] - odds[:, k].max())
+            k = self.classes_.index(level)
+            # So that exp(odds - shift) is p(x | class) / p(x), whose mean over p(x) is one.
+            self.shift_[k] = float(np.logaddexp.reduce(odds[:, k]) - np.log(len(odds)))
+            weight = np.exp(self._weights(odds[:, k], k))
             self.yield_[k] = float(weight.sum() ** 2 / (weight**2).sum() / len(odds))
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
@@ -144,52 +153,74 @@ class Tilt:
         each = int(CANDIDATES * np.clip(self.yield_.get(k, 0.5), LEAST, 0.5))
         for i, start in enumerate(range(0, n, each)):
             rows, own = min(each, n - start), part_seed(seed, 2**25 + i)
-            drawn = self._tilted(rows, k, others, own) if level in self.scarce_ else self._changed(rows, level, own)
+            drawn = self._tilted(rows, k, others, own) if level in self.scarce_ else self._changed(rows, level, own)[0]
             place = drawn.schema.get_field_index(target)
             same = repeated(level, drawn.schema.field(place).type, rows)
             yield self.finish_(drawn.set_column(place, drawn.schema.field(place), same), start=start, seed=seed)
 
+    def _weights(self, odds: Array, k: int) -> Array:
+        """Logarithms of how much a candidate stands for: one of p(x), in equal parts with one of the class's own rows.
+
+        p(x | class) over the mixture of both, r / (1/2 + r/2) with r = p(x | class) / p(x): never above two, so no candidate
+        stands for many (the balance heuristic, Veach and Guibas 1995)."""
+        own = odds - self.shift_[k]
+        return np.asarray(own - np.logaddexp(0.0, own))
+
     def _tilted(self, rows: int, k: int, others: dict[str, Any], seed: int) -> pa.Table:
         """`rows` of class `k`, all different candidates; what they hold of the class is not meant."""
-        rng = rng_of(seed)
+        rng, level = rng_of(seed), self.classes_[k]
         if others:
-            names = self.rows_.column_names
-            made = pa.Table.from_batches(list(self.base_.sample(CANDIDATES, where=others, seed=seed))).select(names)
+            names, target = self.rows_.column_names, {str(self.finish_.schema.target): level}
+            halves = [(others, seed), ({**others, **target}, part_seed(seed, 1))]
+            parts = [b for where, own in halves for b in self.base_.sample(CANDIDATES // 2, where=where, seed=own)]
+            made = pa.Table.from_batches(parts).select(names)
+            moved = np.ones(len(made), dtype=bool)
         else:
-            made = self._changed(CANDIDATES, None, seed)
+            pairs = [self._changed(CANDIDATES // 2, of, part_seed(seed, i)) for i, of in enumerate((None, level))]
+            made, moved = pa.concat_tables([part for part, _ in pairs]), np.concatenate([mask for _, mask in pairs])
         with one_thread():
-            odds = self.odds_(made)[:, k]
-        best = np.argsort(-(odds + rng.gumbel(size=len(odds))), kind="stable")[:rows]
+            weights = self._weights(self.odds_(made)[:, k], k)
+        # A row that came out as it went in is a copy: taken only where there is nothing else.
+        weights = weights + rng.gumbel(size=len(weights)) - 1e3 * ~moved
+        best = np.argsort(-weights, kind="stable")[:rows]
         return made.take(pa.array(rng.permutation(best)))
 
-    def _changed(self, rows: int, level: Any, seed: int) -> pa.Table:
-        """`rows` real rows with some columns drawn anew: of a class, given it, or of any (None), without regard to it."""
+    def _changed(self, rows: int, level: Any, seed: int) -> tuple[pa.Table, Array]:
+        """`rows` real rows with some columns drawn anew: of a class, given it, or of any (None), without regard to it; and
+        whether anything in them changed."""
         target = str(self.finish_.schema.target)
         held = self.rows_.column(target)
         able = np.arange(len(held)) if level is None else np.flatnonzero(pc.equal(held, level).fill_null(False).to_numpy())
         features = [name for name in self.rows_.column_names if name != target]
         share = max(1, round(self.redrawn * len(features)))
 
-        def change(block: int) -> pa.Table:
+        def change(block: int) -> tuple[pa.Table, Array]:
             rng = rng_of(seed, 7, block)
             own = self.rows_.take(pa.array(able[rng.integers(0, len(able), min(BLOCK, rows - block * BLOCK))]))
             anew = [features[j] for j in rng.permutation(len(features))[:share]]
             known = [name for name in own.column_names if name not in anew and (level is not None or name != target)]
             drawn = self.base_.complete(own.select(known), seed=part_seed(seed, block), only=anew)
+            moved = np.zeros(len(own), dtype=bool)
             for name in anew:
                 place = own.schema.get_field_index(name)
-                own = own.set_column(place, own.schema.field(place), drawn[name].cast(own.schema.field(place).type))
-            return own
+                fresh = drawn[name].cast(own.schema.field(place).type)
+                moved |= _differs(own.column(name).combine_chunks(), fresh)
+                own = own.set_column(place, own.schema.field(place), fresh)
+            return own, moved
 
-        blocks = list(range(-(-rows // BLOCK)))
-        return pa.concat_tables([made for part in rounds(change, blocks) for made in part]).combine_chunks()
+        done = [made for part in rounds(change, list(range(-(-rows // BLOCK)))) for made in part]
+        return pa.concat_tables([made for made, _ in done]).combine_chunks(), np.concatenate([mask for _, mask in done])
+
+    def score(self, rows: Dataset) -> Array:
+        """How unusual each row is, in nats: (n,) float64, as `autoregressive` says."""
+        return self.base_.score(rows)
 
     def save(self, folder: Path) -> None:
         """The family that draws anew in a folder of its own, the rows it changes, the classifiers as numbers, the envelope."""
         folder.mkdir(parents=True, exist_ok=True)
         self.base_.save(folder / BASE)
         state: dict[str, Any] = {"finish": self.finish_.to_state(), "classes": self.classes_, "scarce": self.scarce_}
-        state["yield"] = list(self.yield_.items())
+        state["yield"], state["shift"] = list(self.yield_.items()), list(self.shift_.items())
         if self.scarce_:
             state["geometry"], arrays = self.odds_.to_state()
             np.savez(folder / ODDS, **arrays)  # type: ignore[arg-type]  # its other argument has a name of its own
@@ -205,6 +236,7 @@ class Tilt:
         family.base_, family.finish_ = Autoregressive.load(folder / BASE), Finish.from_state(state["finish"])
         family.classes_, family.scarce_ = state["classes"], state["scarce"]
         family.yield_ = {int(k): share for k, share in state["yield"]}
+        family.shift_ = {int(k): shift for k, shift in state["shift"]}
         if family.scarce_:
             with np.load(folder / ODDS, allow_pickle=False) as arrays:
                 family.odds_ = Odds.from_state(state["geometry"], arrays)
@@ -212,3 +244,11 @@ class Tilt:
             learned = schema.select([column.name for column in schema.learned])
             family.rows_ = Dataset.from_parquet(folder / ROWS, learned).table.cast(learned.arrow()).combine_chunks()
         return family
+
+
+def _differs(old: pa.Array, new: pa.Array) -> Array:
+    """(n,) whether two values are not the same; two nulls are."""
+    if pa.types.is_dictionary(old.type):
+        old, new = old.dictionary_decode(), new.dictionary_decode()
+    differ = pc.fill_null(pc.not_equal(old, new), False)
+    return np.asarray(pc.or_(differ, pc.xor(pc.is_null(old), pc.is_null(new))).to_numpy(zero_copy_only=False))

@@ -97,7 +97,7 @@ def test_init_names_pictures_that_are_alike_and_where_all_of_them_are_listed(des
     assert "counterpoise plan twins.yaml --json FILE" in where
     assert "Few pictures can be judged, so the plan says `detect: 1`" in blind and blind.removeprefix("# Note: ") in said.stderr
     (tmp_path / "twins/scratch").mkdir()
-    answer = call(tmp_path, "plan", "twins.yaml", "--json", "told.json")
+    answer = call(tmp_path, "plan", "twins.yaml", "--no-measure", "--json", "told.json")
     assert answer.exit_code == 0 and "in 24 groups" in answer.output
     assert "· Folders without any picture: 1 (scratch)." in answer.output and "· Kept together" in answer.output
     groups = json.loads((tmp_path / "told.json").read_text())["groups"].values()
@@ -105,7 +105,7 @@ def test_init_names_pictures_that_are_alike_and_where_all_of_them_are_listed(des
 
 
 def test_a_plan_says_what_would_happen(desk: Path) -> None:
-    answer = call(desk, "plan", "parts.yaml")
+    answer = call(desk, "plan", "parts.yaml", "--no-measure")
     assert answer.exit_code == 0, answer.output
     assert "124 pictures of 32 x 32 px, gray" in answer.output
     assert not ROWS.search(answer.output)
@@ -213,7 +213,9 @@ def test_a_run_of_pictures_speaks_of_pictures(desk: Path) -> None:
     assert "124 pictures\n" in re.sub(r"  \(.*s\)", "", answer.output)
     assert "holdout pictures would do" in answer.output
     assert not ROWS.search(answer.output), ROWS.search(answer.output)
-    few = call(desk, "plan", "parts.yaml", "-o", "sample.mix=balanced", "-o", "split={holdout: 0.01, reference: 0.0}")
+    few = call(
+        desk, "plan", "parts.yaml", "--no-measure", "-o", "sample.mix=balanced", "-o", "split={holdout: 0.01, reference: 0.0}"
+    )
     assert not ROWS.search(few.output), few.output
 
 

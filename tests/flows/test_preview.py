@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,16 +48,17 @@ def test_material_that_a_family_cannot_use_is_refused_before_a_run(desk: Path, f
     assert code == 2 and said in output
 
 
-@pytest.mark.parametrize(
-    ("use", "said"),
-    [("image.gan", "-o generator.steps=50 -o sample.rows=50"), ("image.procedural", "`-o sample.rows=50`")],
-)
-def test_an_unknown_cost_comes_with_the_way_to_find_it(desk: Path, use: str, said: str) -> None:
-    code, output = plan(desk, f"generator.use={use}")
-    assert code == 0 and said in output
+def test_cost_is_measured_and_what_stands_against_a_run_is_said(desk: Path) -> None:
+    code, output = plan(desk, "generator.use=image.procedural", "gate.detect=1")
+    assert code == 0 and re.search(r"cost fitting about \d+ s, drawing \d+ pictures about \d+ s; memory \d+ MiB", output), (
+        output
+    )
+    assert "feasible go: nothing stands against it" in output
+    answer = runner.invoke(app, ["plan", str(desk / "parts.yaml"), "--no-measure"])
+    assert "not measured" in answer.output and "feasible" not in answer.output
 
 
-@pytest.mark.parametrize(("shown", "use"), [(True, "image.paste"), (False, "image.gan")])
+@pytest.mark.parametrize(("shown", "use"), [(True, "image.paste"), (False, "image.diffusion")])
 def test_init_pastes_what_it_can_find_without_masks(tmp_path: Path, shown: bool, use: str) -> None:
     rng = np.random.default_rng(1)
     for name, n in {"good": 60, "bad": 20}.items():
@@ -84,9 +86,9 @@ def test_a_marker_that_keeps_a_column_from_being_numbers_is_told(tmp_path: Path)
         "column 'rating' is numbers except for 'n.k.' in 1 row; if that means missing, "
         "add `missing: ['', 'n.k.']` under data; until then it is 6 categories",
     )
-    for words in (["init", str(file), "--out", where], ["plan", where]):
+    for words in (["init", str(file), "--out", where], ["plan", where, "--no-measure"]):
         output = " ".join(runner.invoke(app, words).output.split())
         assert all(sentence in output for sentence in said), output
         assert "no tabular family" not in output and "Column 'amount'" not in output
     for more in ("data.missing=['', n.k.]", "columns={amount: {kind: text}, rating: {kind: categorical}}"):
-        assert "except for" not in runner.invoke(app, ["plan", where, "-o", more]).output
+        assert "except for" not in runner.invoke(app, ["plan", where, "--no-measure", "-o", more]).output

@@ -36,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     train.write_parquet(tmp_path / "run" / "work" / "train.parquet")
     data, generator = SimpleNamespace(model_dump=lambda **_: {}), SimpleNamespace(use="image.gan")
     plan = SimpleNamespace(several=False, modality="image", generator=generator, data=data)
-    made = SimpleNamespace(folder=tmp_path / "run", plan=plan)
+    made = SimpleNamespace(folder=tmp_path / "run", plan=plan, settled=plan)
     monkeypatch.setattr(scoring.Run, "find", lambda *_, **__: made)
     monkeypatch.setattr(scoring, "load_model", lambda _: Brightness())
     monkeypatch.setattr(scoring, "load_schema", lambda _: train.schema)

@@ -11,10 +11,10 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, pr
 
 from data.dataset import Dataset
 from validators._utility_cells import BINS, Encoder
+from validators._utility_folds import folds_of
 from validators._utility_learners import Rows
 from validators._utility_rows import share_out
 from validators._utility_scores import over_seeds, ranked, recalls, resampled
-from validators._utility_folds import folds_of
 from validators._utility_sweep import FOLDS
 from validators._utility_ways import smote, treated, ways
 

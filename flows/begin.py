@@ -1,0 +1,48 @@
+"""How does a verb come from a plan's file to a run, or to what a run would do?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from configs.load import load
+from configs.plan import Plan
+from flows.run import Run
+from flows.stages import PLAN_CHECKS
+from flows.stages.read import fingerprint
+from flows.stages.rules import pointed
+
+
+def loaded(config: Path, override: list[str] | None) -> Plan:
+    """The plan of a file with what is overridden. Raises PlanError."""
+    return load(config, override or [], checks=PLAN_CHECKS)
+
+
+def foreseen(config: Path, override: list[str] | None, runs: Path, measured: bool) -> dict[str, Any]:
+    """What a run of this plan would do; measured: some steps of it are timed."""
+    from flows.preview import preview
+
+    plan = loaded(config, override)
+    with pointed(config, override):
+        return preview(plan, runs, measured=measured)
+
+
+def begun(config: Path, override: list[str] | None, runs: Path, *, fresh: bool) -> Run:
+    """The run of this plan, with nothing done yet where it is to be fresh."""
+    plan = loaded(config, override)
+    this = Run.open(runs, plan, fingerprint(plan))
+    return this.renewed() if fresh else this
+
+
+def walked(this: Run, config: Path, override: list[str] | None, engine: str, *, quiet: bool) -> dict[str, Any]:
+    """Every stage of a run: {stage: its facts}. Raises what a stage raised, at its place in the plan where it has one."""
+    with pointed(config, override):
+        if engine == "prefect":
+            from flows.synthesize import tell
+
+            return tell(this, quiet=quiet)
+        from flows.tell import console
+        from flows.walk import walk
+
+        with console(quiet=quiet) as teller:
+            return walk(this, teller)
