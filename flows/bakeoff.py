@@ -269,8 +269,9 @@ def outcome(rungs: Sequence[Sequence[Trial]], bakeoff: Bakeoff) -> dict[str, Any
     """Family, reason and all figures. Raises NoFamilyError when no trial of the first rung finished."""
     finished = [[t for t in rung if not t.failed] for rung in rungs]
     if not finished[0]:
-        why = "; ".join(f"{t.family}: {t.failed}" for t in rungs[0])
-        raise NoFamilyError(f"no trial gave any figures ({why}); give choose.minutes more, or name a family with generator.use")
+        raise NoFamilyError(
+            f"no trial gave any figures ({_reasons(rungs[0])}); give choose.minutes more, or name a family with generator.use"
+        )
     last = max(i for i, rung in enumerate(finished) if rung)
     lead = lead_of(bakeoff.use, finished[last])
     best, gap, why = _decided(finished[last], lead, bakeoff.families)
@@ -287,6 +288,14 @@ def outcome(rungs: Sequence[Sequence[Trial]], bakeoff: Bakeoff) -> dict[str, Any
         "margin": gap,
     }
     return {"family": best.family, "reason": said, "bakeoff": told}
+
+
+def _reasons(trials: Sequence[Trial]) -> str:
+    """Why trials failed, those that failed alike together."""
+    alike: dict[str, list[str]] = {}
+    for trial in trials:
+        alike.setdefault(trial.failed, []).append(trial.family)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in alike.items())
 
 
 def _decided(trials: Sequence[Trial], lead: str, families: Sequence[str]) -> tuple[Trial, dict[str, Any] | None, str]:

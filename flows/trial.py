@@ -13,10 +13,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from data.dataset import Dataset
+    from data.schema import Schema
+    from validators.stats import Array
 
 #: Resamples of the reference rows, the same in all trials, and digits that are kept of a figure.
 DRAWS, DIGITS = 200, 6
@@ -36,7 +43,7 @@ class Job:
     train: str
     reference: str
     schema: str
-    scarce: tuple[int, ...]
+    scarce: Sequence[int]
     seed: int
     began: float
     out: str
@@ -102,7 +109,9 @@ def work(job: Job) -> dict[str, Any]:
     return times | scores(train, reference, like, filled, job.scarce, job.seed)
 
 
-def scores(train: Any, reference: Any, like: Any, filled: Any, scarce: tuple[int, ...], seed: int) -> dict[str, Any]:
+def scores(
+    train: Dataset, reference: Dataset, like: pa.Table, filled: pa.Table | None, scarce: Sequence[int], seed: int
+) -> dict[str, Any]:
     """Coverage, the AUC of a classifier that tells drawn rows from reference rows, and what filled classes bring to a model.
 
     like: drawn rows, of each class as many as the reference has; filled: those that fill scarce classes up, None without.
@@ -125,7 +134,7 @@ def scores(train: Any, reference: Any, like: Any, filled: Any, scarce: tuple[int
     return out | {"draws": {name: [round(float(v), DIGITS) for v in values[1:]] for name, values in figures.items()}}
 
 
-def _near(reference: Any, like: Any, seed: int) -> tuple[Any, Any]:
+def _near(reference: Dataset, like: pa.Table, seed: int) -> tuple[Array, Array]:
     """Of each reference row: whether a drawn row is within its fifth neighbour's distance, and its part of the AUC."""
     import numpy as np
 
@@ -145,7 +154,9 @@ def _near(reference: Any, like: Any, seed: int) -> tuple[Any, Any]:
     return coverage(a, b).astype(float), told_apart(real, made, seed=seed)
 
 
-def _precision(train: Any, rows: Any, reference: Any, scarce: tuple[int, ...], weights: Any, seed: int) -> Any:
+def _precision(
+    train: Dataset, rows: pa.Table | None, reference: Dataset, scarce: Sequence[int], weights: Array, seed: int
+) -> Array | None:
     """Mean average precision of the scarce classes on the reference rows: (1 + DRAWS,); None where none can be asked."""
     import numpy as np
     import pyarrow as pa
@@ -159,10 +170,10 @@ def _precision(train: Any, rows: Any, reference: Any, scarce: tuple[int, ...], w
     if not asked:
         return None
     given = trained(both, reference, BOOSTING, seed=seed)
-    return np.mean([figures(given, y, k, weights)[METRICS[0]] for k in asked], axis=0)
+    return np.asarray(np.mean([figures(given, y, k, weights)[METRICS[0]] for k in asked], axis=0))
 
 
-def _counts(rows: Any) -> dict[Any, int]:
+def _counts(rows: Dataset) -> dict[Any, int]:
     """Rows of each class; {None: n} without classes."""
     import numpy as np
 
@@ -172,7 +183,7 @@ def _counts(rows: Any) -> dict[Any, int]:
     return dict(zip(classes, np.bincount(rows.labels(), minlength=len(classes)).tolist(), strict=True))
 
 
-def _lacking(train: Any, scarce: tuple[int, ...]) -> dict[Any, int]:
+def _lacking(train: Dataset, scarce: Sequence[int]) -> dict[Any, int]:
     """Rows of the scarce classes that fill them up to the largest, at most FILLED."""
     from validators.worth import wanted
 
@@ -180,16 +191,16 @@ def _lacking(train: Any, scarce: tuple[int, ...]) -> dict[Any, int]:
     return {level: min(n, FILLED) for level, n in wanted(_counts(train), 1.0).items() if level in names}
 
 
-def _draw(model: Any, schema: Any, quota: Mapping[Any, int], seed: int) -> Any:
+def _draw(model: Any, schema: Schema, quota: Mapping[Any, int], seed: int) -> pa.Table:
     """Drawn rows of each class, as a table."""
+    import numpy as np
     import pyarrow as pa
 
-    batches = [
-        batch
-        for i, (level, n) in enumerate(quota.items())
-        if n
-        for batch in model.sample(n, where=None if level is None else {str(schema.target): level}, seed=seed * 1000 + i)
-    ]
+    batches = []
+    for i, (level, n) in enumerate(quota.items()):
+        if n:
+            own = int(np.random.SeedSequence([seed, i]).generate_state(1)[0]) >> 1
+            batches += model.sample(n, where=None if level is None else {str(schema.target): level}, seed=own)
     return pa.Table.from_batches(batches, schema=schema.arrow())
 
 

@@ -29,7 +29,7 @@ def section(choice: Mapping[str, Any] | None) -> View | None:
     out = [(clean(o.get("family")), o.get("question"), sentence(str(o.get("reason", "")))) for o in listed(rubric.get("out"))]
     return {
         "family": clean(choice.get("family")),
-        "said": sentence(f"{clean(choice.get('family'))}: {choice.get('reason', '')}"),
+        "said": f"{clean(choice.get('family'))}: {clean(choice.get('reason', '')).rstrip('.')}.",
         "left": [(clean(i.get("family")), sentence(str(i.get("reason", "")))) for i in listed(rubric.get("left"))],
         # Those that draw other data altogether say nothing of the choice.
         "out": [each for each in out if each[1] != 1],
