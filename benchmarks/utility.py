@@ -45,7 +45,7 @@ DRAWN = ("gan", "autoregressive", "diffusion", "vae", "flow", "tilt")
 #: Rows that each family draws: times the real ones, or up to a share of the other class.
 AMOUNTS: Mapping[str, float] = {"x10": 10.0, "half": 0.5, "full": 1.0}
 #: What may be chosen.
-CHOSEN_FROM = ("tilt", "gan", "mixture")
+CHOSEN_FROM = ("tilt", "gan")
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ class Tilt:
     By Bayes p(x | class) is p(x) times p(class | x), up to a constant. All rows together say what rows are like: a candidate is
     a real row of any class with half of its columns drawn anew by the family `autoregressive`, given the other half (a step of
     blocked Gibbs sampling, which leaves p(x) as it is). So a class of thirty rows inherits from thousands how columns hang
-    together, and its own rows need only say which way it lies: two plain classifiers do (`_tilt_odds.py`). Half of the
-    candidates are changed rows of the class itself, so that no place where it has been seen is left out; all are kept as often
-    as p(x | class) over the mixture of both says. A class of more than `most` rows speaks for itself; its own rows are changed
+    together, and its own rows need only say which way it lies: two plain classifiers do (`_tilt_odds.py`). Some candidates are
+    changed rows of the class itself, so that no place where it has been seen is left out; all are kept as often as p(x | class)
+    over the mixture of both says. A class of more than `most` rows speaks for itself; its own rows are changed
     in the same way, so that classes differ by what they are and not by how they were made. Where no class is scarce, this is
     `autoregressive`.
 
@@ -54,7 +54,8 @@ class Tilt:
 
     Fields:
         most: rows of a class up to which it is drawn by tilting.
-        redrawn: share of a candidate's columns that are drawn anew.
+        redrawn: share of a candidate's columns that are drawn anew. own: share of the candidates that are made of the class's
+            own rows; they lie where it is dense and so make up a fifth to a third of what is kept.
         trees: of the forest. leaf: rows in a leaf of it at least. penalty: on the weights of the linear model.
         epochs, min_steps, batch_size, width, checkpoint_seconds, device: of `autoregressive`.
 
@@ -83,6 +84,7 @@ class Tilt:
 
     most: int = 1000
     redrawn: float = 0.5
+    own: float = 0.05
     trees: int = 200
     leaf: int = 3
     penalty: float = 30.0
@@ -99,8 +101,9 @@ class Tilt:
         at_least(self, 1, "trees", "leaf")
         if not self.penalty > 0:
             raise GeneratorError(f"generator.penalty: {self.penalty} is too small; it must be above 0")
-        if not 0 < self.redrawn <= 1:
-            raise GeneratorError(f"generator.redrawn: {self.redrawn} is not above 0 and at most 1")
+        for name in ("redrawn", "own"):
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise GeneratorError(f"generator.{name}: {value} is not above 0 and at most 1")
         own = ("epochs", "min_steps", "batch_size", "width", "checkpoint_seconds", "device")
         base = Autoregressive(**{name: getattr(self, name) for name in own})
         self.base_ = base.fit(train, seed=seed, progress=progress, checkpoint=checkpoint)
@@ -159,24 +162,27 @@ class Tilt:
             yield self.finish_(drawn.set_column(place, drawn.schema.field(place), same), start=start, seed=seed)
 
     def _weights(self, odds: Array, k: int) -> Array:
-        """Logarithms of how much a candidate stands for: one of p(x), in equal parts with one of the class's own rows.
+        """Logarithms of how much a candidate stands for, be it made of any row or of one of the class.
 
-        p(x | class) over the mixture of both, r / (1/2 + r/2) with r = p(x | class) / p(x): never above two, so no candidate
-        stands for many (the balance heuristic, Veach and Guibas 1995)."""
-        own = odds - self.shift_[k]
-        return np.asarray(own - np.logaddexp(0.0, own))
+        p(x | class) over the mixture of both, r / (1 - own + own r) with r = p(x | class) / p(x), which is never above 1 / own
+        (the balance heuristic, Veach and Guibas 1995)."""
+        ratio = odds - self.shift_[k]
+        rest = np.log(1 - self.own) if self.own < 1 else -np.inf
+        return np.asarray(ratio - np.logaddexp(rest, np.log(self.own) + ratio))
 
     def _tilted(self, rows: int, k: int, others: dict[str, Any], seed: int) -> pa.Table:
         """`rows` of class `k`, all different candidates; what they hold of the class is not meant."""
         rng, level = rng_of(seed), self.classes_[k]
+        few = max(1, round(self.own * CANDIDATES))
         if others:
             names, target = self.rows_.column_names, {str(self.finish_.schema.target): level}
-            halves = [(others, seed), ({**others, **target}, part_seed(seed, 1))]
-            parts = [b for where, own in halves for b in self.base_.sample(CANDIDATES // 2, where=where, seed=own)]
+            asked = [(CANDIDATES - few, others, seed), (few, {**others, **target}, part_seed(seed, 1))]
+            parts = [b for n, where, own in asked for b in self.base_.sample(n, where=where, seed=own)]
             made = pa.Table.from_batches(parts).select(names)
             moved = np.ones(len(made), dtype=bool)
         else:
-            pairs = [self._changed(CANDIDATES // 2, of, part_seed(seed, i)) for i, of in enumerate((None, level))]
+            asked_of = ((CANDIDATES - few, None), (few, level))
+            pairs = [self._changed(n, of, part_seed(seed, i)) for i, (n, of) in enumerate(asked_of) if n]
             made, moved = pa.concat_tables([part for part, _ in pairs]), np.concatenate([mask for _, mask in pairs])
         with one_thread():
             weights = self._weights(self.odds_(made)[:, k], k)
