@@ -180,6 +180,9 @@ def tune(
     if plan.modality == "image" or plan.several:
         what = "pictures" if plan.modality == "image" else "tables that refer to one another"
         raise UserError(f"{config}: tune judges by rows of one table, and these are {what}; set generator.* by hand")
+    if plan.sample.rows == "sweep":
+        # How many rows help is asked by a run; which settings do, at the usual number.
+        plan = plan.model_copy(update={"sample": plan.sample.model_copy(update={"rows": "auto"})})
     mark = fingerprint(plan)
     asked = digest(plan.model_dump(exclude={"publish", "gate"}), mark, code_version("generators", "validators", "data"))
     folder = runs / "tune" / f"{plan.name}-{asked[:10]}"

@@ -106,6 +106,16 @@ class Moody(Good):
 
 
 @dataclass
+class Stubborn(Good):
+    """It takes one width alone."""
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
+        if self.width != 0.1:
+            raise GeneratorError("not so")
+        return super().fit(train, seed=seed)
+
+
+@dataclass
 class Crashing(Good):
     """Its process dies, which no exception tells of."""
 

@@ -58,7 +58,7 @@ def test_better_settings_are_found_and_written_with_the_comments_kept(tmp_path: 
 
 
 def test_where_nothing_beats_the_plan_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
-    code, output = call(tmp_path, plan_with(tmp_path, "Moody", "width: 0.1"), "--trials", "3")
+    code, output = call(tmp_path, plan_with(tmp_path, "Stubborn", "width: 0.1"), "--trials", "3")
     assert code == 0 and "nothing beat the plan's own settings" in output, output
     assert not (tmp_path / "mixed.tuned.yaml").exists()
 

@@ -46,7 +46,6 @@ def _tried(told: Mapping[str, Any]) -> View:
     return {
         "chart": _picture([t for t in figured if t.get("rung") == last], lead, best),
         "rows": [_row(t, last, best) for t in trials],
-        "margin": _margin(told.get("margin"), lead),
         "minutes": figure(told.get("budget_minutes")),
         "reference": figure(told.get("reference_rows")),
         "scarce": ", ".join(crop(level, 30) for level in listed(told.get("scarce"))[:6]),
@@ -67,19 +66,6 @@ def _row(trial: Mapping[str, Any], last: int, best: Sequence[str]) -> View:
         "failed": sentence(str(trial.get("failed", ""))),
         "front": trial.get("rung") == last and clean(trial.get("family")) in best,
     }
-
-
-def _margin(gap: Any, lead: str) -> str:
-    if not isinstance(gap, Mapping):
-        return ""
-    value, low, high = (finite(gap.get(name)) for name in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return ""
-    end = "" if low > 0 else ", which holds 0"
-    # The AUC's distance from .5 is better where it is less, and its figure here where it is more.
-    what = "nearer to .5 is the AUC" if lead == "fidelity" else AXES.get(lead, clean(lead))
-    of, over = clean(gap.get("of")), clean(gap.get("over"))
-    return f"{of} over {over}: {value:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}{end} ({what})"
 
 
 def _value(trial: Mapping[str, Any], lead: str) -> float | None:
