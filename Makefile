@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-balance bench-gate clean
+.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-utility bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -61,8 +61,8 @@ bench-modes: $(VENV)/.all  ## modes of a ring and of a grid that the families dr
 bench-relational: $(VENV)/.all  ## tables that refer to one another, beside SDV's HMA and chance: docs/benchmarks/relational.md (half an hour)
 	@$(BIN)/python -m benchmarks.relational
 
-bench-balance: $(VENV)/.all  ## what synthetic rows of a rare class bring to a classifier: docs/benchmarks/balance.md (an hour or two; resumes)
-	@$(BIN)/python -m benchmarks.balance
+bench-utility: $(VENV)/.all  ## what rows of a scarce class bring to a model, and what is picked: docs/benchmarks/utility.md (a day; resumes)
+	@$(BIN)/python -m benchmarks.utility
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
 	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md
