@@ -362,7 +362,9 @@ def _advice(order: Sequence[str], left: Mapping[str, Traits], facts: Facts, use:
     if not close and not unknown:
         return ""
     why = "figures from other data do not part them" if close else "not both are measured for this use"
-    return f"{order[0]} and {order[1]}: {why}; `choose: bakeoff` tries them on your data"
+    if facts.modality == "image":
+        return f"{order[0]} and {order[1]}: {why}; run both with `gate.utility: full`, which measures what they bring"
+    return f"{order[0]} and {order[1]}: {why}; `choose: bakeoff` tries them on your rows"
 
 
 def _none_left(out: Sequence[Out], facts: Facts, stated: ChooseSpec, use: Use) -> str:

@@ -88,7 +88,7 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def family_lines(found: Rubric | None, stated: ChooseSpec) -> list[str]:
+def family_lines(found: Rubric | None, stated: ChooseSpec, *, pictures: bool = False) -> list[str]:
     """The lines of a plan that name the family, why, and what else was left; and what the user answered. None: no family."""
     if found is None:
         return []
@@ -101,7 +101,8 @@ def family_lines(found: Rubric | None, stated: ChooseSpec) -> list[str]:
     lines += ["generator:", f"  use: {first.family:<17} # {first.reason.partition('; mind')[0]}"]
     if others:
         lines += [f"  # left beside it: {', '.join(each.family for each in others)}"]
-    return [*lines, "  # `counterpoise plan` says why; `choose: bakeoff` in place of `generator` tries them on your rows"]
+    tried = "" if pictures else "; `choose: bakeoff` in place of `generator` tries them on your rows"
+    return [*lines, f"  # `counterpoise plan` says why{tried}"]
 
 
 def _flat(value: Any) -> str:

@@ -79,7 +79,7 @@ def _text(
         "split:",
         *(_stated_split() if divided else _shares(sizes)),
         "",
-        *family_lines(found, stated),
+        *family_lines(found, stated, pictures=True),
         *([f"  normal: {scalar(normal)}        # the class of good parts"] if normal and family in ON_NORMALS else []),
         "",
         "sample:",
