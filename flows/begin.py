@@ -46,3 +46,24 @@ def walked(this: Run, config: Path, override: list[str] | None, engine: str, *, 
 
         with console(quiet=quiet) as teller:
             return walk(this, teller)
+
+
+def tuned(
+    config: Path,
+    override: list[str] | None,
+    runs: Path,
+    out: Path | None,
+    *,
+    minutes: float,
+    trials: int | None,
+    force: bool,
+    quiet: bool,
+) -> list[str]:
+    """Write the plan with the settings that trials found, beside the plan where `out` is None: what is told of it."""
+    from flows.tell import console
+    from flows.tune import check_out, tuned_plan
+
+    path = out or config.with_name(f"{config.stem}.tuned.yaml")
+    check_out(path, force=force)
+    with pointed(config, override), console(quiet=quiet) as teller:
+        return tuned_plan(config, override or [], runs, path, minutes=minutes, trials=trials, progress=teller.begin("tune"))

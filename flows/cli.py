@@ -201,15 +201,9 @@ def tune(
     quiet: QuietOption = False,
 ) -> None:
     """Search the settings of the plan's family by trials on reference rows, and write the plan with the best ones."""
-    from flows.stages.rules import pointed
-    from flows.tell import console
-    from flows.tune import check_out, tuned_plan
+    from flows.begin import tuned
 
-    path = out or config.with_name(f"{config.stem}.tuned.yaml")
-    check_out(path, force=force)
-    with pointed(config, override), console(quiet=quiet) as teller:
-        lines = tuned_plan(config, override or [], runs, path, minutes=minutes, trials=trials, progress=teller.begin("tune"))
-    print("\n".join(lines))
+    print("\n".join(tuned(config, override, runs, out, minutes=minutes, trials=trials, force=force, quiet=quiet)))
 
 
 @app.command()

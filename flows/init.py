@@ -210,6 +210,7 @@ def _plan(
         f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
         *(f"{NOTE}{said}" for said in nearly_numbers(data.schema, nearly_of(data.table))),
         *([f"{NOTE}These look like one series, {series}: {AS_ROWS}."] if series else []),
+        *([f"{NOTE}{found.advice}"] if found is not None and not found.answers else []),
         *nothing_asked(sizes.detect, "rows"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs.errors import did_you_mean
-from configs.plan import AUTO, ChooseSpec
+from configs.plan import AUTO, PICTURE_FAMILY, TABLE_FAMILY, ChooseSpec
 from data.dataset import Dataset
 from data.errors import UserError
-from flows.choose import FAILS, Facts, Rubric, refused, rubric
+from flows.choose import FAILS, Facts, In, NoFamilyError, Rubric, refused, rubric
 
 #: What each use is called when it is asked for.
 USES: Mapping[str, str] = {
@@ -68,7 +68,20 @@ def first_choice(
 ) -> Rubric:
     """The rubric over data that no plan divides yet. kept: the share of the rows that will be trained on.
 
-    Raises NoFamilyError where no family is left."""
+    Where so few rows end every family, the usual one is left, with the reason why no other is: a plan for few data still shows
+    its user what could be done. Raises NoFamilyError where an answer of the user ends them."""
+    try:
+        return _asked(data, counts, stated, modality=modality, balanced=balanced, kept=kept)
+    except NoFamilyError as error:
+        if stated.model_fields_set:
+            raise
+        usual = PICTURE_FAMILY if modality == "image" else TABLE_FAMILY
+        return Rubric((), (), (In(usual, str(error).split("; ", 1)[0]),), "augment" if balanced else "replace", str(error))
+
+
+def _asked(
+    data: Dataset, counts: Mapping[Any, int], stated: ChooseSpec, *, modality: str, balanced: bool, kept: float
+) -> Rubric:
     top = max(counts.values(), default=0)
 
     facts = Facts(

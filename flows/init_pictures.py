@@ -69,6 +69,7 @@ def _text(
         f"# counterpoise run {path}",
         f"# {len(held):,} pictures: {shown}. {_marks(held)} Keys not named here have defaults.",
         *(f"{NOTE}{said}" for said in [*notices_of(table), *_where_groups(held, path)]),
+        *([f"{NOTE}{found.advice}"] if found is not None and not found.answers else []),
         *nothing_asked(sizes.detect, "pictures"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
