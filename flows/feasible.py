@@ -16,7 +16,7 @@ from flows.run import Run
 from generators.base import Generator, Traits
 
 #: Seconds for which a family is measured.
-SECONDS = 4.0
+SECONDS = 3.0
 #: What is drawn is written twice (for the dataset, and as part of it), and the gate's own draw once.
 COPIES = 3
 
