@@ -101,7 +101,7 @@ def decide(found: Worth, counts: Mapping[Any, int], prior: Mapping[str, float]) 
     gain, error = found.gain(best)
     rows = ", ".join(f"{n:,} rows of {str(k).strip()}" for k, n in draw.items())
     says = (
-        f"{best.method}: {rows}; in {FOLDS} folds of train average precision changes by {gain:+.3f} +- {error:.3f}, and by "
+        f"{rows}; in {FOLDS} folds of train average precision changes by {gain:+.3f} +- {error:.3f}, and by "
         f"{expected[best]:+.3f} once gains on other data are weighed in"
     )
     return Amount(best.method, draw, levels, says, found)

@@ -10,7 +10,7 @@ from typing import Any
 from configs.components import find as find_family
 from configs.errors import DataFault
 from configs.plan import Plan
-from flows.choose import PERMISSIVE, NoFamilyError, Out, Rubric
+from flows.choose import PERMISSIVE, NoFamilyError, Out, Rubric, device_of
 from flows.measure import Cost, available_mib, free_mib, measure
 from flows.run import Run
 from generators.base import Generator, Traits
@@ -99,6 +99,11 @@ def _family(plan: Plan, classes: Mapping[Any, int], unit: str) -> list[str]:
     traits: Traits | None = getattr(find_family(plan.generator.use, Generator, package="generators"), "traits", None)
     if traits is None:
         return []
+    if plan.generator.settings.get("backbone") and device_of(plan) == "cpu":
+        return [
+            f"{plan.generator.use} with a pretrained backbone takes hours without a GPU; leave generator.backbone out, for the "
+            "small denoiser that learns here, or use a machine with a GPU (device: cuda)"
+        ]
     few = {level: n for level, n in classes.items() if n < traits.rows_of_class}
     out = [
         f"{plan.generator.use} needs some {traits.rows_of_class} {unit} of a class, and {str(level).strip()!r} has {n} for it"

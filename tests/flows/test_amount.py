@@ -56,7 +56,7 @@ def test_a_family_that_knows_helps_and_one_that_lies_does_not() -> None:
     assert gains[Arm("oracle", 1.0)] > 0.05 and gains[Arm("noise", 1.0)] < 0 and gains[Arm(NOTHING)] == 0
     picked = decide(found, {"common": 676, "rare": 24}, {})
     assert picked.family == "oracle" and picked.draw["rare"] in (round(0.2 * 676) - 24, round(0.3 * 676) - 24, 676 - 24)
-    assert "oracle" in picked.says and "4 folds" in picked.says
+    assert "rows of rare" in picked.says and "in 4 folds of train" in picked.says
     told = json.loads(json.dumps(picked.to_json()))
     assert told["trials"][0]["method"] == "oracle" and told["failed"] == {}
 

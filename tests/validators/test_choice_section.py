@@ -52,6 +52,21 @@ def test_trials_become_a_chart_and_a_table(lead: str) -> None:
     assert "<gan>" not in tried["chart"] and [name for name, *_ in view["out"]] == ["smote"]
 
 
+def test_a_sweep_becomes_a_chart_beside_a_named_family_too() -> None:
+    trials = [
+        {"method": "tilt", "level": 1.0, "both": True, "gain": 0.05, "error": 0.02},
+        {"method": "<smote>", "level": 0.3, "both": False, "gain": -0.01, "error": None},
+        {"method": "nothing", "level": 0.0, "both": False, "gain": 0.0, "error": 0.0},
+    ]
+    told = {"says": "tilt: 90 rows of rare", "trials": trials, "failed": {"gan": "it broke"}}
+    view = section({"family": "tilt", "reason": "x", "sweep": told})
+    assert view is not None and view["left"] == [] and view["tried"] is None
+    chart = view["swept"]["chart"]
+    assert chart.count("<circle") == 3 and "tilt to 100 %, the largest too" in chart and "<smote>" not in chart
+    assert view["swept"]["failed"] == [("gan", "It broke")] or view["swept"]["failed"][0][0] == "gan"
+    assert section({"family": "f", "reason": "x", "sweep": {"trials": [{"gain": "?"}]}}) is None
+
+
 def test_a_named_family_needs_no_section_and_the_five_questions_no_chart() -> None:
     assert section(None) is None and section({"family": "gan", "reason": "the plan names it"}) is None
     view = section({"family": "flow", "reason": "best", "rubric": RUBRIC})

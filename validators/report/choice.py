@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from validators.report import svg
+from validators.report.swept import swept
 from validators.report.text import clean, crop, figure, finite, listed, sentence, tick
 
 View = dict[str, Any]
@@ -21,9 +22,16 @@ AXES: Mapping[str, str] = {
 
 
 def section(choice: Mapping[str, Any] | None) -> View | None:
-    """What choice.json says, for the page; None where the plan names the family."""
-    if not choice or not isinstance(rubric := choice.get("rubric"), Mapping):
+    """What choice.json says, for the page; None where the plan names the family and how much it draws."""
+    if not choice:
         return None
+    told_of = choice.get("sweep")
+    amounts = swept(told_of) if isinstance(told_of, Mapping) else None
+    rubric = choice.get("rubric")
+    if not isinstance(rubric, Mapping):
+        if amounts is None:
+            return None
+        rubric = {}
     told = choice.get("bakeoff")
     tried = _tried(told) if isinstance(told, Mapping) and told.get("trials") else None
     out = [(clean(o.get("family")), o.get("question"), sentence(str(o.get("reason", "")))) for o in listed(rubric.get("out"))]
@@ -34,6 +42,7 @@ def section(choice: Mapping[str, Any] | None) -> View | None:
         # Those that draw other data altogether say nothing of the choice.
         "out": [each for each in out if each[1] != 1],
         "tried": tried,
+        "swept": amounts,
     }
 
 
