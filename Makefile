@@ -33,8 +33,8 @@ demo: $(VENV)/.app  ## breast cancer with 40 malignant rows, balanced, judged, p
 demo-images: $(VENV)/.image  ## drawn metal surfaces with 20 pictures of pits, filled up by painting pits, judged, published
 	@$(BIN)/counterpoise run configs/runs/surfaces.yaml
 
-test: $(VENV)/.all  ## every test, on as many cores as there are (up to four: each worker takes some 3 GB)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+test: $(VENV)/.all  ## every test, the longest first, on as many cores as there are (up to four: each worker takes some 2 GB)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.all  ## lint, types, import directions
 	@$(BIN)/ruff check .

@@ -81,3 +81,12 @@ publish: {{root: {tmp_path / "published"}}}
 """
     )
     return path
+
+
+#: Files of one long test each: they begin, so that several workers end together.
+LONG = ("test_readme.py", "test_notebook.py", "test_synthesize.py", "test_many.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, all others in their order."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
