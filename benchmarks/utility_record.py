@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.families import version_of
-from validators.worth import BOOSTING, LEARNERS, METRICS, NOTHING, WEIGHTS
+from validators.worth import BOOSTING, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS
 
 Array = np.ndarray
 Cells = Mapping[str, Mapping[str, Any]]
@@ -18,6 +18,8 @@ PACKAGES = ("numpy", "scikit-learn", "torch", "imbalanced-learn")
 #: What `choose` is compared with.
 AGAINST = ((NOTHING, ""), (WEIGHTS, ""), ("bootstrap", "full"), ("smote", "full"), ("mixture", "x10"))
 NAMES = {"bootstrap": "rows repeated", "smote": "SMOTE(-NC)", "mixture": "Gaussian mixture"}
+#: Least share of the largest class that a scarce one is filled to.
+LEAST = min(LEVELS)
 #: How much gains of one family differ from table to table, as a standard deviation (`Worth.expected`).
 SPREAD = 0.04
 #: Draws of the bootstrap over seeds and test rows.
@@ -64,18 +66,21 @@ def figure(cells: Cells, data: str, few: str, seed: int, arm: str, amount: str, 
 
 
 def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], seeds: Sequence[int]) -> str | None:
-    """What `choose` takes: "tilt@0.5", or NOTHING or WEIGHTS; None where it was not measured.
+    """What `choose` takes: "tilt@0.3", or NOTHING or WEIGHTS; None where it was not measured.
 
-    What families brought elsewhere is their mean over the other tables, so nothing of this one is known before its folds."""
+    As `flows.amount.decide` does, but that what families brought elsewhere is their mean over the other tables of this page, so
+    that nothing of this one is known before its folds."""
     held = cells.get(f"{data}|{few}|{seed}|choose")
     if held is None:
         return None
     prior = elsewhere(cells, few, [t for t in tables if t != data], seeds)
     best, lead = NOTHING, 0.0
     for trial in held["trials"]:
+        if trial["level"] and trial["level"] < LEAST:
+            continue
         error = trial["error"]
         trust = 0.0 if error is None else SPREAD**2 / (SPREAD**2 + error**2)
-        known = prior.get(_arm(trial), 0.0)
+        known = prior.get(trial["method"], 0.0)
         expected = 0.0 if trial["method"] == NOTHING else known + trust * (trial["gain"] - known)
         if expected > lead:
             best, lead = _arm(trial), expected
@@ -83,7 +88,7 @@ def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], se
 
 
 def elsewhere(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, float]:
-    """Mean gain in average precision of each arm of `choose` over nothing, on these tables."""
+    """Mean gain in average precision of each family that `choose` may pick over nothing, over its amounts and these tables."""
     gains: dict[str, list[float]] = {}
     for data in tables:
         for seed in seeds:
@@ -91,11 +96,10 @@ def elsewhere(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int
             held = cells.get(f"{data}|{few}|{seed}|choose")
             if base is None or held is None:
                 continue
-            measured = {name: part for name, part in held.items() if isinstance(part, dict) and BOOSTING in part}
-            if (weights := figure(cells, data, few, seed, WEIGHTS, "", BOOSTING)) is not None:
-                measured[WEIGHTS] = {BOOSTING: weights}
-            for name, part in measured.items():
-                gains.setdefault(name, []).append(part[BOOSTING][METRICS[0]] - base[METRICS[0]])
+            for name, part in held.items():
+                family, _, level = name.partition("@")
+                if level and float(level.rstrip("+")) >= LEAST:
+                    gains.setdefault(family, []).append(part[BOOSTING][METRICS[0]] - base[METRICS[0]])
     return {name: float(np.mean(each)) for name, each in gains.items()}
 
 

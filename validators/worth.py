@@ -23,7 +23,7 @@ LEARNERS = (BOOSTING, LOGISTIC)
 #: What is done without drawing a row.
 NOTHING, WEIGHTS = "nothing", "class weights"
 #: Up to which share of the largest class the others are filled; and those shares at which the largest is drawn, too.
-LEVELS, BOTH = (0.05, 0.3, 1.0), (0.3, 1.0)
+LEVELS, BOTH = (0.3, 1.0), (0.3, 1.0)
 METRICS = ("average_precision", "recall_at_precision", "balanced_accuracy")
 #: Rows of a class that a fold must hold to be asked of it.
 LEAST = 2
