@@ -61,6 +61,7 @@ def main(folder: Path) -> int:
 def answer(job: Job) -> dict[str, Any]:
     """Do the work, and write its record: figures, or why there are none."""
     from data.errors import UserError
+    from flows.measure import peak_mib
     from flows.run import write_text
 
     try:
@@ -71,7 +72,7 @@ def answer(job: Job) -> dict[str, Any]:
         found = {"failed": str(error)}
     except Exception as error:  # whatever a family raises: it loses, and the others go on
         found = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-    found |= {"seconds": round(time.time() - job.began, 3), "peak_mb": round(peak_mb(), 1)}
+    found |= {"seconds": round(time.time() - job.began, 3), "peak_mb": round(peak_mib(), 1)}
     write_text(Path(job.out), json.dumps(found))
     return found
 
@@ -202,21 +203,6 @@ def _draw(model: Any, schema: Schema, quota: Mapping[Any, int], seed: int) -> pa
             own = int(np.random.SeedSequence([seed, i]).generate_state(1)[0]) >> 1
             batches += model.sample(n, where=None if level is None else {str(schema.target): level}, seed=own)
     return pa.Table.from_batches(batches, schema=schema.arrow())
-
-
-def peak_mb() -> float:
-    """Most memory that this process held, in MB.
-
-    From the kernel's mark of this program where there is one: `getrusage` also counts what the process held that started it."""
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    # Kilobytes on Linux, bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
