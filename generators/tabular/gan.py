@@ -70,7 +70,9 @@ class GAN:
 
     modality: ClassVar[str] = "tabular"
     exact_conditions: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(kind="GAN", rows=25, rows_of_class=5, auc=0.599, fails=("diversity", "instability"))
+    traits: ClassVar[Traits] = Traits(
+        kind="GAN", rows=25, rows_of_class=5, auc=0.599, gain=0.01, fails=("diversity", "instability")
+    )
     ranges: ClassVar[Mapping[str, Range]] = {
         "width": Range(64, 384, log=True),
         "learning_rate": Range(5e-5, 8e-4, log=True),
