@@ -68,7 +68,7 @@ def figure(cells: Cells, data: str, few: str, seed: int, arm: str, amount: str, 
 def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], seeds: Sequence[int]) -> str | None:
     """What `choose` takes: "tilt@0.3", or NOTHING or WEIGHTS; None where it was not measured.
 
-    As `flows.amount.decide` does, but that what families brought elsewhere is their mean over the other tables of this page, so
+    As `flows.amount.decide` does, but that what each way brought elsewhere is its mean over the other tables of this page, so
     that nothing of this one is known before its folds."""
     held = cells.get(f"{data}|{few}|{seed}|choose")
     if held is None:
@@ -80,7 +80,7 @@ def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], se
             continue
         error = trial["error"]
         trust = 0.0 if error is None else SPREAD**2 / (SPREAD**2 + error**2)
-        known = prior.get(trial["method"], 0.0)
+        known = prior.get(_arm(trial), 0.0)
         expected = 0.0 if trial["method"] == NOTHING else known + trust * (trial["gain"] - known)
         if expected > lead:
             best, lead = _arm(trial), expected
@@ -88,7 +88,7 @@ def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], se
 
 
 def elsewhere(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, float]:
-    """Mean gain in average precision of each family that `choose` may pick over nothing, over its amounts and these tables."""
+    """Mean gain in average precision of each family and amount that `choose` may pick over nothing, on these tables."""
     gains: dict[str, list[float]] = {}
     for data in tables:
         for seed in seeds:
@@ -97,9 +97,9 @@ def elsewhere(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int
             if base is None or held is None:
                 continue
             for name, part in held.items():
-                family, _, level = name.partition("@")
-                if level and float(level.rstrip("+")) >= LEAST:
-                    gains.setdefault(family, []).append(part[BOOSTING][METRICS[0]] - base[METRICS[0]])
+                level = name.partition("@")[2].rstrip("+")
+                if level and float(level) >= LEAST:
+                    gains.setdefault(name, []).append(part[BOOSTING][METRICS[0]] - base[METRICS[0]])
     return {name: float(np.mean(each)) for name, each in gains.items()}
 
 

@@ -23,6 +23,8 @@ TRIED, FOLDS = 3, 4
 #: How much what a family brings differs from data to data, as a standard deviation of average precision: on the tables of
 #: docs/benchmarks/utility.md gains of one family lie some four points apart.
 SPREAD = 0.04
+#: Of what a family brings where classes are filled up, the part that it brings at less (docs/benchmarks/utility.md).
+PART = 0.5
 #: A class of at most this many rows is one for which gains measured elsewhere on 30 and 100 rows say something.
 SCARCE = 300
 
@@ -81,13 +83,13 @@ def decide(found: Worth, counts: Mapping[Any, int], prior: Mapping[str, float]) 
     """What is expected to bring most, over all scarce classes first, then each class its own amount of that family.
 
     prior: what each family brought elsewhere."""
-    expected = found.expected(prior, SPREAD)
+    expected = found.expected(prior, SPREAD, part=PART)
     best = max(expected, key=lambda arm: expected[arm])
     if not best.level:
         return Amount(None, {}, {}, _nothing(found, expected, best), found)
     levels: dict[Any, float] = {}
     for level in found.classes:
-        own = found.expected(prior, SPREAD, [level])
+        own = found.expected(prior, SPREAD, [level], part=PART)
         mine = {arm: gain for arm, gain in own.items() if arm.method == best.method and arm.both == best.both}
         lead = max(mine, key=lambda arm: mine[arm])
         if mine[lead] > max(0.0, own[Arm(WEIGHTS)]):

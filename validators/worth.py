@@ -133,15 +133,18 @@ class Worth:
         spread = each.std(ddof=1) if count > 1 else np.inf
         return float(each.mean()), float(spread * np.sqrt(1 / count + 1 / 3))
 
-    def expected(self, prior: Mapping[str, float], spread: float, classes: Sequence[Any] | None = None) -> dict[Arm, float]:
+    def expected(
+        self, prior: Mapping[str, float], spread: float, classes: Sequence[Any] | None = None, *, part: float = 1.0
+    ) -> dict[Arm, float]:
         """Gain of each arm as the folds and what is known of its family from other data say together.
 
-        prior: family -> mean gain elsewhere (0 where nothing is known); spread: how much such a gain differs from data to data,
+        prior: family -> mean gain elsewhere with classes filled up (0 where nothing is known), of which less than filled up
+        brings a `part`; spread: how much such a gain differs from data to data,
         as a standard deviation. Source: the normal mean under a normal prior (Efron and Morris 1975)."""
         out = {}
         for arm in self.scores:
             seen, error = self.gain(arm, classes)
-            known = prior.get(arm.method, 0.0)
+            known = prior.get(arm.method, 0.0) * (1.0 if arm.level >= 1 else part)
             trust = spread**2 / (spread**2 + error**2) if np.isfinite(error) else 0.0
             out[arm] = 0.0 if arm.method == NOTHING else known + trust * (seen - known)
         return out

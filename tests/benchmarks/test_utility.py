@@ -76,7 +76,7 @@ def store(**tables: dict[str, float]) -> dict[str, Any]:
 
 def test_what_is_picked_knows_only_other_tables_and_its_own_folds() -> None:
     cells = store(a={"folds": 0.0, "error": 0.1, "true": 0.5}, b={"folds": 0.0, "error": 0.1, "true": 0.56})
-    assert elsewhere(cells, "30", ["b"], [0, 1]) == pytest.approx({"f": 0.06})
+    assert elsewhere(cells, "30", ["b"], [0, 1]) == pytest.approx({"f@1": 0.06})
     assert pick(cells, "a", "30", 0, ["a", "b"], [0, 1]) == "f@1"  # b says that it helps
     assert pick(cells, "b", "30", 0, ["a", "b"], [0, 1]) == "nothing"  # a says that it does not, and the folds say nothing
     sure = store(a={"folds": -0.1, "error": 0.001, "true": 0.4}, b={"folds": 0.0, "error": 0.1, "true": 0.56})

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from configs.errors import DataFault, PlanError
 from configs.load import load
-from flows import bakeoff, ground, trial
+from flows import bakeoff, ground, measure, trial
 from flows.bakeoff import Trial, front, margin, ordered
 from flows.choose import NoFamilyError
 from flows.cli import app
@@ -272,7 +272,7 @@ def test_memory_and_cores_bound_how_many_trials_run_at_once(monkeypatch: pytest.
     monkeypatch.setattr(ground.os, "sched_getaffinity", lambda _: set(range(9)), raising=False)
     assert ground.workers(20, [1200.0, 300.0]) == 4 and ground.workers(3, [10.0]) == 3
     assert ground.workers(20, [9000.0]) == 1 and ground.workers(20, [], "cuda") == 1
-    assert math.isclose(trial.peak_mb(), trial.peak_mb(), rel_tol=0.1) and trial.peak_mb() > 10
+    assert math.isclose(measure.peak_mib(), measure.peak_mib(), rel_tol=0.1) and measure.peak_mib() > 10
 
 
 @pytest.mark.timeout(280)
