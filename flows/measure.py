@@ -118,7 +118,7 @@ def _measured(run: Run, family: str, settings: Mapping[str, Any], seconds: float
     seen = time.monotonic() - clock.began if fitted is None else whole
     if fitted is None:
         fitted = _brief(plan, family, settings, train)
-    row_s, row_bytes = _drawn(fitted, pictures=plan.modality == "image", seed=plan.seed)
+    row_s, row_bytes = _drawn(fitted, _scarcest(train), pictures=plan.modality == "image", seed=plan.seed)
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder))
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
@@ -150,12 +150,20 @@ def _some(train: Any, most: int, counts: Mapping[Any, int]) -> Any:
     return train.take(np.sort(np.concatenate([np.flatnonzero(labels == k)[:each] for k in range(len(counts))])))
 
 
-def _drawn(fitted: Any, *, pictures: bool, seed: int) -> tuple[float, float]:
-    """Seconds and bytes on disk of one drawn row."""
+def _scarcest(train: Any) -> dict[str, Any] | None:
+    """The condition on the class of fewest rows, which is what is drawn most; None without classes."""
+    from flows.stages.shared import class_counts
+
+    counts = {level: n for level, n in class_counts(train).items() if n}
+    return {str(train.schema.target): min(counts, key=lambda level: counts[level])} if counts else None
+
+
+def _drawn(fitted: Any, where: Mapping[str, Any] | None, *, pictures: bool, seed: int) -> tuple[float, float]:
+    """Seconds and bytes on disk of one drawn row that holds the condition."""
     rows = DRAWN_PICTURES if pictures else DRAWN
-    list(fitted.sample(1, seed=seed))  # the first draw lays out what later ones find
+    list(fitted.sample(1, where=where, seed=seed))  # the first draw lays out what later ones find
     began = time.monotonic()
-    made = pa.Table.from_batches(list(fitted.sample(rows, seed=seed)))
+    made = pa.Table.from_batches(list(fitted.sample(rows, where=where, seed=seed)))
     took = time.monotonic() - began
     file = io.BytesIO()
     pq.write_table(made, file, compression="zstd")
