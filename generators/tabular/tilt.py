@@ -70,7 +70,7 @@ class Tilt:
         rows=100,
         rows_of_class=5,
         reach=1000,
-        gain=0.06,
+        gain=0.08,
         scores=True,
         fails=("privacy", "blur"),
     )
