@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.families import version_of
-from validators.worth import BOOSTING, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS
+from flows.amount import SPREAD
+from validators.worth import BOOSTING, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS, weighed
 
 Array = np.ndarray
 Cells = Mapping[str, Mapping[str, Any]]
@@ -20,8 +21,6 @@ AGAINST = ((NOTHING, ""), (WEIGHTS, ""), ("bootstrap", "full"), ("smote", "full"
 NAMES = {"bootstrap": "rows repeated", "smote": "SMOTE(-NC)", "mixture": "Gaussian mixture"}
 #: Least share of the largest class that a scarce one is filled to.
 LEAST = min(LEVELS)
-#: How much gains of one family differ from table to table, as a standard deviation (`Worth.expected`).
-SPREAD = 0.04
 #: Draws of the bootstrap over seeds and test rows.
 DRAWS = 4000
 
@@ -78,10 +77,8 @@ def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], se
     for trial in held["trials"]:
         if trial["level"] and trial["level"] < LEAST:
             continue
-        error = trial["error"]
-        trust = 0.0 if error is None else SPREAD**2 / (SPREAD**2 + error**2)
         known = prior.get(_arm(trial), 0.0)
-        expected = 0.0 if trial["method"] == NOTHING else known + trust * (trial["gain"] - known)
+        expected = 0.0 if trial["method"] == NOTHING else weighed(trial["gain"], trial["error"], known, SPREAD)
         if expected > lead:
             best, lead = _arm(trial), expected
     return best
@@ -144,11 +141,10 @@ def gain(better: Sequence[Mapping[str, Any]], than: Sequence[Mapping[str, Any]])
     return value, min(float(low), value), max(float(high), value)
 
 
-def _paired(
-    read: Callable[[int], Mapping[str, Any] | None], other: Callable[[int], Mapping[str, Any] | None], seeds: Sequence[int]
-) -> tuple[float, float, float] | None:
-    pairs = [(a, b) for seed in seeds if (a := read(seed)) is not None and (b := other(seed)) is not None]
-    return None if not pairs else gain([a for a, _ in pairs], [b for _, b in pairs])
+def _paired(pairs: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]) -> tuple[float, float, float] | None:
+    """The gain over the seeds that both sides have."""
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return None if not known else gain([a for a, _ in known], [b for _, b in known])
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------------
@@ -171,16 +167,11 @@ def _picked(cells: Cells, tables: Sequence[str], few: Sequence[str], seeds: Sequ
                 continue
             counts = sorted({name: known.count(name) for name in known}.items(), key=lambda item: -item[1])
             said = ", ".join(f"{_amount(name)} x {k}" for name, k in counts)
-            gains = [
-                _paired(
-                    lambda seed, data=data, n=n: read(data, n, seed, BOOSTING),  # type: ignore[misc]
-                    lambda seed, data=data, n=n, arm=arm, amount=amount: figure(  # type: ignore[misc]
-                        cells, data, n, seed, arm, amount, BOOSTING
-                    ),
-                    seeds,
-                )
-                for arm, amount in AGAINST
-            ]
+            own = [read(data, n, seed, BOOSTING) for seed in seeds]
+            gains = []
+            for arm, amount in AGAINST:
+                other = [figure(cells, data, n, seed, arm, amount, BOOSTING) for seed in seeds]
+                gains.append(_paired(list(zip(own, other, strict=True))))
             lines.append(f"| {data} | {n} | {len(known)} | {said} | " + " | ".join(map(_interval, gains)) + " |")
     return lines
 

@@ -13,10 +13,10 @@ from configs.errors import DataFault
 from configs.plan import GeneratorSpec, Plan
 from data.dataset import Dataset
 from data.errors import UserError
+from flows.choose import SCARCE
 from flows.stages.rules import family_of
 from generators.base import Generator, GeneratorError, Progress, Traits, table
-from validators._utility_rows import CannotJudgeError
-from validators.worth import WEIGHTS, Arm, Maker, Worth, wanted, worth
+from validators.worth import WEIGHTS, Arm, CannotJudgeError, Maker, Worth, wanted, worth
 
 #: Families that are tried, of those that the rubric leaves; folds of train, each of which every family learns without.
 TRIED, FOLDS = 3, 4
@@ -25,8 +25,6 @@ TRIED, FOLDS = 3, 4
 SPREAD = 0.04
 #: Of what a family brings where classes are filled up, the part that it brings at less (docs/benchmarks/utility.md).
 PART = 0.5
-#: A class of at most this many rows is one for which gains measured elsewhere on 30 and 100 rows say something.
-SCARCE = 300
 
 
 class NothingToAddError(UserError):

@@ -20,10 +20,11 @@ import numpy as np
 
 from configs.components import find as find_family
 from configs.errors import DataFault
-from configs.plan import Plan
+from configs.plan import GeneratorSpec
 from flows.choose import NoFamilyError, device_of
 from flows.ground import ETA, START, Ground, file_name, job_of, record_of, sizes, tried, workers
 from flows.run import Run, code_version, digest, write_text
+from flows.stages.shared import generator_spec
 from generators.base import Generator, Progress
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Bakeoff:
         ground = Ground.lay(run, run.folder / "bakeoff" / "rows", drawn)
         minutes = run.plan.choose.minutes or MINUTES
         this = cls(run, ground, families, found.use, sum(drawn.values()), _rungs(ground.train.num_rows, families), minutes)
-        at_once = workers(len(families), (), device_of(run.plan))
+        at_once = workers(len(families), (), device_of(run.plan.device))
         share = this.share(0, 0.0, len(families), at_once)
         if share < START:
             needed = math.ceil(10 * START * len(families) * len(this.rungs) / at_once / 60) / 10
@@ -202,7 +203,7 @@ class Bakeoff:
         jobs = {name: self._job(folder, rung, name, ready) for name in families}
         records = {n: json.loads(record_of(place).read_text()) for n, place in jobs.items() if record_of(place).is_file()}
         peaks = [float(r["peak_mb"]) for path in folder.glob("*.json") if "peak_mb" in (r := json.loads(path.read_text()))]
-        at_once = workers(len(families), peaks, device_of(self.run.plan))
+        at_once = workers(len(families), peaks, device_of(self.run.plan.device))
         seconds = self.share(rung, used, len(families), at_once)
 
         def heard(name: str, record: Mapping[str, Any]) -> None:
@@ -216,21 +217,16 @@ class Bakeoff:
     def _job(self, folder: Path, rung: int, family: str, ready: Mapping[str, str]) -> Path:
         """The folder of a trial, with its job in it."""
         plan = self.run.plan
+        spec = generator_spec(plan.model_copy(update={"generator": GeneratorSpec(use=family)}))
         return job_of(
             folder / f"{rung}-{file_name(family)}",
             ready,
             use=family,
-            settings=device_settings(plan, family),
+            settings={name: value for name, value in spec.items() if name != "use"},
             plan=str(self.run.folder / "plan.yaml"),
             scarce=self.ground.scarce,
             seed=plan.seed,
         )
-
-
-def device_settings(plan: Plan, family: str) -> dict[str, Any]:
-    """The plan's device as a setting, where it names one and the family has it."""
-    has = "device" in getattr(find_family(family, Generator, package="generators"), "__dataclass_fields__", {})
-    return {"device": plan.device} if has and plan.device != "auto" else {}
 
 
 def chosen_by_trials(run: Run, found: Rubric, drawn: Mapping[Any, int], progress: Progress) -> dict[str, Any]:

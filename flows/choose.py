@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from configs.components import families as found_families
 from configs.components import find as find_family
@@ -156,16 +156,17 @@ def rubric(facts: Facts, stated: ChooseSpec, *, balanced: bool, known: Mapping[s
     Raises NoFamilyError where none is left, and says which answer would have to change."""
     if facts.modality in UNBUILT:
         raise NoFamilyError(UNBUILT[facts.modality])
-    use = _use(stated, balanced)
+    use = use_of(stated, balanced)
     candidates = _candidates(stated) if known is None else known
     answers = _answers(facts, stated, use)
     out: list[Out] = []
     left: dict[str, Traits] = {}
     for name, family in candidates.items():
-        ended = _ended(name, family, facts, stated, use)
-        if ended is None:
-            left[name] = family.traits  # type: ignore[attr-defined]  # a family without traits is out
-        elif ended.question:
+        traits: Traits | None = getattr(family, "traits", None)
+        ended = _ended(name, family, traits, facts, stated, use)
+        if ended is None and traits is not None:
+            left[name] = traits
+        elif ended is not None and ended.question:
             out.append(ended)
     if not left:
         raise NoFamilyError(_none_left(out, facts, stated, use))
@@ -195,15 +196,15 @@ def facts_of(
         rows=rows,
         classes=counts,
         filled=[level for level, n in drawn.items() if n and level is not None],
-        device=device_of(plan),
+        device=device_of(plan.device),
         refuse=refuse,
     )
 
 
-def device_of(plan: Plan) -> str:
-    """What the plan would train on here: "cuda" where there is a GPU and the plan does not say otherwise."""
-    if plan.device != "auto":
-        return "cuda" if plan.device.startswith("cuda") else "cpu"
+def device_of(device: str = "auto") -> str:
+    """What a plan's `device` trains on here: "cuda" where there is a GPU and it does not say otherwise."""
+    if device != "auto":
+        return "cuda" if device.startswith("cuda") else "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -218,7 +219,13 @@ def _candidates(stated: ChooseSpec) -> Mapping[str, type]:
         raise DataFault(("choose", "families"), fault.message) from None
 
 
-def _use(stated: ChooseSpec, balanced: bool) -> Use:
+def fills_up(plan: Plan, classes: int) -> bool:
+    """Whether the plan draws rows to fill its classes up."""
+    return plan.sample.mix != "natural" and classes > 1
+
+
+def use_of(stated: ChooseSpec, balanced: bool) -> Use:
+    """What the rows are for: as the plan says, else by whether classes are filled up."""
     if stated.use != "auto":
         return stated.use
     return "augment" if balanced else "replace"
@@ -249,13 +256,12 @@ USES: Mapping[Use, str] = {
 }
 
 
-def _ended(name: str, family: type, facts: Facts, stated: ChooseSpec, use: Use) -> Out | None:
+def _ended(name: str, family: type, traits: Traits | None, facts: Facts, stated: ChooseSpec, use: Use) -> Out | None:
     """The first question that a family does not survive; question 0 for one that only needs no mention."""
     if getattr(family, "modality", "") != facts.modality:
         return Out(name, 1, f"it draws {MODALITIES.get(getattr(family, 'modality', ''), 'other data')}")
     if stated.families and name not in stated.families:
         return Out(name, 0, "the plan asks only of others")
-    traits: Traits | None = getattr(family, "traits", None)
     if traits is None:
         return Out(name, 2, "it says nothing of itself; name it with generator.use")
     for question, check in ((2, _of_data), (3, _of_use), (4, _of_cost), (5, _of_failure)):
@@ -385,6 +391,3 @@ def _none_left(out: Sequence[Out], facts: Facts, stated: ChooseSpec, use: Use) -
         f"no family is left for these {facts.unit}: the last to go was {last.family} at question {last.question} "
         f"({QUESTIONS[last.question].rstrip('?')}): {last.reason}; {remedy}"
     )
-
-
-assert set(FAILS) == set(get_args(Failure))  # noqa: S101 - each failure has its words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from configs.errors import DataFault
 from configs.plan import Plan
 from flows.choose import PERMISSIVE, NoFamilyError, Out, Rubric, device_of
 from flows.measure import Cost, available_mib, free_mib, measure
-from flows.run import Run
+from flows.run import Run, digest, write_text
 from generators.base import Generator, Traits
 
 #: Seconds for which a family is measured.
@@ -60,14 +61,14 @@ def duration(seconds: float) -> str:
 
 
 def feasible(
-    run: Run, plan: Plan, *, drawn: int, judged: int, classes: Mapping[Any, int], places: tuple[Path, ...], least: float | None
+    run: Run, plan: Plan, *, rows: int, classes: Mapping[Any, int], places: tuple[Path, ...], least: float | None
 ) -> Feasible:
     """Measure the family that a plan names, and say what stands against a run.
 
-    drawn, judged: rows to draw for the dataset and for the gate; classes: training rows of each class that is drawn; places:
+    rows: to draw, for the dataset and for the gate; classes: training rows of each class that is drawn; places:
     where runs and versions are written; least: the smallest mode that the gate could miss, None for any."""
-    cost = measure(run, plan.generator.use, plan.generator.settings, seconds=SECONDS)
-    rows, unit = drawn + judged, "pictures" if plan.modality == "image" else "rows"
+    cost = _cost(run, plan.generator.use, plan.generator.settings)
+    unit = "pictures" if plan.modality == "image" else "rows"
     against = [
         *_time(cost, plan, rows),
         *_room(cost, rows, places),
@@ -77,6 +78,14 @@ def feasible(
     if cost.failed:
         against.insert(0, cost.failed)
     return Feasible(cost, rows, tuple(against), unit)
+
+
+def _cost(run: Run, family: str, settings: Mapping[str, Any]) -> Cost:
+    """What a family costs, measured once in a run's folder: whoever chooses by it and whoever tells of it say the same."""
+    kept = run.folder / f"cost-{digest(family, dict(settings))[:12]}.json"
+    if not kept.is_file():
+        write_text(kept, json.dumps(measure(run, family, settings, seconds=SECONDS).__dict__))
+    return Cost(**json.loads(kept.read_text()))
 
 
 def _time(cost: Cost, plan: Plan, rows: int) -> list[str]:
@@ -99,7 +108,7 @@ def _family(plan: Plan, classes: Mapping[Any, int], unit: str) -> list[str]:
     traits: Traits | None = getattr(find_family(plan.generator.use, Generator, package="generators"), "traits", None)
     if traits is None:
         return []
-    if plan.generator.settings.get("backbone") and device_of(plan) == "cpu":
+    if plan.generator.settings.get("backbone") and device_of(plan.device) == "cpu":
         return [
             f"{plan.generator.use} with a pretrained backbone takes hours without a GPU; leave generator.backbone out, for the "
             "small denoiser that learns here, or use a machine with a GPU (device: cuda)"
@@ -128,7 +137,7 @@ def in_time(run: Run, found: Rubric, rows: int) -> Rubric:
     plan = run.plan
     late: list[Out] = []
     for place, each in enumerate(found.left):
-        cost = measure(run, each.family, {}, seconds=SECONDS)
+        cost = _cost(run, each.family, {})
         reason = cost.failed or next(iter(_time(cost, plan, rows)), "")
         if not reason:
             return replace(found, left=found.left[place:], out=(*found.out, *late))
@@ -142,6 +151,6 @@ def in_time(run: Run, found: Rubric, rows: int) -> Rubric:
 def check_time(run: Run, rows: int) -> None:
     """Raises DataFault at choose.minutes where the family that a plan names takes longer than it allows."""
     plan = run.plan
-    cost = measure(run, plan.generator.use, plan.generator.settings, seconds=SECONDS)
+    cost = _cost(run, plan.generator.use, plan.generator.settings)
     if late := _time(cost, plan, rows):
         raise DataFault(("choose", "minutes"), f"{plan.generator.use}: {late[0]}; allow more, or name no family")

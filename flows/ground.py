@@ -21,6 +21,7 @@ import numpy as np
 from configs.errors import DataFault
 from data.dataset import Dataset
 from data.errors import DataError
+from flows.measure import available_mib, importing
 from flows.run import Run, write_text
 
 #: What is held back of train where the plan keeps no reference, reference rows that trials are judged by, at most and least.
@@ -122,15 +123,7 @@ def workers(count: int, peaks: Sequence[float], device: str = "cpu") -> int:
     if device == "cuda":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores - 1, count, int(_free_mb() // max([*peaks, 0.0] if peaks else [UNSEEN_MB]))))
-
-
-def _free_mb() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**21
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), UNSEEN_MB)
+    return max(1, min(cores - 1, count, int((available_mib() or UNSEEN_MB) // max([*peaks, 0.0] if peaks else [UNSEEN_MB]))))
 
 
 #: Trials that run now. One that was taken out of it was ended by this program's own end, and has not lost.
@@ -144,9 +137,9 @@ def attempt(folder: str, seconds: float) -> Mapping[str, Any]:
     place = Path(folder)
     job = json.loads((place / "job.json").read_text()) | {"began": time.time()}
     write_text(place / "job.json", json.dumps(job))
-    # What imports here must import there, and threads of one trial must not wait for those of another.
+    # Threads of one trial must not wait for those of another.
     single = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    environment = {**os.environ, **single, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment = {**os.environ, **single, **importing()}
     with (place / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "flows.trial", folder], env=environment, stdout=log, stderr=log)
         _RUNNING.add(process)

@@ -10,7 +10,7 @@ from configs.errors import did_you_mean
 from configs.plan import AUTO, PICTURE_FAMILY, TABLE_FAMILY, ChooseSpec
 from data.dataset import Dataset
 from data.errors import UserError
-from flows.choose import FAILS, Facts, In, NoFamilyError, Rubric, refused, rubric
+from flows.choose import FAILS, Facts, In, NoFamilyError, Rubric, device_of, refused, rubric
 
 #: What each use is called when it is asked for.
 USES: Mapping[str, str] = {
@@ -89,16 +89,10 @@ def _asked(
         rows=int(kept * data.num_rows),
         classes={level: max(1, int(kept * n)) for level, n in counts.items()},
         filled=[level for level, n in counts.items() if n < top or not balanced],
-        device=_device(),
+        device=device_of(),
         refuse=lambda family: refused(family, data),
     )
     return rubric(facts, stated, balanced=balanced)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def family_lines(found: Rubric | None, stated: ChooseSpec, *, pictures: bool = False) -> list[str]:

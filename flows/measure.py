@@ -27,7 +27,6 @@ import pyarrow.parquet as pq
 from configs.plan import GeneratorSpec
 from data.errors import UserError
 from flows.run import Run
-from generators.base import Progress
 
 #: Settings that make a fit of a few steps out of a whole one, where a family has them.
 BRIEF: Mapping[str, int] = {"epochs": 1, "min_steps": 2, "steps": 2, "pretrain_steps": 2}
@@ -61,10 +60,10 @@ class Cost:
 def measure(run: Run, family: str, settings: Mapping[str, Any], *, seconds: float) -> Cost:
     """Measure a family on the training rows of a run, for about so many seconds."""
     command = [sys.executable, "-m", "flows.measure", str(run.folder), family, json.dumps(dict(settings)), str(seconds)]
-    room = Path(__file__).resolve().parent.parent
-    where = os.environ | {"PYTHONPATH": os.pathsep.join([str(room), *filter(None, [os.environ.get("PYTHONPATH")])])}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * seconds + START, env=where)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=3 * seconds + START, env={**os.environ, **importing()}
+        )
     except subprocess.TimeoutExpired:
         return Cost(failed=f"not one step of its training ended within {3 * seconds + START:.0f} s")
     lines = done.stdout.strip().splitlines()
@@ -73,6 +72,11 @@ def measure(run: Run, family: str, settings: Mapping[str, Any], *, seconds: floa
         said = done.stderr.strip().splitlines()
         return Cost(failed=said[-1] if said else ended)
     return Cost(**json.loads(lines[-1]))
+
+
+def importing() -> dict[str, str]:
+    """What of the environment lets a process of ours import what this one can."""
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 class _EnoughError(Exception):
@@ -221,8 +225,6 @@ def main(arguments: list[str]) -> int:
     print(json.dumps(found.__dict__))
     return 0
 
-
-_: Progress = _Clock(0.0)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

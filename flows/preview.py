@@ -38,6 +38,7 @@ def preview(plan: Plan, runs: Path, *, measured: bool = True) -> dict[str, Any]:
         plan = plan.model_copy(update={"sample": plan.sample.model_copy(update={"rows": "auto"})})
     with tempfile.TemporaryDirectory(prefix="counterpoise-") as folder:
         run = Run.open(Path(folder), plan, fingerprint(plan))
+        run.note("measured", measured)
         run.note("foretold", True)  # so that `choose` says what it would try, and tries nothing
         facts = {name: perform(run, name)[0] for name in ("read", "profile", "choose", "split")}
         check_material(run)
@@ -162,7 +163,7 @@ def _feasible(run: Run, plan: Plan, drawn: Mapping[Any, int], judged: int, least
     classes = {level: n for level, n in counts.items() if drawn.get(level)}
     places = (runs, Path(plan.publish.root)) if "://" not in plan.publish.root else (runs,)
     rows = sum(drawn.values())
-    return feasible(run, plan, drawn=rows, judged=plan.gate.draws * judged, classes=classes, places=places, least=least)
+    return feasible(run, plan, rows=rows + plan.gate.draws * judged, classes=classes, places=places, least=least)
 
 
 def _took(plan: Plan, runs: Path) -> str:

@@ -35,9 +35,10 @@ def other_of(path: str) -> Other | None:
     if place.is_file():
         return _of_file(place)
     found = Counter(_by_ending(file) for _, file in zip(range(SEEN), place.rglob("*"), strict=False) if file.is_file())
-    told = found.most_common(1)[0][0] if found else None
-    # A README beside data is no text to be drawn.
-    return told if told is not None and found[told] > 1 and not found["data"] else None  # type: ignore[return-value]
+    kinds: tuple[Other, ...] = ("text", "code")
+    told = max(kinds, key=lambda kind: found[kind])
+    # A README beside data is no text to be drawn, nor are some among many other files.
+    return told if found[told] > 1 and found[told] >= found[None] and not found["data"] else None
 
 
 def single_table(folder: Path) -> Path | None:

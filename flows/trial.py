@@ -93,6 +93,7 @@ def work(job: Job) -> dict[str, Any]:
     from data.dataset import Dataset
     from data.schema import Schema
     from flows.stages.rules import family_of, one_draw
+    from flows.stages.shared import class_counts
 
     schema = Schema.from_json(json.loads(Path(job.schema).read_text()))
     train, reference = (Dataset(pq.read_table(path), schema) for path in (job.train, job.reference))
@@ -102,7 +103,7 @@ def work(job: Job) -> dict[str, Any]:
     fit_seconds = time.perf_counter() - started
     started = time.perf_counter()
     model = one_draw(fitted)
-    like = _draw(model, schema, _counts(reference), job.seed)
+    like = _draw(model, schema, class_counts(reference) or {None: reference.num_rows}, job.seed)
     filled = _draw(one_draw(fitted), schema, _lacking(train, job.scarce), job.seed + 1) if job.scarce else None
     drawn = like.num_rows + (filled.num_rows if filled is not None else 0)
     thousand = 1000 * (time.perf_counter() - started) / max(drawn, 1)
@@ -174,22 +175,13 @@ def _precision(
     return np.asarray(np.mean([figures(given, y, k, weights)[METRICS[0]] for k in asked], axis=0))
 
 
-def _counts(rows: Dataset) -> dict[Any, int]:
-    """Rows of each class; {None: n} without classes."""
-    import numpy as np
-
-    classes = rows.schema.classes()
-    if not classes:
-        return {None: rows.num_rows}
-    return dict(zip(classes, np.bincount(rows.labels(), minlength=len(classes)).tolist(), strict=True))
-
-
 def _lacking(train: Dataset, scarce: Sequence[int]) -> dict[Any, int]:
     """Rows of the scarce classes that fill them up to the largest, at most FILLED."""
+    from flows.stages.shared import class_counts
     from validators.worth import wanted
 
     names = {train.schema.classes()[k] for k in scarce}
-    return {level: min(n, FILLED) for level, n in wanted(_counts(train), 1.0).items() if level in names}
+    return {level: min(n, FILLED) for level, n in wanted(class_counts(train), 1.0).items() if level in names}
 
 
 def _draw(model: Any, schema: Schema, quota: Mapping[Any, int], seed: int) -> pa.Table:

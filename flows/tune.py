@@ -23,7 +23,7 @@ from configs.load import load, rewritten
 from configs.plan import Plan
 from data.errors import DataError, UserError
 from flows.bakeoff import WORDS, Trial, lead_of, margin
-from flows.choose import device_of
+from flows.choose import device_of, fills_up, use_of
 from flows.ground import HOW, START, Ground, job_of, record_of, sizes, workers
 from flows.run import Run, code_version, digest, write_text
 from flows.stages import PLAN_CHECKS, perform
@@ -202,7 +202,7 @@ def _search(run: Run, folder: Path, minutes: float, trials: int | None) -> Searc
     drawn = {level: choice["draw"].get(str(level), 0) for level in class_counts(owned(run))}
     ground = Ground.lay(run, folder / "rows", drawn)
     spec = generator_spec(plan)
-    at_once = workers(trials or TRIALS, (), device_of(plan))
+    at_once = workers(trials or TRIALS, (), device_of(plan.device))
     seconds = 60 * minutes * at_once / (trials or TRIALS)
     rungs = sizes(ground.train.num_rows, RUNGS)
     if seconds < START * len(rungs):
@@ -215,7 +215,7 @@ def _search(run: Run, folder: Path, minutes: float, trials: int | None) -> Searc
         run=run,
         folder=folder,
         ground=ground,
-        use=_use(plan, len(drawn)),
+        use=use_of(plan.choose, fills_up(plan, len(drawn))),
         family=plan.generator.use,
         own={name: getattr(family, name) for name in ranges},
         fixed={name: value for name, value in spec.items() if name != "use" and name not in ranges},
@@ -224,13 +224,6 @@ def _search(run: Run, folder: Path, minutes: float, trials: int | None) -> Searc
         drawn=sum(choice["draw"].values()),
         seconds=seconds,
     )
-
-
-def _use(plan: Plan, classes: int) -> str:
-    """What the rows are for, as the five questions take it."""
-    if plan.choose.use != "auto":
-        return plan.choose.use
-    return "augment" if plan.sample.mix != "natural" and classes > 1 else "replace"
 
 
 def _ranges(plan: Plan) -> Mapping[str, Range]:
@@ -252,7 +245,7 @@ def _searched(search: Search, minutes: float, trials: int | None, progress: Prog
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _study(search)
     total = 60 * minutes
-    at_once = workers(trials or TRIALS, (), device_of(search.run.plan))
+    at_once = workers(trials or TRIALS, (), device_of(search.run.plan.device))
 
     def used() -> float:
         # What earlier commands took counts: the minutes are for all of them together.

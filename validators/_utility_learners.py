@@ -70,7 +70,7 @@ class Learners:
 
         Raises ValueError when the rows hold a single class."""
         model, view = self._model(learner, seed)
-        with _one_thread():
+        with one_thread():
             matrix = view(Seen(self.encoder, rows.cells))
             blank = _blank(matrix)
             model.fit(_filled(matrix, blank), rows.y, sample_weight=rows.w)
@@ -85,7 +85,7 @@ class Learners:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         model = HistGradientBoostingRegressor(**self._settings(seed))
-        with _one_thread():
+        with one_thread():
             matrix = self.encoder.trees(rows.cells)
             blank = _blank(matrix)
             model.fit(_filled(matrix, blank), rows.y, sample_weight=rows.w)
@@ -131,9 +131,9 @@ def _filled(matrix: Array, blank: Array) -> Array:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread: always the same answer, and no threads that spin for each other on a busy machine (ten times as slow)."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a linear model that has not quite converged ranks as well

@@ -64,7 +64,7 @@ def fit_clusters(
     joined by Ward's criterion (Ward 1963), each weighed by its points."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng([seed, k])
     sample = points if len(points) <= FIT_ROWS else points[rng.choice(len(points), FIT_ROWS, replace=False)]

@@ -122,7 +122,7 @@ def _folds(real: Array, made: Array, seed: int) -> Iterator[tuple[Array, Array, 
     """Of each fold the scores of real rows and of made rows that were held back, and which real rows these are."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+    from threadpoolctl import threadpool_limits
 
     x = np.concatenate([real, made])
     y = np.concatenate([np.zeros(len(real), dtype=int), np.ones(len(made), dtype=int)])

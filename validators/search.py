@@ -104,7 +104,7 @@ def _joined(side: Codes, triple: Sequence[tuple[str, int]]) -> Array:
 
 def _fit(real: Array, made: Array, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+    from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(
         max_iter=TREES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -14,17 +13,17 @@ import pyarrow as pa
 from data.dataset import Dataset
 from validators._utility_cells import BINS, Encoder, Seen
 from validators._utility_folds import folds_of
+from validators._utility_learners import BOOSTING, LEARNERS, LOGISTIC, one_thread
 from validators._utility_rows import CannotJudgeError, encoder_of, features, groups_of
 from validators._utility_scores import ranked, recalls
+from validators._utility_sweep import METRICS
+from validators._utility_ways import NOTHING, WEIGHTS
 from validators.stats import Array
 
-BOOSTING, LOGISTIC = "gradient boosting", "logistic regression"
-LEARNERS = (BOOSTING, LOGISTIC)
-#: What is done without drawing a row.
-NOTHING, WEIGHTS = "nothing", "class weights"
+__all__ = ["BOOSTING", "LEARNERS", "LOGISTIC", "METRICS", "NOTHING", "WEIGHTS", "CannotJudgeError"]
+
 #: Up to which share of the largest class the others are filled; and those shares at which the largest is drawn, too.
 LEVELS, BOTH = (0.3, 1.0), (0.3, 1.0)
-METRICS = ("average_precision", "recall_at_precision", "balanced_accuracy")
 #: Rows of a class that a fold must hold to be asked of it.
 LEAST = 2
 #: Draws rows of a class: (fitted on these rows, how many of each class at most, seed) -> rows of each class.
@@ -57,6 +56,14 @@ def wanted(counts: Mapping[Any, int], level: float, *, both: bool = False) -> di
     return rows | ({largest: round(level * top)} if both else {})
 
 
+def weighed(seen: float, error: float | None, known: float, spread: float) -> float:
+    """A gain, as what was seen of it, with its standard error (None: nothing was), and what is known from elsewhere say.
+
+    Source: the normal mean under a normal prior (Efron and Morris 1975)."""
+    trust = 0.0 if error is None or not np.isfinite(error) else spread**2 / (spread**2 + error**2)
+    return known + trust * (seen - known)
+
+
 def trained(train: Dataset, test: Dataset, learner: str, *, weights: bool = False, seed: int = 0) -> Array:
     """A model trained on `train`, asked of `test`: (rows, classes) probabilities, classes as in the schema.
 
@@ -67,19 +74,13 @@ def trained(train: Dataset, test: Dataset, learner: str, *, weights: bool = Fals
     rows = train.take(np.flatnonzero(known)) if not known.all() else train
     y = labels[known]
     encoder = encoder_of(rows, features(rows.schema), y)
-    return _asked(encoder, Seen(encoder, encoder.read(rows)), y, Seen(encoder, encoder.read(test)), learner, weights, seed)
-
-
-def _asked(encoder: Encoder, rows: Seen, y: Array, test: Seen, learner: str, weights: bool, seed: int) -> Array:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
-
     model = _model(encoder, learner, weights, seed)
     view = attrgetter("trees" if learner == BOOSTING else "linear")
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a linear model that has not quite converged ranks as well
-        model.fit(view(rows), y)
-        given = model.predict_proba(view(test))
-    out = np.zeros((len(given), int(model.classes_.max()) + 1))
+    with one_thread():
+        model.fit(view(Seen(encoder, encoder.read(rows))), y)
+        given = model.predict_proba(view(Seen(encoder, encoder.read(test))))
+    # A class that no row was of is as likely as nothing.
+    out = np.zeros((len(given), len(train.schema.classes())))
     out[:, model.classes_.astype(int)] = given
     return out
 
@@ -140,13 +141,12 @@ class Worth:
 
         prior: family -> mean gain elsewhere with classes filled up (0 where nothing is known), of which less than filled up
         brings a `part`; spread: how much such a gain differs from data to data,
-        as a standard deviation. Source: the normal mean under a normal prior (Efron and Morris 1975)."""
+        as a standard deviation."""
         out = {}
         for arm in self.scores:
             seen, error = self.gain(arm, classes)
             known = prior.get(arm.method, 0.0) * (1.0 if arm.level >= 1 else part)
-            trust = spread**2 / (spread**2 + error**2) if np.isfinite(error) else 0.0
-            out[arm] = 0.0 if arm.method == NOTHING else known + trust * (seen - known)
+            out[arm] = 0.0 if arm.method == NOTHING else weighed(seen, error, known, spread)
         return out
 
     def plain(self) -> list[dict[str, Any]]:
@@ -240,6 +240,6 @@ def _each(given: Array, y: Array, asked: Sequence[int]) -> Array:
     """Average precision of each class that is asked of, NaN where the fold has too few rows of it: (classes,)."""
     out = np.full(len(asked), np.nan)
     for i, cls in enumerate(asked):
-        if (y == cls).sum() >= LEAST and (y != cls).any() and cls < given.shape[1]:
+        if (y == cls).sum() >= LEAST and (y != cls).any():
             out[i] = figures(given, y, cls)[METRICS[0]][0]
     return out

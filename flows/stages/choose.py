@@ -35,7 +35,8 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
     counts = class_counts(data)
     drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
     choice: dict[str, Any] = {"family": plan.generator.use, "reason": "the plan names it", "settings": plan.generator.settings}
-    if plan.generator.named and plan.choose.minutes is not None:
+    timed = plan.choose.minutes is not None and run.stages.get("measured", True)
+    if plan.generator.named and timed:
         from flows.feasible import check_time
 
         check_time(run, sum(drawn.values()))
@@ -80,7 +81,7 @@ def _chosen(run: Run, drawn: Mapping[Any, int], progress: Progress) -> dict[str,
         from flows.bakeoff import chosen_by_trials
 
         return chosen_by_trials(run, found, drawn, progress)
-    if run.plan.choose.minutes is not None:
+    if run.plan.choose.minutes is not None and run.stages.get("measured", True):
         from flows.feasible import in_time
 
         found = in_time(run, found, sum(drawn.values()))
@@ -90,13 +91,13 @@ def _chosen(run: Run, drawn: Mapping[Any, int], progress: Progress) -> dict[str,
 
 def asked(run: Run, drawn: Mapping[Any, int]) -> Rubric:
     """The five questions, of the rows that a run trains on; drawn: rows to draw of each class."""
-    from flows.choose import facts_of, refused, rubric
+    from flows.choose import facts_of, fills_up, refused, rubric
     from flows.stages.split import parts_of
 
     plan, train = run.plan, parts_of(run).train
 
     facts = facts_of(plan, train.num_rows, class_counts(train), drawn, lambda family: refused(family, train))
-    return rubric(facts, plan.choose, balanced=plan.sample.mix != "natural" and len(facts.classes) > 1)
+    return rubric(facts, plan.choose, balanced=fills_up(plan, len(facts.classes)))
 
 
 def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int) -> dict[Any, int]:

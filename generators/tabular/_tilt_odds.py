@@ -119,7 +119,7 @@ def _some(labels: Array, rng: np.random.Generator) -> Array:
 
 def _linear(x: Array, y: Array, penalty: float) -> tuple[Array, Array]:
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a model that has not quite converged is as good

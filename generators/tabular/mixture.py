@@ -74,7 +74,7 @@ class Mixture:
         """Fit the mixture of each class.
 
         Raises GeneratorError when there is nothing to learn or a setting makes no sense, DataError for infinite values."""
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+        from threadpoolctl import threadpool_limits
 
         refuse(train)
         at_least(self, 1, "components", "max_rows")

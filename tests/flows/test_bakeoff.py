@@ -268,7 +268,7 @@ def test_more_rows_hold_all_that_fewer_hold_and_every_row_of_a_scarce_class(tmp_
 
 
 def test_memory_and_cores_bound_how_many_trials_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ground, "_free_mb", lambda: 5000.0)
+    monkeypatch.setattr(ground, "available_mib", lambda: 5000.0)
     monkeypatch.setattr(ground.os, "sched_getaffinity", lambda _: set(range(9)), raising=False)
     assert ground.workers(20, [1200.0, 300.0]) == 4 and ground.workers(3, [10.0]) == 3
     assert ground.workers(20, [9000.0]) == 1 and ground.workers(20, [], "cuda") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +14,7 @@ from configs.plan import ChooseSpec, Plan
 from flows.choose import APART, FAILS, UNBUILT, Facts, NoFamilyError, Rubric, rubric
 from flows.cli import app
 from flows.recognise import other_of, single_table
-from generators.base import Generator, GeneratorError, Traits
+from generators.base import Failure, Generator, GeneratorError, Traits
 from tests.conftest import mixed_table
 
 runner = CliRunner()
@@ -127,6 +127,10 @@ def test_all_out_names_the_last_to_go_and_what_to_change() -> None:
 def test_what_is_not_built_is_said_with_the_reason(kind: str) -> None:
     with pytest.raises(NoFamilyError, match="not drawn"):
         rubric(Facts(modality=kind, rows=10), ChooseSpec(), balanced=False, known={})
+
+
+def test_every_failure_has_its_words() -> None:
+    assert set(FAILS) == set(get_args(Failure))
 
 
 def test_every_family_of_ours_says_what_it_is() -> None:

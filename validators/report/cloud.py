@@ -100,7 +100,7 @@ def scatter(
 
 def _laid_out(rows: Array, others: Array, seed: int) -> tuple[Array, Array, float]:
     from sklearn.utils.extmath import randomized_svd
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+    from threadpoolctl import threadpool_limits
 
     middle = rows.mean(axis=0)
     # Threads that outnumber free cores wait on each other; one is quicker here, and always gives the same.
