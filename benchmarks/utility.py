@@ -38,13 +38,11 @@ TABLES = ("mammography", "telco_churn", "bank_marketing", "adult")
 FEW, SEEDS = ("30", "100", "all"), tuple(range(6))
 #: Training and test rows at most, and resamples of the test rows.
 TRAIN, TEST, DRAWS = 6_000, 10_000, 100
-#: Arms without a drawn row, families in the amount that is usual for them, and families in several amounts.
+#: Arms without a drawn row, ways in the amounts that are usual for them, and families in those that the sweep tries.
 PLAIN = (NOTHING, WEIGHTS)
 USUAL = ("bootstrap", "smote", "mixture")
-DRAWN = ("gan", "autoregressive", "diffusion", "vae", "flow", "tilt")
-#: Rows that each family draws: times the real ones, or up to a share of the other class.
-AMOUNTS: Mapping[str, float] = {"x10": 10.0, "half": 0.5, "full": 1.0}
-#: What may be chosen.
+DRAWN = ("autoregressive", "diffusion", "vae", "flow")
+#: What may be chosen; measured with `choose`, in all that it may pick.
 CHOSEN_FROM = ("tilt", "gan")
 
 
@@ -144,11 +142,15 @@ def _measured(task: Task, rows: pa.Table | None, weights: bool) -> dict[str, Any
 
 
 def _drawn(task: Task, use: str) -> dict[str, pa.Table]:
-    """Rows of the rare class in each amount: the usual one of plain ways, several of families."""
+    """Rows of the rare class in each amount: times the real ones, or up to a share of the other class."""
     held = int((task.train.labels() == task.place).sum())
     others = task.train.num_rows - held
-    amounts = {"full": others - held} if use in ("bootstrap", "smote") else {}
-    amounts |= {} if amounts else {"x10": min(10 * held, others), "half": max(others // 2 - held, 1), "full": others - held}
+    if use in DRAWN:
+        amounts = {f"{level:g}": n for level in LEVELS if (n := round(level * others) - held) > 0}
+    elif use == "mixture":
+        amounts = {"x10": min(10 * held, others), "half": max(others // 2 - held, 1), "full": others - held}
+    else:
+        amounts = {"full": others - held}
     fitted = build({"use": use}, Generator, package="generators").fit(task.train, seed=task.seed)
     made = _rows(fitted, task, task.rare, max(amounts.values()))
     return {amount: made.slice(0, n) for amount, n in amounts.items()}
@@ -180,8 +182,8 @@ def _choose(task: Task, began: float) -> dict[str, Any]:
         seed=task.seed,
     )
     seconds = time.process_time() - began
-    out: dict[str, Any] = {"s": round(seconds, 2), "trials": found.plain(), "failed": dict(found.failed)}
     counts = dict(zip(task.train.schema.classes(), np.bincount(task.train.labels()).tolist(), strict=True))
+    out: dict[str, Any] = {"s": round(seconds, 2), "rows": counts[task.rare], "trials": found.plain(), "failed": dict(found.failed)}
     arms = [Arm("", level) for level in LEVELS] + [Arm("", level, True) for level in BOTH]
     for use in CHOSEN_FROM:
         fitted = build({"use": use}, Generator, package="generators").fit(task.train, seed=task.seed)

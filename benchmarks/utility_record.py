@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.families import version_of
-from flows.amount import SPREAD
+from flows.amount import PART, SPREAD
+from flows.choose import SCARCE
 from validators.worth import BOOSTING, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS, weighed
 
 Array = np.ndarray
@@ -19,6 +20,12 @@ PACKAGES = ("numpy", "scikit-learn", "torch", "imbalanced-learn")
 #: What `choose` is compared with.
 AGAINST = ((NOTHING, ""), (WEIGHTS, ""), ("bootstrap", "full"), ("smote", "full"), ("mixture", "x10"))
 NAMES = {"bootstrap": "rows repeated", "smote": "SMOTE(-NC)", "mixture": "Gaussian mixture"}
+#: Rows that `Traits.gain` is of; families and what are not, and the amount that fills a class up.
+FEWEST = "30"
+FAMILIES = (
+    *((use, "1") for use in ("tilt", "gan", "autoregressive", "diffusion", "vae", "flow")),
+    *((use, "full") for use in ("mixture", "smote", "bootstrap")),
+)
 #: Least share of the largest class that a scarce one is filled to.
 LEAST = min(LEVELS)
 #: Draws of the bootstrap over seeds and test rows.
@@ -30,6 +37,7 @@ def record(cells: Cells, tables: Sequence[str], few: Sequence[str], arms: Sequen
     lines = [*_head(tables, few, arms, seeds), ""]
     if "choose" in arms:
         lines += ["## What is picked, against what is cheaper", "", *_picked(cells, tables, few, seeds), ""]
+    lines += ["## What each family brings", "", *_brought(cells, tables, few, seeds), ""]
     for learner in LEARNERS:
         for n in few:
             said = f"## {n} real rows of the rare class, {learner}" if n != "all" else f"## The real mix, {learner}"
@@ -48,8 +56,8 @@ def _head(tables: Sequence[str], few: Sequence[str], arms: Sequence[str], seeds:
         "the same gradient boosting (HistGradientBoosting, its defaults but no early stopping) and logistic regression,",
         "which are asked of up to 10,000 real test rows with their real mix. Rows repeated and SMOTE fill the class up to the",
         "other one; the mixture draws ten times the real rows; families are shown with the amount beside them. `choose` picks",
-        "family and amount, or nothing, by four folds inside train and by what the families brought on the *other* tables of",
-        f"this page. Seeds {', '.join(map(str, seeds))} cut other rows and train other models. Intervals (95 %) are of a",
+        "family and amount, or nothing, by four folds inside train and by what the families brought at 30 rows on the *other* tables",
+        f"of this page. Seeds {', '.join(map(str, seeds))} cut other rows and train other models. Intervals (95 %) are of a",
         f"paired bootstrap over seeds and, within a seed, over test rows ({DRAWS:,} draws).",
         f"Machine: {os.cpu_count()} cores ({platform.machine()}), one thread, Python {platform.python_version()}, {versions}.",
     ]
@@ -59,45 +67,51 @@ def _head(tables: Sequence[str], few: Sequence[str], arms: Sequence[str], seeds:
 
 
 def figure(cells: Cells, data: str, few: str, seed: int, arm: str, amount: str, learner: str) -> Mapping[str, Any] | None:
-    """The figures of one arm in one amount, None where it was not measured."""
+    """The figures of one arm in one amount, None where it was not measured. Families that may be picked are among what `choose`
+    measured."""
     held = cells.get(f"{data}|{few}|{seed}|{arm}", {}).get(amount)
+    if held is None and amount:
+        held = cells.get(f"{data}|{few}|{seed}|choose", {}).get(f"{arm}@{amount}")
     return None if held is None else held[learner]
 
 
 def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], seeds: Sequence[int]) -> str | None:
     """What `choose` takes: "tilt@0.3", or NOTHING or WEIGHTS; None where it was not measured.
 
-    As `flows.amount.decide` does, but that what each way brought elsewhere is its mean over the other tables of this page, so
+    As `flows.amount.decide` does, but that what a family brought elsewhere is its mean over the other tables of this page, so
     that nothing of this one is known before its folds."""
     held = cells.get(f"{data}|{few}|{seed}|choose")
     if held is None:
         return None
-    prior = elsewhere(cells, few, [t for t in tables if t != data], seeds)
+    scarce = int(held.get("rows", few)) <= SCARCE
+    others = [t for t in tables if t != data]
+    prior = {use: np.mean([*each.values()]) for use, each in brought(cells, FEWEST, others, seeds).items()} if scarce else {}
     best, lead = NOTHING, 0.0
     for trial in held["trials"]:
         if trial["level"] and trial["level"] < LEAST:
             continue
-        known = prior.get(_arm(trial), 0.0)
+        known = float(prior.get(trial["method"], 0.0)) * (1.0 if trial["level"] >= 1 else PART)
         expected = 0.0 if trial["method"] == NOTHING else weighed(trial["gain"], trial["error"], known, SPREAD)
         if expected > lead:
             best, lead = _arm(trial), expected
     return best
 
 
-def elsewhere(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, float]:
-    """Mean gain in average precision of each family and amount that `choose` may pick over nothing, on these tables."""
-    gains: dict[str, list[float]] = {}
-    for data in tables:
-        for seed in seeds:
-            base = figure(cells, data, few, seed, NOTHING, "", BOOSTING)
-            held = cells.get(f"{data}|{few}|{seed}|choose")
-            if base is None or held is None:
-                continue
-            for name, part in held.items():
-                level = name.partition("@")[2].rstrip("+")
-                if level and float(level) >= LEAST:
-                    gains.setdefault(name, []).append(part[BOOSTING][METRICS[0]] - base[METRICS[0]])
-    return {name: float(np.mean(each)) for name, each in gains.items()}
+def brought(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
+    """What each family brings over nothing in average precision of the gradient boosting, classes filled up: family -> table ->
+    mean over seeds."""
+    gains: dict[str, dict[str, float]] = {}
+    for use, amount in FAMILIES:
+        for data in tables:
+            each = []
+            for seed in seeds:
+                base = figure(cells, data, few, seed, NOTHING, "", BOOSTING)
+                own = figure(cells, data, few, seed, use, amount, BOOSTING)
+                if base is not None and own is not None:
+                    each.append(own[METRICS[0]] - base[METRICS[0]])
+            if each:
+                gains.setdefault(use, {})[data] = float(np.mean(each))
+    return gains
 
 
 def _arm(trial: Mapping[str, Any]) -> str:
@@ -190,6 +204,28 @@ def _interval(found: tuple[float, float, float] | None) -> str:
     return f"**{text}**" if low > 0 else text
 
 
+def _brought(cells: Cells, tables: Sequence[str], few: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Families as rows, the numbers of real rows as columns: the mean over tables, and from which to which they reach."""
+    found = {n: brought(cells, n, tables, seeds) for n in few}
+    lines = [
+        "The rare class filled up to the other one, gradient boosting: gain in average precision over nothing, the mean of the",
+        "tables' means, and the least and most of a table. `Traits.gain` is the mean at 30 rows.",
+        "",
+        "| family | " + " | ".join(f"{n} real rows" if n != "all" else "the real mix" for n in few) + " |",
+        "| --- |" + " ---: |" * len(few),
+    ]
+    for use, _ in FAMILIES:
+        said = [
+            f"{np.mean([*each.values()]):+.3f} ({min(each.values()):+.3f} to {max(each.values()):+.3f})"
+            if (each := found[n].get(use))
+            else ""
+            for n in few
+        ]
+        if any(said):
+            lines.append(f"| {NAMES.get(use, use)} | " + " | ".join(said) + " |")
+    return lines
+
+
 def _figures(cells: Cells, tables: Sequence[str], few: str, seeds: Sequence[int], learner: str) -> list[str]:
     """Each way as rows, the tables as columns: average precision, and recall and balanced accuracy behind it."""
     ways = _ways(cells, tables, few, seeds)
@@ -215,7 +251,7 @@ def _figures(cells: Cells, tables: Sequence[str], few: str, seeds: Sequence[int]
     return lines
 
 
-AMOUNTS = {"x10": ", ten times", "half": ", half", "full": ", filled up"}
+AMOUNTS = {"x10": ", ten times", "half": ", half", "full": ", filled up", "0.3": ", to 30 %", "1": ", filled up"}
 
 
 def _ways(cells: Cells, tables: Sequence[str], few: str, seeds: Sequence[int]) -> list[tuple[str, str]]:
@@ -227,13 +263,14 @@ def _ways(cells: Cells, tables: Sequence[str], few: str, seeds: Sequence[int]) -
                     continue
                 arm = key.rsplit("|", 1)[1]
                 if arm == "choose":
+                    own = (name.partition("@") for name in held if "@" in name and not name.endswith("+"))
+                    found |= {(use, level): None for use, _, level in own if float(level) >= LEAST}
                     found[("choose", "")] = None
                     continue
                 found |= {(arm, amount): None for amount, part in held.items() if isinstance(part, dict)}
-    order = [NOTHING, WEIGHTS, "bootstrap", "smote", "mixture", "gan", "autoregressive", "diffusion", "vae", "flow", "tilt"]
-    return sorted(
-        found, key=lambda way: (order.index(way[0]) if way[0] in order else len(order), way[1] != "x10", way[1] != "half")
-    )
+    order = [NOTHING, WEIGHTS, *(use for use, _ in reversed(FAMILIES))]
+    amounts = ["", *AMOUNTS]
+    return sorted(found, key=lambda way: (order.index(way[0]) if way[0] in order else len(order), amounts.index(way[1])))
 
 
 def _means(parts: Sequence[Mapping[str, Any] | None]) -> str:

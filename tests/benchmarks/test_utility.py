@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import utility
-from benchmarks.utility_record import elsewhere, gain, named, pick, record
+from benchmarks.utility_record import brought, gain, named, pick, record
 from data.dataset import Dataset
 from data.infer import infer
 from tests.conftest import mixed_table
@@ -68,22 +68,27 @@ def store(**tables: dict[str, float]) -> dict[str, Any]:
         for seed in (0, 1):
             cells[f"{data}|30|{seed}|nothing"] = {"": cell(0.5)}
             cells[f"{data}|30|{seed}|class weights"] = {"": cell(0.49)}
-            trial = {"method": "f", "level": 1.0, "both": False, "gain": figures["folds"], "error": figures["error"]}
+            trial = {"method": "tilt", "level": 1.0, "both": False, "gain": figures["folds"], "error": figures["error"]}
             none = {"method": "nothing", "level": 0.0, "both": False, "gain": 0.0, "error": 0.0}
-            cells[f"{data}|30|{seed}|choose"] = {"s": 1.0, "trials": [trial, none], "failed": {}, "f@1": cell(figures["true"])}
+            drawn = {"tilt@1": cell(figures["true"])}
+            cells[f"{data}|30|{seed}|choose"] = {"s": 1.0, "rows": 30, "trials": [trial, none], "failed": {}, **drawn}
     return cells
 
 
 def test_what_is_picked_knows_only_other_tables_and_its_own_folds() -> None:
     cells = store(a={"folds": 0.0, "error": 0.1, "true": 0.5}, b={"folds": 0.0, "error": 0.1, "true": 0.56})
-    assert elsewhere(cells, "30", ["b"], [0, 1]) == pytest.approx({"f@1": 0.06})
-    assert pick(cells, "a", "30", 0, ["a", "b"], [0, 1]) == "f@1"  # b says that it helps
+    assert brought(cells, "30", ["b"], [0, 1])["tilt"] == pytest.approx({"b": 0.06})
+    assert pick(cells, "a", "30", 0, ["a", "b"], [0, 1]) == "tilt@1"  # b says that it helps
     assert pick(cells, "b", "30", 0, ["a", "b"], [0, 1]) == "nothing"  # a says that it does not, and the folds say nothing
     sure = store(a={"folds": -0.1, "error": 0.001, "true": 0.4}, b={"folds": 0.0, "error": 0.1, "true": 0.56})
     assert pick(sure, "a", "30", 0, ["a", "b"], [0, 1]) == "nothing"  # the folds are sure
     assert pick({}, "a", "30", 0, ["a"], [0]) is None
+    # Of a class of many rows nothing is known from elsewhere.
+    many = {key: {**held, "rows": 1000} if key.endswith("choose") else held for key, held in cells.items()}
+    assert pick(many, "a", "30", 0, ["a", "b"], [0, 1]) == "nothing"
     text = record(cells, ["a", "b"], ["30"], ["choose"], [0, 1])
-    assert "| a | 30 | 2 | f to 100 % x 2 |" in text and "| b | 30 | 2 | nothing x 2 |" in text
+    assert "| a | 30 | 2 | tilt to 100 % x 2 |" in text and "| b | 30 | 2 | nothing x 2 |" in text
+    assert "| tilt | +0.030 (+0.000 to +0.060) |" in text and "| tilt, filled up | 0.500 / 0.500 / 0.500 | 0.560" in text
 
 
 def test_gains_are_paired_and_their_intervals_hold_them() -> None:
