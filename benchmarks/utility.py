@@ -183,7 +183,12 @@ def _choose(task: Task, began: float) -> dict[str, Any]:
     )
     seconds = time.process_time() - began
     counts = dict(zip(task.train.schema.classes(), np.bincount(task.train.labels()).tolist(), strict=True))
-    out: dict[str, Any] = {"s": round(seconds, 2), "rows": counts[task.rare], "trials": found.plain(), "failed": dict(found.failed)}
+    out: dict[str, Any] = {
+        "s": round(seconds, 2),
+        "rows": counts[task.rare],
+        "trials": found.plain(),
+        "failed": dict(found.failed),
+    }
     arms = [Arm("", level) for level in LEVELS] + [Arm("", level, True) for level in BOTH]
     for use in CHOSEN_FROM:
         fitted = build({"use": use}, Generator, package="generators").fit(task.train, seed=task.seed)

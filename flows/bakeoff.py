@@ -1,8 +1,10 @@
 """Which of the families that are left draws these rows best? Trials of all of them, the better ones again on more rows.
 
-Successive halving: each rung tries fewer families on more rows, with an equal share of the time for each. Judged on reference
-rows, never on the holdout. The same seed gives the same rows in every trial; times differ from run to run, so that where two
-families are close, or time is short, another one may be chosen.
+Successive halving: each rung tries fewer families on more rows, with an equal share of the time for each. On the last one they
+race: what time is left is spent on judging them by other parts of train, turn by turn, without those that are surely behind,
+and then on those that a smaller rung left behind.
+Judged on reference rows and parts of train, never on the holdout. The same seed gives the same rows in every trial; times
+differ from run to run, so that where two families are close, or time is short, another one may be chosen.
 
 Source: Jamieson and Talwalkar 2016 (arXiv 1502.07943), algorithm 1."""
 
@@ -12,7 +14,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,113 +27,34 @@ from flows.choose import NoFamilyError, device_of
 from flows.ground import ETA, START, Ground, file_name, job_of, record_of, sizes, tried, workers
 from flows.run import Run, code_version, digest, write_text
 from flows.stages.shared import generator_spec
+from flows.standings import Trial, front, lead_of, margin, ordered, standings
 from generators.base import Generator, Progress
 
 if TYPE_CHECKING:
     from flows.choose import Rubric
 
-Array = np.ndarray
-#: One family in ETA stays, at least LEAST of them but in the last rung.
+#: One family in ETA stays, at least LEAST of them.
 LEAST, MOST_RUNGS = 2, 3
 MINUTES = 10.0
+#: How much slower a turn may be than the one before, and how sure an end of the race is, in percent.
+SLOWER, SURE = 1.3, 99.0
 #: Costs that differ by less than this are the same: a machine is not always as busy.
 CHEAPER = 2 / 3
-#: What leads, by what the rows are for, and how it is called. Where nothing can be asked of a class, coverage leads.
-LEADS: Mapping[str, str] = {"augment": "utility", "scores": "coverage"}
-WORDS: Mapping[str, str] = {
-    "utility": "average precision that its rows add for the scarce classes",
-    "coverage": "share of reference rows that its rows reach",
-    "fidelity": "nearness to .5 of the AUC that tells its rows from reference rows",
-}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What came of one family on one rung. failed: why there are no figures.
-
-    cost: seconds to fit, and to draw as many rows as the plan draws; draws: figure -> its values over resamples of reference
-    rows, the same for all trials."""
-
-    family: str
-    rung: int
-    rows: int = 0
-    seconds: float = 0.0
-    failed: str = ""
-    fit_seconds: float = math.nan
-    seconds_per_1000: float = math.nan
-    peak_mb: float = math.nan
-    coverage: float = math.nan
-    auc: float = math.nan
-    utility: float | None = None
-    without: float | None = None
-    cost: float = math.inf
-    draws: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of(cls, family: str, rung: int, record: Mapping[str, Any], drawn: int) -> Trial:
-        """A trial by its record. drawn: rows that the plan draws."""
-        known = {f.name for f in fields(cls)}
-        found = {name: value for name, value in record.items() if name in known and value is not None}
-        cost = record.get("fit_seconds", math.inf) + record.get("seconds_per_1000", 0.0) * drawn / 1000
-        return cls(family, rung, **found, cost=round(cost, 3))
-
-    @property
-    def fidelity(self) -> float:
-        """How near the AUC is to .5, at most 0."""
-        return -abs(self.auc - 0.5)
-
-    def over(self, figure: str) -> Array:
-        """A figure, and its values over resamples: (1 + draws,)."""
-        if figure == "fidelity":
-            return np.asarray(-np.abs(np.r_[self.auc, self.draws["auc"]] - 0.5))
-        return np.asarray(np.r_[getattr(self, figure), self.draws[figure]])
-
-    def plain(self) -> dict[str, Any]:
-        """JSON values; figures alone where there are any."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "draws"}
-        return {k: v for k, v in kept.items() if v not in (None, "") and not (isinstance(v, float) and not math.isfinite(v))}
-
-
-def front(trials: Sequence[Trial]) -> list[Trial]:
-    """Those that no other beats or equals in everything: utility, coverage and fidelity up, cost down (Pareto)."""
-    at = {t.family: (t.utility or 0.0, t.coverage, t.fidelity, -t.cost) for t in trials}
-
-    def beaten(t: Trial) -> bool:
-        own = at[t.family]
-        return any(all(a >= b for a, b in zip(o, own, strict=True)) and o != own for o in at.values())
-
-    return [t for t in trials if not beaten(t)]
-
-
-def ordered(trials: Sequence[Trial], lead: str) -> list[Trial]:
-    """Best first: the front before those that it beats, and so on; among equals by the leading figure, then coverage."""
-    left, out = [t for t in trials if not t.failed], []
-    while left:
-        best = front(left)
-        out += sorted(best, key=lambda t: (-float(t.over(lead)[0]), -t.coverage))
-        left = [t for t in left if t not in best]
-    return out
-
-
-def lead_of(use: str, trials: Sequence[Trial]) -> str:
-    """The figure that the use asks for, among those that there are."""
-    lead = LEADS.get(use, "fidelity")
-    return lead if lead != "utility" or all(t.utility is not None for t in trials) else "coverage"
-
-
-def margin(best: Trial, second: Trial, lead: str) -> dict[str, Any]:
-    """By how much the leading figure is better, with a 95 % interval: the paired bootstrap over reference rows."""
-    gap = best.over(lead) - second.over(lead)
-    low, high = np.percentile(gap[1:], [2.5, 97.5])
-    value = float(gap[0])
-    low, high = min(float(low), value), max(float(high), value)
-    return {"figure": lead, "value": value, "low": low, "high": high, "of": best.family, "over": second.family}
 
 
 def key(run: Run) -> str:
     """What the outcome of trials depends on beside what the choice depends on."""
-    rooms = ("generators", "validators", "data", "flows/bakeoff.py", "flows/ground.py", "flows/trial.py")
+    rooms = ("generators", "validators", "data", "flows/bakeoff.py", "flows/ground.py", "flows/standings.py", "flows/trial.py")
     return digest(run.stages["profile"]["key"], run.plan.model_dump(exclude={"publish", "gate"}), code_version(*rooms))
+
+
+@dataclass
+class Spent:
+    """Whom to tell, seconds by the clock and trials so far."""
+
+    progress: Progress
+    seconds: float = 0.0
+    trials: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,56 +93,110 @@ class Bakeoff:
         return left / (len(self.rungs) - rung) * min(at_once, trials) / trials
 
     def foretold(self) -> dict[str, Any]:
-        """What would be tried, without any trial."""
+        """What would be tried, without any trial: of later rungs the least."""
         counts, left = [], len(self.families)
-        for i in range(len(self.rungs)):
+        for _ in self.rungs:
             counts.append(left)
-            left = _stay(left, last=i == len(self.rungs) - 1)
+            left = _stay(left)
         rungs = [{"rows": rows, "trials": n} for rows, n in zip(self.rungs, counts, strict=True)]
-        return {"budget_minutes": self.minutes, "families": list(self.families), "rungs": rungs}
+        told = {"budget_minutes": self.minutes, "families": list(self.families), "rungs": rungs}
+        return told | {"turns": self.ground.turns}
 
     def held(self, progress: Progress) -> list[list[Trial]]:
-        """All rungs. A trial whose record is there is not made again."""
-        families, used = self.families, 0.0
+        """All rungs, of the last all turns. A trial whose record is there is not made again."""
+        families, spent = self.families, Spent(progress)
         rungs: list[list[Trial]] = []
         expected: int = sum(rung["trials"] for rung in self.foretold()["rungs"])
-        for i, rows in enumerate(self.rungs):
-            done = sum(len(rung) for rung in rungs)
-            trials, took = self._rung(i, rows, families, used, (done, expected, progress))
-            used += took
-            rungs.append(trials)
-            best = ordered(trials, lead_of(self.use, [t for t in trials if not t.failed]))
-            families = tuple(t.family for t in best[: _stay(len(trials), last=i == len(self.rungs) - 1)])
+        for i in range(len(self.rungs)):
+            share = self.share(i, spent.seconds, len(families), self.at_once(families))
+            rungs.append(self._turn((i, 0), families, share, spent, max(expected, spent.trials + len(families))))
+            families = self._kept(i, rungs[-1], spent)
             if len(families) < LEAST:
-                break
+                return rungs
+        self._race(rungs[-1], families, spent)
+        for name in self._left_behind(rungs):
+            if self._expected(name, rungs) <= 60 * self.minutes - spent.seconds:
+                self._race(rungs[-1], [name], spent)
         return rungs
 
-    def _rung(
-        self, rung: int, rows: int, families: Sequence[str], used: float, told: tuple[int, int, Progress]
-    ) -> tuple[list[Trial], float]:
-        """The trials of a rung in the order of the families, and the seconds that it took."""
-        done, total, progress = told
-        folder, ready = self.run.folder / "bakeoff", self.ground.write(rows)
-        jobs = {name: self._job(folder, rung, name, ready) for name in families}
+    def _kept(self, rung: int, trials: Sequence[Trial], spent: Spent) -> tuple[str, ...]:
+        """Those that stay, best first: one in ETA, and more where there is time for all turns of them on the next rung."""
+        best = ordered(trials, lead_of(self.use, [t for t in trials if not t.failed]))
+        if rung + 1 == len(self.rungs):
+            return tuple(t.family for t in best)
+        more = self.rungs[rung + 1] * self.ground.turns / self.at_once([t.family for t in best])
+        costs = np.cumsum([t.seconds / t.rows * more for t in best])
+        able = int((costs <= 60 * self.minutes - spent.seconds).sum())
+        return tuple(t.family for t in best[: max(_stay(len(trials)), able)])
+
+    def _race(self, trials: list[Trial], group: Sequence[str], spent: Spent) -> None:
+        """Add the trials of a group on the last rung that are not there yet: turn by turn, each on another part of train, while
+        there is time, without those that are surely behind.
+
+        Source: Maron and Moore 1994 (NIPS 6), with paired differences as in Birattari et al. 2002 (GECCO, F-Race)."""
+        for turn in range(self.ground.turns):
+            own = [t for t in trials if t.family in group]
+            if any(t.turn == turn for t in own):
+                continue
+            near, lately = self._near(trials), [t.seconds for t in own if t.turn == turn - 1]
+            left = [name for name in group if name in near or not own]
+            at_once, seconds = self.at_once(left), 60 * self.minutes - spent.seconds
+            if not left or (own and len(near) < LEAST) or sum(lately) * SLOWER > seconds * at_once:
+                break
+            share = seconds * min(at_once, len(left)) / len(left)
+            expected = spent.trials + (self.ground.turns - turn) * len(left)
+            trials += self._turn((len(self.rungs) - 1, turn), left, share, spent, expected)
+
+    def _left_behind(self, rungs: Sequence[Sequence[Trial]]) -> list[str]:
+        """Families that gave figures and are not on the last rung, those that came furthest first."""
+        known = {t.family for t in rungs[-1]}
+        out: list[str] = []
+        for rung in reversed(rungs[:-1]):
+            lead = lead_of(self.use, standings(rung))
+            out += [t.family for t in ordered(rung, lead) if t.family not in known and t.family not in out]
+        return out
+
+    def _expected(self, family: str, rungs: Sequence[Sequence[Trial]]) -> float:
+        """Seconds of all turns of a family on the last rung: it slows down there as much as others did."""
+        before = {t.family: t for rung in rungs[:-1] for t in rung}
+        slower = max(t.seconds / before[t.family].seconds for t in rungs[-1] if not t.failed)
+        return before[family].seconds * slower * self.ground.turns / self.at_once([family])
+
+    def _near(self, trials: Sequence[Trial]) -> tuple[str, ...]:
+        """Families that never failed and are not surely behind the best."""
+        standing = standings(trials)
+        lead = lead_of(self.use, standing)
+        best = max(standing, key=lambda t: float(t.over(lead)[0]), default=None)
+        return tuple(t.family for t in standing if best is not None and margin(best, t, lead, SURE)["low"] <= 0)
+
+    def at_once(self, families: Sequence[str]) -> int:
+        """Trials at a time, as memory allows for the largest so far."""
+        records = (json.loads(path.read_text()) for path in (self.run.folder / "bakeoff").glob("*.json"))
+        return workers(len(families), [float(r["peak_mb"]) for r in records if "peak_mb" in r], device_of(self.run.plan.device))
+
+    def _turn(self, where: tuple[int, int], families: Sequence[str], seconds: float, spent: Spent, total: int) -> list[Trial]:
+        """The trials of a turn of a rung in the order of the families. where: rung and turn; total: of trials."""
+        rung, turn = where
+        rows, at_once, ready = self.rungs[rung], self.at_once(families), self.ground.turned(turn)
+        files = ready.write(rows)
+        jobs = {name: self._job(f"{rung}-{turn}-{file_name(name)}", name, files) for name in families}
         records = {n: json.loads(record_of(place).read_text()) for n, place in jobs.items() if record_of(place).is_file()}
-        peaks = [float(r["peak_mb"]) for path in folder.glob("*.json") if "peak_mb" in (r := json.loads(path.read_text()))]
-        at_once = workers(len(families), peaks, device_of(self.run.plan.device))
-        seconds = self.share(rung, used, len(families), at_once)
 
         def heard(name: str, record: Mapping[str, Any]) -> None:
             records[name] = record
-            progress.advance(done + len(records), total, "trial")
+            spent.progress.advance(spent.trials + len(records), total, "trial")
 
         tried({n: p for n, p in jobs.items() if n not in records}, seconds=seconds, at_once=at_once, heard=heard)
-        trials = [Trial.of(name, rung, {"rows": rows} | dict(records[name]), self.drawn) for name in families]
-        return trials, sum(t.seconds for t in trials) / at_once
+        trials = [Trial.of(name, rung, {"rows": rows} | dict(records[name]), self.drawn, turn) for name in families]
+        spent.seconds, spent.trials = spent.seconds + sum(t.seconds for t in trials) / at_once, spent.trials + len(trials)
+        return trials
 
-    def _job(self, folder: Path, rung: int, family: str, ready: Mapping[str, str]) -> Path:
+    def _job(self, name: str, family: str, ready: Mapping[str, str]) -> Path:
         """The folder of a trial, with its job in it."""
         plan = self.run.plan
         spec = generator_spec(plan.model_copy(update={"generator": GeneratorSpec(use=family)}))
         return job_of(
-            folder / f"{rung}-{file_name(family)}",
+            self.run.folder / "bakeoff" / name,
             ready,
             use=family,
             settings={name: value for name, value in spec.items() if name != "use"},
@@ -263,7 +240,7 @@ def _renew(run: Run) -> None:
 
 def outcome(rungs: Sequence[Sequence[Trial]], bakeoff: Bakeoff) -> dict[str, Any]:
     """Family, reason and all figures. Raises NoFamilyError when no trial of the first rung finished."""
-    finished = [[t for t in rung if not t.failed] for rung in rungs]
+    finished = [standings(rung) for rung in rungs]
     if not finished[0]:
         raise NoFamilyError(
             f"no trial gave any figures ({_reasons(rungs[0])}); give choose.minutes more, or name a family with generator.use"
@@ -271,7 +248,8 @@ def outcome(rungs: Sequence[Sequence[Trial]], bakeoff: Bakeoff) -> dict[str, Any
     last = max(i for i, rung in enumerate(finished) if rung)
     lead = lead_of(bakeoff.use, finished[last])
     best, gap, why = _decided(finished[last], lead, bakeoff.families)
-    said = f"{_figures(best, lead)} in trials on {best.rows:,} rows{why}"
+    turns = f" in {best.turns} turns" if best.turns > 1 else ""
+    said = f"{_figures(best, lead)} in trials on {best.rows:,} rows{turns}{why}"
     if last + 1 < len(rungs):
         said += "; on more rows no trial finished within its share of the time"
     told = bakeoff.foretold() | {
@@ -280,6 +258,7 @@ def outcome(rungs: Sequence[Sequence[Trial]], bakeoff: Bakeoff) -> dict[str, Any
         "scarce": [str(bakeoff.ground.train.schema.classes()[k]) for k in bakeoff.ground.scarce],
         "reference_rows": bakeoff.ground.reference.num_rows,
         "trials": [t.plain() for rung in rungs for t in rung],
+        "standings": [t.plain() for t in finished[last]],
         "front": [t.family for t in front(finished[last])],
         "margin": gap,
     }
@@ -296,7 +275,9 @@ def _reasons(trials: Sequence[Trial]) -> str:
 
 def _decided(trials: Sequence[Trial], lead: str, families: Sequence[str]) -> tuple[Trial, dict[str, Any] | None, str]:
     """The choice of the last rung, its margin to the second, and why. families: in the order of the rubric."""
-    ranked = sorted(trials, key=lambda t: (t not in front(trials), -float(t.over(lead)[0]), -t.coverage))
+    turns, ahead = max(t.turns for t in trials), [t.family for t in front(trials)]
+    # Those that fell behind before the last turn have fewer.
+    ranked = sorted(trials, key=lambda t: (t.turns < turns, t.family not in ahead, -float(t.over(lead)[0]), -t.coverage))
     if len(ranked) < LEAST:
         return ranked[0], None, ", the only one that finished"
     best, second = ranked[:2]
@@ -334,16 +315,16 @@ def _figures(trial: Trial, lead: str) -> str:
 
 
 def _foretold(told: Mapping[str, Any], families: Sequence[str]) -> str:
-    rungs = " and then ".join(f"{r['trials']} on {r['rows']:,} rows" for r in told["rungs"])
-    count = len(told["rungs"])
+    rungs = " and then at least ".join(f"{r['trials']} on {r['rows']:,} rows" for r in told["rungs"])
+    count, turns = len(told["rungs"]), f", the last up to {told['turns']} times," if told["turns"] > 1 else ""
     return (
-        f"trials will decide: {rungs}, in {count} rung{'s' * (count > 1)} and at most {told['budget_minutes']:g} minutes; "
-        f"without them it is {families[0]}"
+        f"trials will decide: {rungs}, in {count} rung{'s' * (count > 1)}{turns} and at most {told['budget_minutes']:g} "
+        f"minutes; without them it is {families[0]}"
     )
 
 
-def _stay(count: int, *, last: bool) -> int:
-    return 1 if last else min(count, max(LEAST, math.ceil(count / ETA)))
+def _stay(count: int) -> int:
+    return min(count, max(LEAST, math.ceil(count / ETA)))
 
 
 def _rungs(rows: int, families: Sequence[str]) -> tuple[int, ...]:

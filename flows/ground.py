@@ -12,20 +12,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from configs.errors import DataFault
 from data.dataset import Dataset
 from data.errors import DataError
 from flows.measure import available_mib, importing
 from flows.run import Run, write_text
+from validators._utility_folds import folds_of
+from validators._utility_rows import groups_of
 
 #: What is held back of train where the plan keeps no reference, reference rows that trials are judged by, at most and least.
 HELD, MOST, LEAST = 0.25, 5000, 30
+#: Times that trials are judged, each by other rows, at most.
+TURNS = 8
 #: Rows of a scarce class that stay in every subsample.
 KEPT = 300
 #: What a trial is taken to need before one has been seen, in MB.
@@ -43,7 +48,8 @@ Attempt = Callable[[str, float], Mapping[str, Any]]
 class Ground:
     """Real rows for trials, in a folder of their own. None of them is a holdout row.
 
-    scarce: positions of classes whose gain is asked; asked only where there are classes."""
+    scarce: positions of classes whose gain is asked; asked only where there are classes; lower: of those that have less than
+    half of the largest; held: all rows of which `reference` are at most MOST."""
 
     run: Run
     folder: Path
@@ -51,6 +57,7 @@ class Ground:
     reference: Dataset
     scarce: tuple[int, ...]
     lower: tuple[int, ...]
+    held: Dataset
 
     @classmethod
     def lay(cls, run: Run, folder: Path, drawn: Mapping[Any, int]) -> Ground:
@@ -62,8 +69,29 @@ class Ground:
         lower = [k for k, n in enumerate(counts) if 0 < n < counts.max() / 2]
         wanted = [k for k, level in enumerate(train.schema.classes()) if drawn.get(level) and 0 < counts[k] < counts.max()]
         scarce = [k for k in wanted if k in lower] or wanted
-        ground = cls(run, folder, train, reference, tuple(scarce), tuple(lower))
-        return cls(run, folder, train, ground._fewer(reference, MOST), tuple(scarce), tuple(lower))
+        ground = cls(run, folder, train, reference, tuple(scarce), tuple(lower), reference)
+        return replace(ground, reference=ground._fewer(reference, MOST))
+
+    @property
+    def turns(self) -> int:
+        """How often trials can be judged by other rows: by the reference, then by as large parts of train, all disjoint."""
+        return 1 + min(self.parts, TURNS - 1) if self.parts > 1 else 1
+
+    @property
+    def parts(self) -> int:
+        """Parts of train, each about as large as the reference, and with two rows of each class that is asked of."""
+        labels = self.train.labels() if self.scarce else np.zeros(0)
+        return min([self.train.num_rows // self.held.num_rows, *(int((labels == k).sum()) // 2 for k in self.scarce)])
+
+    def turned(self, turn: int) -> Ground:
+        """The rows of a turn: of 0 these; else those of one part of train to judge by, and the reference to learn from, too."""
+        if turn == 0:
+            return self
+        labels = np.maximum(self.train.labels(), -1) + 1 if self.train.schema.classes() else np.zeros(self.train.num_rows, int)
+        part = folds_of(labels, groups_of(self.train), self.parts, self.run.plan.seed) == turn - 1
+        rest, held = self.train.take(np.flatnonzero(~part)), self.train.take(np.flatnonzero(part))
+        train = Dataset(pa.concat_tables([rest.table, self.held.table]), self.train.schema)
+        return replace(self, folder=self.folder / str(turn), train=train, reference=self._fewer(held, MOST), held=held)
 
     def write(self, rows: int) -> dict[str, str]:
         """The files of a trial on so many rows, written where they are not there yet."""

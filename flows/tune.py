@@ -22,7 +22,6 @@ from configs.components import families
 from configs.load import load, rewritten
 from configs.plan import Plan
 from data.errors import DataError, UserError
-from flows.bakeoff import WORDS, Trial, lead_of, margin
 from flows.choose import device_of, fills_up, use_of
 from flows.ground import HOW, START, Ground, job_of, record_of, sizes, workers
 from flows.run import Run, code_version, digest, write_text
@@ -30,6 +29,7 @@ from flows.stages import PLAN_CHECKS, perform
 from flows.stages.read import fingerprint
 from flows.stages.rules import family_of
 from flows.stages.shared import class_counts, generator_spec, owned
+from flows.standings import WORDS, Trial, lead_of, margin
 from generators.base import Generator, Progress, Range
 
 if TYPE_CHECKING:

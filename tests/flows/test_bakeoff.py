@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from configs.errors import DataFault, PlanError
 from configs.load import load
 from flows import bakeoff, ground, measure, trial
-from flows.bakeoff import Trial, front, margin, ordered
 from flows.choose import NoFamilyError
 from flows.cli import app
 from flows.run import Run, write_text
 from flows.stages import PLAN_CHECKS, perform
 from flows.stages.read import fingerprint
+from flows.standings import Trial, front, margin, ordered, standings
 from tests.conftest import mixed_table
 from tests.flows import stubs
 
@@ -110,8 +110,8 @@ def test_finished_trials_are_not_made_again_after_a_kill(tmp_path: Path, monkeyp
         choose(path)
     before = ledger.read_text().splitlines()
     run, choice = choose(path)
-    fits = [tuple(json.loads(line)[:2]) for line in ledger.read_text().splitlines()]
-    assert len(before) == 2 and len(fits) == len(set(fits)) > 3
+    fits = ledger.read_text().splitlines()
+    assert len(before) == 2 and len(choice["bakeoff"]["trials"]) == len(fits) > 6
     assert choice["family"] == f"{STUB}Good"
     assert not (run.folder / "bakeoff/rows").exists() and len(list((run.folder / "bakeoff").glob("*.json"))) == len(fits)
 
@@ -169,7 +169,8 @@ def test_plan_says_what_would_be_tried_and_tries_nothing(tmp_path: Path, monkeyp
     answer = runner.invoke(app, ["plan", str(plan_of(tmp_path, "Good", "Collapsed", "Instant"))])
     shown = " ".join(answer.output.split())
     assert answer.exit_code == 0, answer.output
-    assert re.search(r"trials will decide: 3 on \d+ rows and then 2 on 600 rows, in 2 rungs and at most 5 minutes", shown)
+    assert re.search(r"decide: 3 on \d+ rows and then at least 2 on 600 rows, in 2 rungs, the last up to 3 times,", shown)
+    assert "and at most 5 minutes" in shown
     assert not (tmp_path / "ledger").exists() and "chosen" not in shown
 
 
@@ -219,6 +220,62 @@ def test_an_interval_that_holds_0_lets_the_cheaper_win_or_the_one_that_the_quest
     narrow = Trial("near", 0, coverage=0.50, auc=0.5, utility=0.09, cost=1.0, draws=less)
     taken, _, why = bakeoff._decided([best, narrow], "utility", ["near", "best"])
     assert taken is best and "reaches more" in why
+
+
+def test_the_race_ends_those_that_are_surely_behind(tmp_path: Path) -> None:
+    _, choice = choose(plan_of(tmp_path, "Good", "Collapsed", "Instant", rows=1500, more=", use: replace"))
+    told = choice["bakeoff"]
+    turns = {t["family"].partition(":")[2]: t["turns"] for t in told["standings"]}
+    assert told["turns"] == 3 and max(turns.values()) <= 3 and choice["family"] == f"{STUB}Good"
+    # A single row that comes over and over is told apart at once.
+    assert turns.get("Collapsed", 1) == 1
+    one = [t for t in told["trials"] if t["family"] == f"{STUB}Good" and t["rung"] == len(told["rungs"]) - 1]
+    assert [t["turn"] for t in one] == list(range(turns["Good"]))
+    own = next(t for t in told["standings"] if t["family"] == f"{STUB}Good")
+    assert own["coverage"] == pytest.approx(np.mean([t["coverage"] for t in one]))
+
+
+def test_with_time_left_those_that_a_smaller_rung_left_behind_race_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = bakeoff.Bakeoff._kept
+    monkeypatch.setattr(bakeoff.Bakeoff, "_kept", lambda self, rung, *rest: kept(self, rung, *rest)[: 2 if rung == 0 else None])
+    _, choice = choose(plan_of(tmp_path, "Good", "Collapsed", "Instant", "Fixed"))
+    trials, last = choice["bakeoff"]["trials"], len(choice["bakeoff"]["rungs"]) - 1
+    first = [t["family"] for t in trials if t["rung"] == last][:2]
+    tried = {t["family"] for t in trials if t["rung"] == last}
+    assert last == 1 and len(tried) == 4 and f"{STUB}Good" in first + [choice["family"]]
+    assert {t["family"] for t in choice["bakeoff"]["standings"]} == tried
+
+
+def test_parts_of_train_are_disjoint_and_nothing_learned_is_judged(tmp_path: Path) -> None:
+    plan = load(plan_of(tmp_path, "Good"))
+    run = Run.open(tmp_path / "runs", plan, fingerprint(plan))
+    for name in ("read", "profile"):
+        perform(run, name)
+    laid = ground.Ground.lay(run, tmp_path / "rows", {"rare": 10})
+    turns = [laid.turned(i) for i in range(laid.turns)]
+    judged = [each.reference.column("key").to_pylist() for each in turns]
+    assert len(turns) == 3 and len({key for part in judged for key in part}) == sum(map(len, judged))
+    for each in turns:
+        learned = set(each.train.column("key").to_pylist())
+        assert not learned & set(each.reference.column("key").to_pylist())
+        assert len(learned) + each.held.num_rows == laid.train.num_rows + laid.held.num_rows
+        assert (each.reference.labels() == 1).sum() >= 2
+
+
+def test_a_mean_over_turns_has_a_narrower_interval() -> None:
+    rng = np.random.default_rng(2)
+    turns = [
+        Trial("a", 1, turn=i, coverage=0.8 + d, draws={"coverage": (0.8 + d + rng.normal(0, 0.05, 200)).tolist()})
+        for i, d in enumerate((0.01, -0.01, 0.02, -0.02))
+    ]
+    whole, none = Trial.mean(turns), Trial("b", 1, coverage=0.8, draws={"coverage": [0.8] * 200})
+    wide, narrow = margin(turns[0], none, "coverage"), margin(whole, Trial.mean([none] * 4), "coverage")
+    assert whole.turns == 4 and whole.coverage == pytest.approx(0.8) and Trial.mean(turns[:1]) is turns[0]
+    assert narrow["high"] - narrow["low"] < 0.75 * (wide["high"] - wide["low"]) and narrow["low"] < 0 < narrow["high"]
+    # Of two that have other numbers of turns those that both have count.
+    assert margin(whole, none, "coverage") == margin(turns[0], none, "coverage")
+    failed = Trial("b", 1, turn=1, failed="no")
+    assert [t.family for t in standings([*turns, none, failed])] == ["a"]
 
 
 def test_the_margin_pairs_the_resamples() -> None:
@@ -295,5 +352,5 @@ def test_with_prefect_each_trial_is_a_task(tmp_path: Path) -> None:
         story(str(run.folder))
         with get_client(sync_client=True) as client:
             names = [r.name for r in client.read_task_runs(limit=50)]
-    assert {f"0-tests.flows.stubs-{name}" for name in ("Good", "Collapsed")} <= set(names)
+    assert {f"0-0-tests.flows.stubs-{name}" for name in ("Good", "Collapsed")} <= set(names)
     assert run.settled.generator.use == f"{STUB}Good"

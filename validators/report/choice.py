@@ -52,9 +52,15 @@ def _tried(told: Mapping[str, Any]) -> View:
     figured = [t for t in trials if not t.get("failed")]
     last = max((int(t.get("rung", 0)) for t in figured), default=0)
     lead, best = str(told.get("lead")), [clean(f) for f in listed(told.get("front"))]
+    means = [t for t in listed(told.get("standings")) if isinstance(t, Mapping)]
+    better = -1 if lead == "fidelity" else 1
+    means.sort(key=lambda t: -better * (_value(t, lead) or 0.0))
+    # Of the last rung the means over turns, best first; then what failed there, and all that was tried before.
+    shown = means + [t for t in trials if t.get("rung") != last or t.get("failed")]
     return {
-        "chart": _picture([t for t in figured if t.get("rung") == last], lead, best),
-        "rows": [_row(t, last, best) for t in trials],
+        "chart": _picture(means, lead, best),
+        "rows": [_row(t, last, best) for t in shown],
+        "turns": figure(told.get("turns")) if any(int(t.get("turns", 1)) > 1 for t in means) else "",
         "minutes": figure(told.get("budget_minutes")),
         "reference": figure(told.get("reference_rows")),
         "scarce": ", ".join(crop(level, 30) for level in listed(told.get("scarce"))[:6]),
@@ -66,6 +72,7 @@ def _row(trial: Mapping[str, Any], last: int, best: Sequence[str]) -> View:
         "family": clean(trial.get("family")),
         "rung": int(trial.get("rung", 0)) + 1,
         "rows": figure(trial.get("rows")),
+        "turns": figure(trial.get("turns")),
         "utility": "" if finite(trial.get("utility")) is None else f"{finite(trial.get('utility')):+.3f}",
         "coverage": figure(trial.get("coverage")),
         "auc": figure(trial.get("auc")),
