@@ -27,8 +27,11 @@ from benchmarks.cells import Cells
 from benchmarks.families import learned, read
 from benchmarks.utility_record import named, record
 from configs.components import build
+from configs.plan import ChooseSpec
 from data.dataset import Dataset
 from data.errors import UserError
+from flows.amount import TRIED
+from flows.choose import Facts, rubric
 from generators.base import Generator, table
 from validators._utility_scores import resampled
 from validators.worth import BOOSTING, BOTH, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS, Arm, figures, trained, wanted, worth
@@ -41,9 +44,7 @@ TRAIN, TEST, DRAWS = 6_000, 10_000, 100
 #: Arms without a drawn row, ways in the amounts that are usual for them, and families in those that the sweep tries.
 PLAIN = (NOTHING, WEIGHTS)
 USUAL = ("bootstrap", "smote", "mixture")
-DRAWN = ("autoregressive", "diffusion", "vae", "flow")
-#: What may be chosen; measured with `choose`, in all that it may pick.
-CHOSEN_FROM = ("tilt", "gan")
+DRAWN = ("tilt", "gan", "autoregressive", "diffusion", "vae", "flow")
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cells = Cells(Path(options.store))
     # Seed by seed, so that a run that is stopped early has all tables with fewer seeds.
     wanted_cells = [(d, few, seed) for seed in options.seeds for d in options.data for few in options.few]
-    missing = [each for each in wanted_cells if any(key(*each, arm) not in cells.held for arm in options.arms)]
+    missing = [each for each in wanted_cells if any(lacks(cells.held, *each, arm) for arm in options.arms)]
     try:
         for turn, (data, few, seed) in enumerate(missing, start=1):
             print(f"[{turn}/{len(missing)}] {data}: {few} rows, seed {seed}", file=sys.stderr, flush=True)
             task = cut(data, few, seed)
-            for arm in (arm for arm in options.arms if key(data, few, seed, arm) not in cells.held):
+            for arm in (arm for arm in options.arms if lacks(cells.held, data, few, seed, arm)):
                 cells.keep({key(data, few, seed, arm): cell(task, arm)})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -93,6 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def key(data: str, few: str, seed: int, arm: str) -> str:
     """What a cell is called in the store."""
     return f"{data}|{few}|{seed}|{arm}"
+
+
+def lacks(held: Mapping[str, Any], data: str, few: str, seed: int, arm: str) -> bool:
+    """Whether an arm is not measured yet: what `choose` tried it has measured."""
+    return key(data, few, seed, arm) not in held and f"{arm}@{max(LEVELS):g}" not in held.get(
+        key(data, few, seed, "choose"), {}
+    )
 
 
 def cut(data: str, few: str, seed: int) -> Task:
@@ -172,25 +180,28 @@ def maker(use: str) -> Callable[[Dataset, Mapping[Any, int], int], Mapping[Any, 
     return make
 
 
+def first(counts: Mapping[Any, int], rare: Any) -> tuple[str, ...]:
+    """The families that the five questions put first for this class, as many as are tried."""
+    facts = Facts(modality="tabular", rows=sum(counts.values()), classes=counts, filled=[rare])
+    return tuple(each.family for each in rubric(facts, ChooseSpec(use="augment"), balanced=True).left[:TRIED])
+
+
 def _choose(task: Task, began: float) -> dict[str, Any]:
     """All that cross-validation said, and what each way that it could pick is worth on the test rows."""
+    counts = dict(zip(task.train.schema.classes(), np.bincount(task.train.labels()).tolist(), strict=True))
+    families = first(counts, task.rare)
     found = worth(
         task.train,
-        {use: maker(use) for use in CHOSEN_FROM},
+        {use: maker(use) for use in families},
         scarce=[task.rare],
         learner=BOOSTING,
         seed=task.seed,
     )
     seconds = time.process_time() - began
-    counts = dict(zip(task.train.schema.classes(), np.bincount(task.train.labels()).tolist(), strict=True))
-    out: dict[str, Any] = {
-        "s": round(seconds, 2),
-        "rows": counts[task.rare],
-        "trials": found.plain(),
-        "failed": dict(found.failed),
-    }
+    out: dict[str, Any] = {"s": round(seconds, 2), "rows": counts[task.rare], "from": list(families)}
+    out |= {"trials": found.plain(), "failed": dict(found.failed)}
     arms = [Arm("", level) for level in LEVELS] + [Arm("", level, True) for level in BOTH]
-    for use in CHOSEN_FROM:
+    for use in families:
         fitted = build({"use": use}, Generator, package="generators").fit(task.train, seed=task.seed)
         most = wanted(counts, max(LEVELS), both=True)
         made = {level: _rows(fitted, task, level, n) for level, n in most.items()}
@@ -203,7 +214,7 @@ def _choose(task: Task, began: float) -> dict[str, Any]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     cli = argparse.ArgumentParser(prog="python -m benchmarks.utility", description=__doc__.splitlines()[0] if __doc__ else "")
-    every = [*PLAIN, *USUAL, *DRAWN, "choose"]
+    every = [*PLAIN, *USUAL, "choose", *DRAWN]
     cli.add_argument("--data", nargs="+", choices=TABLES, default=list(TABLES))
     cli.add_argument("--few", nargs="+", default=list(FEW), help="rows that the rare class is cut to, or all")
     cli.add_argument("--arms", nargs="+", choices=every, default=every)

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.families import version_of
 from flows.amount import PART, SPREAD
 from flows.choose import SCARCE
+from generators.base import gain_at
 from validators.worth import BOOSTING, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS, weighed
 
 Array = np.ndarray
@@ -20,8 +21,9 @@ PACKAGES = ("numpy", "scikit-learn", "torch", "imbalanced-learn")
 #: What `choose` is compared with.
 AGAINST = ((NOTHING, ""), (WEIGHTS, ""), ("bootstrap", "full"), ("smote", "full"), ("mixture", "x10"))
 NAMES = {"bootstrap": "rows repeated", "smote": "SMOTE(-NC)", "mixture": "Gaussian mixture"}
-#: Rows that `Traits.gain` is of; families and what are not, and the amount that fills a class up.
-FEWEST = "30"
+#: Rows that `Traits.gain` and `gain_of_100` are of, and what is tried where a cell does not say it.
+FEWEST, MORE, FIRST = "30", "100", ("tilt",)
+#: Families and what are none, and the amount that fills a class up.
 FAMILIES = (
     *((use, "1") for use in ("tilt", "gan", "autoregressive", "diffusion", "vae", "flow")),
     *((use, "full") for use in ("mixture", "smote", "bootstrap")),
@@ -55,9 +57,10 @@ def _head(tables: Sequence[str], few: Sequence[str], arms: Sequence[str], seeds:
         "The rarest class of at most 6,000 training rows is cut to so many; of the real mix Adult has 1 %. Every way trains",
         "the same gradient boosting (HistGradientBoosting, its defaults but no early stopping) and logistic regression,",
         "which are asked of up to 10,000 real test rows with their real mix. Rows repeated and SMOTE fill the class up to the",
-        "other one; the mixture draws ten times the real rows; families are shown with the amount beside them. `choose` picks",
-        "family and amount, or nothing, by four folds inside train and by what the families brought at 30 rows on the *other* tables",
-        f"of this page. Seeds {', '.join(map(str, seeds))} cut other rows and train other models. Intervals (95 %) are of a",
+        "other one; the mixture draws ten times the real rows; families are shown with the amount beside them. `choose` is",
+        "`sample.rows: sweep`: the family that the five questions put first (tilt for at most 300 rows, else autoregressive),",
+        "and how much of it, or nothing, by four folds inside train and by what it brought on the *other* tables of this page.",
+        f"Seeds {', '.join(map(str, seeds))} cut other rows and train other models. Intervals (95 %) are of a",
         f"paired bootstrap over seeds and, within a seed, over test rows ({DRAWS:,} draws).",
         f"Machine: {os.cpu_count()} cores ({platform.machine()}), one thread, Python {platform.python_version()}, {versions}.",
     ]
@@ -83,18 +86,28 @@ def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], se
     held = cells.get(f"{data}|{few}|{seed}|choose")
     if held is None:
         return None
-    scarce = int(held.get("rows", few)) <= SCARCE
-    others = [t for t in tables if t != data]
-    prior = {use: np.mean([*each.values()]) for use, each in brought(cells, FEWEST, others, seeds).items()} if scarce else {}
+    rows, tried = int(held.get("rows", few)), held.get("from", FIRST)
+    prior = known(cells, rows, [t for t in tables if t != data], seeds) if rows <= SCARCE else {}
     best, lead = NOTHING, 0.0
     for trial in held["trials"]:
-        if trial["level"] and trial["level"] < LEAST:
+        if trial["level"] and (trial["level"] < LEAST or trial["method"] not in tried):
             continue
-        known = float(prior.get(trial["method"], 0.0)) * (1.0 if trial["level"] >= 1 else PART)
-        expected = 0.0 if trial["method"] == NOTHING else weighed(trial["gain"], trial["error"], known, SPREAD)
+        before = prior.get(trial["method"], 0.0) * (1.0 if trial["level"] >= 1 else PART)
+        expected = 0.0 if trial["method"] == NOTHING else weighed(trial["gain"], trial["error"], before, SPREAD)
         if expected > lead:
             best, lead = _arm(trial), expected
     return best
+
+
+def known(cells: Cells, rows: int, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, float]:
+    """What each family brought to a class of so many rows, as `Traits.gain_at` tells it, by these tables alone."""
+    few, more = ({use: mean(each) for use, each in brought(cells, n, tables, seeds).items()} for n in (FEWEST, MORE))
+    return {use: gain_at(rows, gain, more.get(use)) for use, gain in few.items()}
+
+
+def mean(each: Mapping[str, float]) -> float:
+    """The mean over tables."""
+    return float(np.mean([*each.values()]))
 
 
 def brought(cells: Cells, few: str, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -209,7 +222,7 @@ def _brought(cells: Cells, tables: Sequence[str], few: Sequence[str], seeds: Seq
     found = {n: brought(cells, n, tables, seeds) for n in few}
     lines = [
         "The rare class filled up to the other one, gradient boosting: gain in average precision over nothing, the mean of the",
-        "tables' means, and the least and most of a table. `Traits.gain` is the mean at 30 rows.",
+        "tables' means, and the least and most of a table. `Traits.gain` and `gain_of_100` are the means at 30 and 100 rows.",
         "",
         "| family | " + " | ".join(f"{n} real rows" if n != "all" else "the real mix" for n in few) + " |",
         "| --- |" + " ---: |" * len(few),

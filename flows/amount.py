@@ -18,8 +18,9 @@ from flows.stages.rules import family_of
 from generators.base import Generator, GeneratorError, Progress, Traits, table
 from validators.worth import WEIGHTS, Arm, CannotJudgeError, Maker, Worth, wanted, worth
 
-#: Families that are tried, of those that the rubric leaves; folds of train, each of which every family learns without.
-TRIED, FOLDS = 3, 4
+#: Families that are tried, of those that the rubric leaves; folds of train, each of which every family learns without. Folds
+#: of few rows part amounts, not families: that is what `choose: bakeoff` is for, whose choice is then the one that is tried.
+TRIED, FOLDS = 1, 4
 #: How much what a family brings differs from data to data, as a standard deviation of average precision: on the tables of
 #: docs/benchmarks/utility.md gains of one family lie some four points apart.
 SPREAD = 0.04
@@ -116,10 +117,10 @@ def _nothing(found: Worth, expected: Mapping[Arm, float], best: Arm) -> str:
 
 
 def _gain(name: str, found: Worth) -> float:
-    """What a family brought to classes of few rows elsewhere; nothing is known of classes of many."""
+    """What a family brought to classes of so few rows elsewhere; nothing is known of classes of many."""
     traits: Traits | None = getattr(find_family(name, Generator, package="generators"), "traits", None)
-    few = min((found.rows[level] for level in found.classes), default=0) <= SCARCE
-    return traits.gain if few and traits is not None and traits.gain is not None else 0.0
+    least = min((found.rows[level] for level in found.classes), default=0)
+    return (traits.gain_at(least) or 0.0) if least <= SCARCE and traits is not None else 0.0
 
 
 def _maker(plan: Plan, name: str) -> Maker:

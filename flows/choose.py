@@ -326,7 +326,7 @@ def _rank(name: str, traits: Traits, facts: Facts, stated: ChooseSpec, use: Use)
     # What is not known comes after what is, and differences that a figure cannot carry do not decide.
     if use == "augment" and _few(facts):
         step = PICTURE_STEP if facts.modality == "image" else TABLE_STEP
-        lead = math.inf if traits.gain is None else -round(traits.gain / step)
+        lead = math.inf if traits.gain is None else -round(_gain(traits, facts) / step)
     else:
         lead = math.inf if traits.auc is None else round(traits.auc / AUC_STEP)
     return (lead, lost, float(traits.passes), float(len(traits.fails)))
@@ -338,12 +338,17 @@ def _few(facts: Facts) -> bool:
     return facts.modality == "image" or (least is not None and least[1] <= SCARCE)
 
 
+def _gain(traits: Traits, facts: Facts) -> float:
+    """What is to be expected of a family that is measured: of pictures a share of the headroom, else by the scarcest class."""
+    if facts.modality == "image" or facts.scarcest is None:
+        return traits.gain or 0.0
+    return traits.gain_at(facts.scarcest[1]) or 0.0
+
+
 def _for(name: str, traits: Traits, facts: Facts, use: Use) -> str:
     parts = [] if traits.kind == name else [traits.kind]
     if use == "augment" and _few(facts) and traits.gain is not None:
-        what = "of the headroom of a detector" if facts.modality == "image" else "in average precision of a class of 30 rows"
-        figure = f"{100 * traits.gain:+.0f} %" if facts.modality == "image" else f"{traits.gain:+.3f}"
-        parts.append(f"brought {figure} {what} where it was measured")
+        parts.append(_brought(traits, facts))
     elif traits.auc is not None:
         parts.append(f"a classifier hardly tells its rows from real ones (AUC {traits.auc:.2f})" if traits.auc < 0.6 else
                      f"a classifier tells its rows from real ones with an AUC of {traits.auc:.2f}")  # fmt: skip
@@ -354,15 +359,23 @@ def _for(name: str, traits: Traits, facts: Facts, use: Use) -> str:
     return spoken(said) if facts.modality == "image" else said
 
 
+def _brought(traits: Traits, facts: Facts) -> str:
+    """What a family brought, in words."""
+    if facts.modality == "image":
+        return f"brought {100 * (traits.gain or 0.0):+.0f} % of the headroom of a detector where it was measured"
+    of_100 = "" if traits.gain_of_100 is None else f" and {traits.gain_of_100:+.3f} of 100"
+    return f"brought {traits.gain:+.3f} in average precision of a class of 30 rows{of_100} where it was measured"
+
+
 def _advice(order: Sequence[str], left: Mapping[str, Traits], facts: Facts, use: Use) -> str:
-    best = left[order[0]].gain
+    best = None if left[order[0]].gain is None else _gain(left[order[0]], facts)
     if use == "augment" and _few(facts) and best is not None and best <= 0:
         return f"nothing that is left brought a model anything where it was measured ({order[0]}: {best:+.2f}); expect little"
     if len(order) < 2:
         return ""
     first, second = left[order[0]], left[order[1]]
     few = use == "augment" and _few(facts)
-    a, b = (first.gain, second.gain) if few else (first.auc, second.auc)
+    a, b = (None if t.gain is None else _gain(t, facts) for t in (first, second)) if few else (first.auc, second.auc)
     close = a is not None and b is not None and abs(a - b) < 0.02
     unknown = a is None or b is None
     if not close and not unknown:

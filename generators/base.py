@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
@@ -39,8 +40,9 @@ class Traits:
     reach: rows of a class beyond which it has nothing over the default; None where there is no such number.
     auc: by which a classifier tells its rows from real ones, the median over the tables of docs/benchmarks/tables.md; .5 is
         best.
-    gain: in average precision of a class of 30 real rows, beside nothing, its mean over the tables of
-        docs/benchmarks/utility.md; of pictures the mean share of the headroom in docs/benchmarks/images.md, of 5 real ones.
+    gain, gain_of_100: in average precision of a class of 30 and of 100 real rows, beside nothing, the class filled up: means
+        over the tables of docs/benchmarks/utility.md; of pictures (gain alone) the mean share of the headroom in
+        docs/benchmarks/images.md, of 5 real ones.
     photorealistic: whether fine detail comes out as a camera sees it, with the backbone or the rows that it needs.
     latent: whether rows have places in a space, between which there are others. scores: whether it says how unusual a row is.
     passes: evaluations of a network for one row.
@@ -56,6 +58,7 @@ class Traits:
     reach: int | None = None
     auc: float | None = None
     gain: float | None = None
+    gain_of_100: float | None = None
     photorealistic: bool = False
     latent: bool = False
     scores: bool = False
@@ -65,6 +68,21 @@ class Traits:
     reference: bool = False
     gpu: bool = False
     backbone: bool = False
+
+    def gain_at(self, rows: int) -> float | None:
+        """The gain that is to be expected of a class of so many real rows, None where nothing was measured."""
+        return None if self.gain is None else gain_at(rows, self.gain, self.gain_of_100)
+
+
+def gain_at(rows: int, of_30: float, of_100: float | None) -> float:
+    """A gain in average precision at so many real rows of a class: of 30 and fewer that of 30; on to 100 in a straight line
+    over the logarithm; with more it shrinks as they grow."""
+    if of_100 is None or rows <= 30:
+        return of_30
+    if rows >= 100:
+        return of_100 * 100 / rows
+    part = math.log(rows / 30) / math.log(100 / 30)
+    return of_30 + part * (of_100 - of_30)
 
 
 @dataclass(frozen=True)

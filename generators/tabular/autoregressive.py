@@ -90,6 +90,8 @@ class Autoregressive:
         rows_of_class=2,
         auc=0.537,
         scores=True,
+        gain=0.0,
+        gain_of_100=-0.001,
         fails=("privacy",),
     )
     ranges: ClassVar[Mapping[str, Range]] = {

@@ -70,8 +70,9 @@ class Tilt:
         rows=100,
         rows_of_class=5,
         reach=1000,
-        gain=0.08,
         scores=True,
+        gain=0.083,
+        gain_of_100=0.031,
         fails=("privacy", "blur"),
     )
     ranges: ClassVar[Mapping[str, Range]] = {

@@ -21,7 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = mixed_table(900)
     monkeypatch.setattr(utility, "read", lambda *_: Dataset(rows, infer(rows, target="label")))
     monkeypatch.setattr(utility, "TRAIN", 300)
-    monkeypatch.setattr(utility, "CHOSEN_FROM", ("smote",))
+    monkeypatch.setattr(utility, "first", lambda *_: ("smote",))
 
 
 @pytest.mark.usefixtures("small")
