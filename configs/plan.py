@@ -159,6 +159,40 @@ class PublishSpec(Spec):
     """Rows in one Parquet file."""
 
 
+class PrivacySpec(Spec):
+    """What a release promises: how much one person's rows may change what is published, and which attacks are tried on it."""
+
+    epsilon: Annotated[float, Field(gt=0)] | None = None
+    """Budget of differential privacy; 3 if neither it nor noise is stated. Families without it refuse."""
+    noise: Annotated[float, Field(gt=0)] | None = None
+    """Noise multiplier in place of a budget; what it spends is counted."""
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """How likely the promise may fail; 1 / (10 n) for n training rows if not stated."""
+    unit: Literal["row", "group"] = "row"
+    """Whom the promise is for: one row, or all rows of one value of the plan's `group` (one person)."""
+    bounds: Literal["declared", "budget", "data"] = "declared"
+    """Where ranges and levels come from. declared: `columns:` states them all; budget: what is not stated pays from the budget;
+    data: they are read off, and the promise is not end to end (the card says so)."""
+    source: str | None = None
+    """Name of the source in the ledger; the plan's name if not stated."""
+    ledger: Annotated[str, Field(min_length=1)] = "privacy.sqlite"
+    """The file in which what was spent of each source is kept, over all runs."""
+    cap: Annotated[float, Field(gt=0)] | None = None
+    """Most epsilon that may ever be spent of the source; a run that would pass it does not start."""
+    quasi: list[str] = []
+    """Quasi-identifiers: columns that an attacker may know of a person. All learned columns but the secret if empty."""
+    secret: list[str] = []
+    """Columns that an attacker wants to know. The target, and each other column in turn, if empty."""
+    k: Annotated[int, Field(ge=2)] = 5
+    """Fewer real rows than this are never shown or drawn more often than chance."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> PrivacySpec:
+        if self.epsilon is not None and self.noise is not None:
+            raise ValueError("epsilon states the budget and noise states what it follows from; leave one of the two out")
+        return self
+
+
 class Plan(Spec):
     """One run of counterpoise."""
 
@@ -184,6 +218,7 @@ class Plan(Spec):
     generator: GeneratorSpec = GeneratorSpec()
     sample: SampleSpec = SampleSpec()
     gate: GateSpec = GateSpec()
+    privacy: PrivacySpec = PrivacySpec()
     publish: PublishSpec = PublishSpec()
 
     @model_validator(mode="before")
