@@ -1,0 +1,325 @@
+"""Which values can a column hold, told without a look at the rows that nobody paid for?
+
+Levels come from what the plan declares; numbers lie between declared ends, in bins that are narrow where noisy counts say that
+many rows lie. What is not declared is either paid for as well, or read off the rows where the plan says so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+
+from data.dataset import Dataset
+from data.encode_values import Levels, Scale, Values
+from data.schema import Column
+from generators.base import GeneratorError
+from generators.tabular._conditions import place_of
+from generators.tabular._dp_account import Part
+from generators.tabular._dp_noise import Noise
+
+Array = np.ndarray
+Bounds = Literal["declared", "budget", "data"]
+#: Bins of the first look at a column of numbers, parts that a heavy one is cut into at each later look, and looks.
+FIRST, CUT, LOOKS = 64, 40, 3
+#: Bins at most, and noise of a count that a bin must stand above, in standard deviations.
+BINS, CLEAR = 32, 4.0
+#: Exponents of two between which ends that are not declared are looked for.
+MAGNITUDES = (-30, 41)
+#: Of delta, the part that finding undeclared levels may use.
+DELTA_PART = 0.1
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The tokens of one column: its levels or its bins in order, then one for other levels, then null.
+
+    Fields:
+        levels: of a discrete column, those that are known. others: whether there is a token for any other level.
+        scale, edges: of a column of numbers, how it is read, and the bins: bin i is from edges[i] to below edges[i + 1].
+        nulls: whether there is a token for null."""
+
+    name: str
+    levels: Levels | None = None
+    others: bool = False
+    scale: Scale | None = None
+    edges: tuple[float, ...] = ()
+    nulls: bool = False
+
+    @property
+    def values(self) -> int:
+        """Tokens of values: all but those of other levels and null."""
+        return len(self.edges) - 1 if self.levels is None else len(self.levels.values)
+
+    @property
+    def size(self) -> int:
+        """All tokens."""
+        return self.values + self.others + self.nulls
+
+    def encode(self, values: Values) -> Array:
+        """(n,) tokens. Numbers beyond the ends count as the last bin on their side.
+
+        Raises GeneratorError for a level or a null that the column cannot hold."""
+        codes = self._codes(values)
+        if not self.nulls and (codes == -2).any():
+            raise GeneratorError(f"column {self.name!r} holds nulls; declare columns.{self.name}.nullable: true")
+        if not self.others and (codes == -1).any():
+            raise GeneratorError(
+                f"column {self.name!r} holds {int((codes == -1).sum())} values that columns.{self.name}.categories does not "
+                "declare; declare all of them"
+            )
+        return np.where(codes == -2, self.size - 1, np.where(codes == -1, self.values, codes))
+
+    def _codes(self, values: Values) -> Array:
+        if self.levels is not None:
+            return self.levels.read(values)
+        assert self.scale is not None
+        x = self.scale.read(values, self.name)
+        inside = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, self.values - 1)
+        return np.where(np.isnan(x), -2, inside)
+
+    def decode(self, codes: Array, rng: np.random.Generator) -> pa.Array:
+        """(n,) tokens as values; within a bin any number is as likely."""
+        null = codes == self.size - 1 if self.nulls else np.zeros(len(codes), dtype=bool)
+        if self.levels is not None:
+            return self.levels.write(np.where(null | (codes >= self.values), -1, codes))
+        assert self.scale is not None
+        edges, at = np.asarray(self.edges), np.minimum(codes, self.values - 1)
+        low, high = edges[at], edges[at + 1]
+        u = rng.random(len(codes))
+        if self.scale.whole:
+            first, last = np.ceil(low), np.maximum(np.ceil(high) - 1, np.ceil(low))
+            x = np.floor(first + u * (last - first + 1))
+        else:
+            x = low + u * (high - low)
+        return self.scale.write(np.where(null, np.nan, x))
+
+    def to_state(self) -> dict[str, Any]:
+        """JSON values only."""
+        state = {"name": self.name, "others": self.others, "edges": list(self.edges), "nulls": self.nulls}
+        levels = None if self.levels is None else self.levels.to_state()
+        return state | {"levels": levels, "scale": None if self.scale is None else asdict(self.scale)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """What `to_state` wrote."""
+        levels = None if state["levels"] is None else Levels.from_state(state["levels"])
+        scale = None if state["scale"] is None else Scale(**state["scale"])
+        return cls(state["name"], levels, state["others"], scale, tuple(state["edges"]), state["nulls"])
+
+
+@dataclass(frozen=True)
+class Found:
+    """The columns, what finding them spent, and the part of delta that it used."""
+
+    cells: tuple[Cells, ...]
+    parts: tuple[Part, ...]
+    delta: float
+
+
+def looks(columns: Sequence[Column], bounds: Bounds) -> int:
+    """How often noisy counts are taken to find these columns."""
+    numbers = [c for c in columns if not c.discrete]
+    undeclared = bounds == "budget" and any(not _stated(c) for c in columns)
+    return (LOOKS if numbers else 0) + undeclared
+
+
+def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noise) -> Found:
+    """The tokens of every learned column.
+
+    noise: multiplier of each look (its standard deviation is that times the root of the columns looked at); delta: of the whole
+    fit. Raises GeneratorError for a column that declares too little where bounds are to be declared."""
+    columns = train.schema.learned
+    if bounds == "declared":
+        _refuse(columns)
+    open_ = [c for c in columns if not _stated(c)] if bounds == "budget" else []
+    levels, ends, used = _undeclared(train, open_, noise, delta * DELTA_PART, source) if open_ else ({}, {}, 0.0)
+    cells: dict[str, Cells] = {}
+    numbers: dict[str, Scale] = {}
+    for column in columns:
+        nulls = column.nullable or "nullable" not in column.declared
+        if column.discrete:
+            known = levels.get(column.name) or _declared(train, column)
+            cells[column.name] = Cells(column.name, known, column.name in levels, nulls=nulls)
+        else:
+            numbers[column.name] = _scale(train, column, ends.get(column.name))
+    parts = [Part(noise)] if open_ else []
+    if numbers:
+        for name, edges in _binned(train, numbers, noise, source).items():
+            nulls = train.schema[name].nullable or "nullable" not in train.schema[name].declared
+            cells[name] = Cells(name, scale=numbers[name], edges=edges, nulls=nulls)
+        parts += [Part(noise)] * LOOKS
+    return Found(tuple(cells[c.name] for c in columns), tuple(parts), used)
+
+
+def _stated(column: Column) -> bool:
+    """Whether the plan declares all that the column's tokens need."""
+    if column.kind == "boolean":
+        return True
+    if column.discrete:
+        return "categories" in column.declared
+    return {"low", "high"} <= column.declared
+
+
+def _refuse(columns: Sequence[Column]) -> None:
+    lost = [c for c in columns if not _stated(c)]
+    if lost:
+        what = "categories" if lost[0].discrete else "low and high"
+        more = f", nor are those of {len(lost) - 1} more columns" if len(lost) > 1 else ""
+        raise GeneratorError(
+            f"the {what} of column {lost[0].name!r} are not declared{more}; state columns.{lost[0].name}, or set "
+            "privacy.bounds to budget"
+        )
+
+
+def _declared(train: Dataset, column: Column) -> Levels:
+    """The levels that the schema holds, in an order that says nothing of the rows."""
+    values = sorted(column.categories or (False, True), key=str)
+    return Levels(column.dtype, tuple(values), (1,) * len(values))
+
+
+def _scale(train: Dataset, column: Column, ends: tuple[float, float] | None) -> Scale:
+    """How a column of numbers is read, its ends those of the plan, of `ends`, or of the schema."""
+    # The step of whole numbers is how they are written, as digits are: that is taken to be known.
+    seen = Scale.fit(train.column(column.name), column)
+    base = 0 if column.kind != "datetime" or column.low is None else _raw(column)
+    blank = replace(seen, base=base, step=seen.step if column.kind == "datetime" else 1, low=-np.inf, high=np.inf)
+    if ends is None:
+        low, high = (place_of(blank, _typed(column, end), column.name) for end in (column.low, column.high))
+    else:
+        low, high = ends
+    return replace(blank, low=low, high=max(high, low))
+
+
+def _typed(column: Column, end: Any) -> Any:
+    return pa.scalar(end).cast(pa.array([], type=_arrow(column)).type).as_py() if isinstance(end, str) else end
+
+
+def _arrow(column: Column) -> pa.DataType:
+    from data.schema import arrow_type
+
+    return arrow_type(column.dtype)
+
+
+def _raw(column: Column) -> int:
+    value = pa.array([_typed(column, column.low)], type=_arrow(column))
+    return int(value.cast(pa.int32() if pa.types.is_date32(value.type) else pa.int64())[0].as_py())
+
+
+# --- what is not declared -----------------------------------------------------------------------------------------------------
+
+
+def _undeclared(
+    train: Dataset, columns: Sequence[Column], noise: float, delta: float, source: Noise
+) -> tuple[dict[str, Levels], dict[str, tuple[float, float]], float]:
+    """Levels and ends that noisy counts show, and the delta that this used.
+
+    A level that few rows hold must not be shown only because it was there: its count has to stand so far above the noise that a
+    single row lifts it there with a chance below delta.
+
+    Source: Korolova et al. 2009 (WWW), with Gaussian noise as in Gopi et al. 2020 (arXiv 2006.03684), section 4."""
+    from scipy.stats import norm
+
+    deviation, discrete = noise * math.sqrt(len(columns)), [c for c in columns if c.discrete]
+    levels: dict[str, Levels] = {}
+    ends: dict[str, tuple[float, float]] = {}
+    least = 1 + deviation * float(norm.isf(delta / max(len(discrete), 1)))
+    for column in columns:
+        if column.discrete:
+            seen = Levels.fit(train.column(column.name), column)
+            noisy = np.array(seen.counts) + deviation * source.normal(len(seen.counts))
+            kept = sorted((v for v, count in zip(seen.values, noisy, strict=True) if count >= least), key=str)
+            if not kept:
+                raise GeneratorError(
+                    f"no level of column {column.name!r} is held by enough rows to be found within the budget; state "
+                    f"columns.{column.name}.categories"
+                )
+            levels[column.name] = Levels(column.dtype, tuple(kept), (1,) * len(kept))
+        else:
+            ends[column.name] = _ends(train, column, deviation, source)
+    return levels, ends, delta if discrete else 0.0
+
+
+def _ends(train: Dataset, column: Column, deviation: float, source: Noise) -> tuple[float, float]:
+    """Powers of two between which noisy counts show numbers."""
+    blank = replace(Scale.fit(train.column(column.name), column), base=0, low=-np.inf, high=np.inf)
+    blank = blank if column.kind == "datetime" else replace(blank, step=1)
+    x = blank.read(train.column(column.name), column.name)
+    x = x[~np.isnan(x)]
+    powers = 2.0 ** np.arange(*MAGNITUDES)
+    marks = np.r_[-powers[::-1], 0.0, powers]
+    counts = np.bincount(np.clip(np.searchsorted(marks, x, side="right") - 1, 0, len(marks) - 2), minlength=len(marks) - 1)
+    shown = np.flatnonzero(counts + deviation * source.normal(len(counts)) > CLEAR * 1.5 * deviation)
+    if not len(shown):
+        raise GeneratorError(
+            f"the range of column {column.name!r} cannot be found within the budget; state columns.{column.name}.low and .high"
+        )
+    return float(marks[shown[0]]), float(marks[shown[-1] + 1])
+
+
+# --- bins ---------------------------------------------------------------------------------------------------------------------
+
+
+def _binned(train: Dataset, scales: Mapping[str, Scale], noise: float, source: Noise) -> dict[str, tuple[float, ...]]:
+    """Edges of bins, found by LOOKS noisy counts of all these columns, each finer where the one before showed many rows."""
+    deviation = noise * math.sqrt(len(scales))
+    read = {name: scale.read(train.column(name), name) for name, scale in scales.items()}
+    read = {name: x[~np.isnan(x)] for name, x in read.items()}
+    edges = {name: _first(scale) for name, scale in scales.items()}
+    counts: dict[str, Array] = {}
+    for look in range(LOOKS):
+        for name, scale in scales.items():
+            if look:
+                edges[name] = _finer(edges[name], counts[name], scale, CLEAR * deviation)
+            noisy = _counted(read[name], edges[name]) + deviation * source.normal(len(edges[name]) - 1)
+            counts[name] = np.maximum(noisy, 0.0)
+    return {name: _merged(edges[name], counts[name], CLEAR * deviation) for name in scales}
+
+
+def _first(scale: Scale) -> Array:
+    """Equal bins; of few whole numbers one for each."""
+    low, high = scale.low, scale.high + (1.0 if scale.whole else 0.0)
+    if scale.whole and high - low <= FIRST:
+        return np.arange(low, high + 0.5)
+    if high <= low:
+        return np.array([low, np.nextafter(low, np.inf)])
+    edges = np.linspace(low, high, FIRST + 1)
+    return np.unique(np.ceil(edges)) if scale.whole else edges
+
+
+def _finer(edges: Array, counts: Array, scale: Scale, clear: float) -> Array:
+    """Bins that hold more than one in BINS rows are cut."""
+    heavy = counts > max(counts.sum() / BINS, clear)
+    least = 1.0 if scale.whole else 10.0**-scale.decimals if scale.decimals is not None else 0.0
+    out = [edges[:1]]
+    for i, cut in enumerate(heavy):
+        a, b = edges[i], edges[i + 1]
+        inner = np.linspace(a, b, CUT + 1)[1:] if cut and b - a > 1.5 * least else np.array([b])
+        out.append(np.unique(np.ceil(inner)) if scale.whole else inner)
+    return np.unique(np.concatenate(out))
+
+
+def _counted(x: Array, edges: Array) -> Array:
+    """How many numbers lie in each bin; those beyond the ends count as the last one on their side."""
+    at = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
+    return np.bincount(at, minlength=len(edges) - 1).astype(float)
+
+
+def _merged(edges: Array, counts: Array, clear: float) -> tuple[float, ...]:
+    """Neighbours put together until each bin holds one in BINS rows and stands clear of the noise; a heavy one stays alone."""
+    least = max(counts.sum() / BINS, clear)
+    out, held = [float(edges[0])], 0.0
+    for i, count in enumerate(counts):
+        if count >= least and held > 0 and out[-1] != edges[i]:
+            out.append(float(edges[i]))  # what came before it ends here, however little it holds
+            held = 0.0
+        held += count
+        if held >= least:
+            out.append(float(edges[i + 1]))
+            held = 0.0
+    if out[-1] != edges[-1]:
+        out.append(float(edges[-1]))
+    return tuple(out)
