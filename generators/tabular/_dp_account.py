@@ -5,6 +5,7 @@ Mechanisms are Gaussian or exponential ones. Neighbours differ by one row, which
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from generators.base import GeneratorError
 NEAR = 1e-3
 #: Error of the numerical accountant in epsilon, as a share of a rough figure of it.
 ERROR = 0.005
+#: Steps beyond which the numerical accountant takes gigabytes: the bound by moments stands there, some percent above it.
+MANY = 20_000
 #: Noise above which a budget buys nothing.
 MOST = 1e5
 
@@ -42,14 +45,21 @@ def spent(parts: Sequence[Part], delta: float) -> float:
     rough = sum(p.steps / p.noise**2 for p in whole)
     if not sampled:
         return gaussian_epsilon(math.sqrt(rough), delta) if rough else 0.0
+    history = [(p.noise, p.rate, p.steps) for p in sampled] + ([(1 / math.sqrt(rough), 1.0, 1)] if rough else [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a rate of 1, and of the orders that are tried
+        return _composed(history, delta)
+
+
+def _composed(history: Sequence[tuple[float, float, int]], delta: float) -> float:
+    """history: noise, rate and steps, as Opacus has them."""
     from opacus.accountants import PRVAccountant, RDPAccountant
 
-    history = [(p.noise, p.rate, p.steps) for p in sampled] + ([(1 / math.sqrt(rough), 1.0, 1)] if rough else [])
-    moments = RDPAccountant()
-    moments.history = history
+    moments, accountant = RDPAccountant(), PRVAccountant()
+    moments.history = accountant.history = list(history)
     above = float(moments.get_epsilon(delta))
-    accountant = PRVAccountant()
-    accountant.history = history
+    if sum(steps for *_, steps in history) > MANY:
+        return above
     # An error that is small beside the figure; the accountant answers with an upper bound.
     return min(above, float(accountant.get_epsilon(delta, eps_error=max(ERROR * above, 1e-4))))
 

@@ -4,7 +4,7 @@ Rounds of: find the marginals that the model of so far gets wrong most, measure 
 measured (a Markov random field, by mbi).
 
 Source: McKenna et al. 2022 (AIM, arXiv 2201.12677), algorithms 1 to 3. What is different: how wrong the model is about a
-marginal is told by rows drawn from it, not by inference, and several are chosen before it is fitted again: each fit compiles."""
+marginal is told by rows drawn from it, not by inference, and several are chosen before each fit, which compiles."""
 
 from __future__ import annotations
 

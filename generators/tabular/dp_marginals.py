@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
+from data.schema import Column
 from generators.base import SILENT, Condition, Progress, Traits, seal
 from generators.tabular._conditions import matching, part_seed, resolve
 from generators.tabular._dp_account import rho_epsilon, rho_for
@@ -78,8 +79,8 @@ class DPMarginals:
     marginals: int | None = None
     secure: bool = True
 
-    def promised(self, rows: int) -> tuple[float, float]:
-        """The epsilon and delta that a fit on so many rows spends, told without a look at them."""
+    def promised(self, rows: int, columns: Sequence[Column]) -> tuple[float, float]:
+        """The epsilon and delta that a fit on so many rows of these columns spends, told without a look at them."""
         delta = delta_of(self, rows)
         return (self.epsilon or EPSILON) if self.noise is None else rho_epsilon(1 / (2 * self.noise**2), delta), delta
 
@@ -91,7 +92,7 @@ class DPMarginals:
         check(self, train)
         at_least(self, 1, "marginals")
         source, rows = noise_of(self, seed), train.num_rows
-        epsilon, delta = self.promised(rows)
+        epsilon, delta = self.promised(rows, train.schema.learned)
         # Finding levels that nobody declared uses a part of delta; the conversion has the rest.
         rho = rho_for(epsilon, 0.9 * delta) if self.noise is None else 1 / (2 * self.noise**2)
         count = looks(train.schema.learned, self.bounds)

@@ -1,0 +1,90 @@
+"""What comes next in a row, told by a network whose every layer has gradients of single rows?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Array = np.ndarray
+
+
+class Block(nn.Module):
+    """A layer beside a shortcut."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norm, self.wide, self.narrow = nn.LayerNorm(width), nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(rows, columns, width) to the same."""
+        out: Tensor = h + self.narrow(torch.nn.functional.gelu(self.wide(self.norm(h))))
+        return out
+
+
+class Net(nn.Module):
+    """Chances of each column's tokens given those of the columns before it.
+
+    What is known adds up: a vector for each token. sizes: tokens of each column, in the order in which they are drawn."""
+
+    def __init__(self, sizes: Sequence[int], width: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.sizes, self.width = tuple(sizes), width
+        self.tokens = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+        self.place = nn.Embedding(len(sizes), width)
+        self.blocks = nn.ModuleList(Block(width, hidden) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+
+    def start(self, shares: Sequence[Array], seed: int) -> None:
+        """Weights from the seed; each column begins as it is by itself. shares: chances of the tokens of each column."""
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        with torch.no_grad():
+            for name, p in self.named_parameters():
+                if p.dim() > 1:
+                    scale = 0.3 if "tokens" in name or "place" in name else p.shape[-1] ** -0.5
+                    p.copy_(torch.randn(p.shape, generator=generator) * scale)
+                elif "norm" not in name:
+                    p.zero_()
+            for head, share in zip(self.heads, shares, strict=True):
+                assert isinstance(head, nn.Linear)
+                head.weight.mul_(0.1)
+                head.bias.copy_(torch.from_numpy(np.log(np.maximum(share, 1e-6))))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(rows, columns) tokens -> (rows, size) logits of each column given those before it."""
+        known = torch.stack([embed(x[:, i]) for i, embed in enumerate(self.tokens)], dim=1)
+        before = torch.cumsum(known, dim=1) - known
+        # As long whatever the number of columns that are known.
+        before = before / (1.0 + torch.arange(len(self.sizes), device=x.device)).sqrt()[:, None]
+        places = torch.arange(len(self.sizes), device=x.device).expand(len(x), -1)
+        h = before + self.place(places)
+        for block in self.blocks:
+            h = block(h)
+        h = self.norm(h)
+        return [head(h[:, i]) for i, head in enumerate(self.heads)]
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Nats of each row: (rows,)."""
+        logits = self(x)
+        each = [torch.nn.functional.cross_entropy(part, x[:, i], reduction="none") for i, part in enumerate(logits)]
+        return torch.stack(each, dim=1).sum(dim=1)
+
+    @torch.no_grad()
+    def draw(self, n: int, given: dict[int, int], generator: torch.Generator) -> Tensor:
+        """(n, columns) tokens; given: tokens of columns that are set: exact where they come first."""
+        out = torch.zeros((n, len(self.sizes)), dtype=torch.long)
+        sum_ = torch.zeros((n, self.width))
+        for i, (embed, head) in enumerate(zip(self.tokens, self.heads, strict=True)):
+            if i in given:
+                out[:, i] = given[i]
+            else:
+                h = sum_ / (1.0 + i) ** 0.5 + self.place.weight[i]
+                for block in self.blocks:
+                    h = block(h)
+                chances = torch.softmax(head(self.norm(h)), dim=1)
+                out[:, i] = torch.multinomial(chances, 1, generator=generator)[:, 0]
+            sum_ += embed(out[:, i])
+        return out
