@@ -67,6 +67,7 @@ def preview(plan: Plan, runs: Path, *, measured: bool = True) -> dict[str, Any]:
     told: dict[str, Any] = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
     told |= {"rules": ruled} if ruled else {}
     told["choice"] = chosen
+    told |= {"personal": profile["pii"]} if profile.get("pii") else {}
     told |= {"feasible": able.to_json()} if able is not None else {}
     return told | ({"groups": profile["groups"]} if "groups" in profile else {})
 
@@ -135,7 +136,8 @@ def _said(
         "imbalance": _imbalance(class_counts(data), unit),
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
         "family": _family(facts["choose"]),
-        unit: f"{sum(drawn.values()):,} synthetic" + (f", beside {kept:,} real" if plan.sample.include_real else ""),
+        unit: f"{sum(drawn.values()):,} synthetic"
+        + (f", beside {kept:,} real" if plan.sample.include_real and plan.purpose == "augment" else ""),
         "cost": "not measured" + _took(plan, runs),
     }
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from data.dataset import Dataset
 from data.errors import DataError
+from data.personal_values import ready
 from data.schema import Column, Schema
 from flows.run import Run, Stage, write_text
 from flows.stages.rules import check_rows
@@ -24,6 +25,7 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     from data.profile import nearly_numbers, profile
     from data.series import series_of
     from flows.choose import AS_ROWS
+    from flows.stages.personal import check_ruled, decide, taught
 
     plan = run.plan
     table = pq.read_table(run.folder / "work/data.parquet")
@@ -31,6 +33,11 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
         return _profile_pictures(run, table)
     stated = {name: column.stated() for name, column in plan.columns.items() if not column.drop}
     schema = infer(table, target=plan.target, group=plan.group, stated=stated)
+    if kinds := taught(plan, schema):
+        stated = {name: {**stated.get(name, {}), **({"kind": kinds[name]} if name in kinds else {})} for name in stated}
+        schema = infer(table, target=plan.target, group=plan.group, stated=stated)
+    decided = decide(plan, schema, table)
+    schema = decided.kept
     left_out = [c for c in schema if c.kind in ("text", "image", "series") and c.name not in (plan.target, plan.group)]
     for column in (schema[name] for name in (plan.target, plan.group) if name):
         if column.kind in ("text", "image", "series"):
@@ -41,6 +48,7 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     if not kept.learned:
         raise DataError("no column is left to learn: all are ids or free text; state a kind under `columns:` for one of them")
     _check_classes(kept)
+    check_ruled(plan, decided.found)
     check_rows(plan, schema, table)
     # Of a file that is typed here, its reader knows what a column would be; a kind that the plan states settles it.
     nearly = run.stages["read"]["facts"].get("nearly")
@@ -51,6 +59,8 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
         facts["series"] = series
         facts["notices"] = [*facts["notices"], f"These look like one series, {series}: {AS_ROWS}."]
     facts["notices"] = [*facts["notices"], *unsettled, *(_left_out(c) for c in left_out if c.name not in (told or {}))]
+    facts["notices"] = [*facts["notices"], *decided.notices]
+    facts["pii"] = [one.to_json() for one in decided.found]
     write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1, default=str))
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
     return {"notices": facts["notices"], "columns": len(kept)}
@@ -84,6 +94,7 @@ def _left_out(column: Column) -> str:
     return (
         f"column {column.name!r} is {column.kind}, which no tabular family writes, and is left out; "
         f"if its values repeat, state columns.{column.name}.kind: categorical"
+        + (f" (it looks like personal data: {column.pii})" if column.pii else "")
     )
 
 
@@ -93,12 +104,16 @@ STEP = Step(
         "profile",
         "read",
         "data/infer.py",
+        "data/personal.py",
+        "data/personal_values.py",
+        "data/personal_words.py",
+        "flows/stages/personal.py",
         "data/profile.py",
         "data/picture_profile.py",
         "data/schema.py",
         "data/series.py",
         "data/constraints.py",
-        part=lambda p: [p.columns, p.target, p.group, p.constraints],
+        part=lambda p: [p.columns, p.target, p.group, p.constraints, p.purpose, p.privacy.locale, ready()],
     ),
     _profile,
 )
