@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from data.infer import named_like_id
+from data.infer import NEARLY_ALL, named_like_id
 from data.personal_words import announced
 from data.schema import Column, Schema
 
@@ -29,6 +29,8 @@ What = Literal[
 SAMPLE = 300
 #: Shares of values from which a column is taken for what they are: alone, and where the column's name says so, too.
 ALONE, TOGETHER = 0.8, 0.5
+#: The share of values on lists of names that is enough in a column called "name", "author", "customer": no list is complete.
+LISTED = 0.25
 #: Of these fewer are enough: check digits and domains hardly fit by chance, and of phone numbers no list knows all.
 _CERTAIN = {"email": 0.5, "iban": 0.5, "card": 0.5, "phone": 0.7}
 #: So many different values make a column of names; fewer are a category, unless nearly every row has its own.
@@ -168,10 +170,10 @@ def _announced(name: str, looked: _Looked, said: str | None) -> Personal | None:
         return Personal(
             name, said, lettered, f"{called}, and {_percent(lettered)} of its values are a few words without digits"
         )
-    if said == "maybe_name" and looked.many and lettered >= TOGETHER:
+    if said == "maybe_name" and looked.many:
         known = names(looked.values)
         what = max(known, key=lambda each: known[each])
-        if known[what] >= TOGETHER:
+        if known[what] >= LISTED:
             return Personal(
                 name, what, known[what], f"{called}, and {_percent(known[what])} of its values are on lists of names"
             )
@@ -219,6 +221,8 @@ def _long(looked: _Looked) -> bool:
 def _key(column: Column, looked: _Looked) -> Personal | None:
     if column.kind == "id":
         share = looked.levels / max(looked.rows, 1)
+        if share < NEARLY_ALL:
+            return Personal(column.name, "id", None, f"it is a key and has {looked.levels:,} different ones")
         return Personal(column.name, "id", share, f"{_percent(share)} of its rows have a value of their own")
     if column.discrete and named_like_id(column.name) and looked.levels > KEYS:
         return Personal(column.name, "id", None, f"it is called like a key and has {looked.levels:,} different ones")

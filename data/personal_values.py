@@ -147,6 +147,8 @@ def names(values: Sequence[str]) -> dict[str, float]:
     out = {"first_name": 0, "last_name": 0, "name": 0}
     for value in values:
         words = [word.strip(",.") for word in value.split()]
+        if len(words) > 3:  # "Ann Lee, Bo Chan & Di Roe": the first of several
+            words = [word.strip(",.") for word in re.split(r"[,;/&]", value)[0].split()]
         if len(words) == 1 and not words[0].isascii() and len(value) >= 2:  # 木村陽一
             words = next(([value[:i], value[i:]] for i in range(1, len(value)) if _both({value[:i]}, {value[i:]})), words)
         whole = 2 <= len(words) <= 5 and not any(sign.isdigit() for sign in value)

@@ -59,6 +59,10 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     ("name", "nomclient nompatient nombrecompleto nombreyapellidos titular nomecompleto contactperson kontaktperson"),
     ("maybe_name", "name names nom nombre nome naam namn contact customer client patient employee person kunde mitarbeiter"),
+    (
+        "maybe_name",
+        "author composer director doctor physician teacher manager owner seller agent witness signer autor arzt lehrer",
+    ),
 )
 #: In scripts without blanks a word is found anywhere in the name.
 _SIGNS: tuple[tuple[str, str], ...] = (

@@ -108,9 +108,11 @@ def _of_tables(plan: Plan) -> dict[str, Any]:
             others = [f"{key.column} -> {key.parent}" for key in (*layout.others, *layout.selves)]
             also = f", matched by {', '.join(others)}" if others else ""
             said[name] = f"{tables[name].num_rows:,} rows, {len(tables[name].schema.learned)} columns learned{owner}{also}"
+        personal = json.loads((run.folder / "profile.json").read_text())["pii"]
     said["gate"] = "keys are checked, nothing else: tables that refer to one another are not judged, nor published"
     notices = list(facts["profile"].get("notices", ()))
-    return {"said": said, "classes": [], "notices": notices, "smallest_detectable_mode": None}
+    told = {"said": said, "classes": [], "notices": notices, "smallest_detectable_mode": None}
+    return told | ({"personal": personal} if personal else {})
 
 
 def _said(
