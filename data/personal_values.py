@@ -24,7 +24,7 @@ SURE = 0.5
 SLACK = 2
 #: Countries whose way to write a number without its country code is tried beside the locale's own.
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "JP", "BR", "IN", "NL")
-#: National numbers whose recognisers check a digit or a strict form; the others take any nine digits.
+#: National numbers whose recognisers know a check digit or a form of its own; the others take any digits.
 _NATIONAL = (
     "UsSsn UsItin UkNino EsNif EsNie ItFiscalCode PlPesel FiPersonalIdentityCode SePersonnummer DeTaxId DeSocialSecurity "
     "DeHealthInsurance InAadhaar InPan AuTfn AuMedicare CaSin KrRrn SgFin ThTnin TrNationalId ZaIdNumber"
@@ -62,19 +62,18 @@ def shares(values: Sequence[str], locale: str, *, named: str | None = None) -> d
 
 
 def _numbers(values: Sequence[str], digits: Sequence[int], locale: str, named: str | None) -> dict[str, tuple[float, str]]:
-    least = 0.01 if named == "ssn" else SURE
     out = {"phone": (phones(values, locale, plain=named == "phone"), "phonenumbers")}
     if _most((9 <= n <= 34 and value[:2].isalpha() for value, n in zip(values, digits, strict=True)), values):
         out["iban"] = (_recognised(values, "Iban"), "the IBAN recogniser")
     if _most((12 <= n <= 19 and not any(s.isalpha() for s in v) for v, n in zip(values, digits, strict=True)), values):
         out["card"] = (_recognised(values, "CreditCard"), "the card recogniser")
-    # Digits alone are a number of any kind: nine of them in a row pass for one of some country.
-    if named == "ssn" or not _most((value.isdigit() for value in values), values):
-        best = max(
-            (_recognised(values, name, least), name) for name in (_NATIONAL if named == "ssn" else ("UsSsn", *_NATIONAL[2:6]))
-        )
-        out["ssn"] = (best[0], f"the recogniser {best[1]}")
+    out["ssn"] = max((_recognised(values, name, _least(name, named)), f"the recogniser {name}") for name in _NATIONAL)
     return out
+
+
+def _least(name: str, named: str | None) -> float:
+    """How sure a recogniser must be: its form is enough in a column called so, and of America's, whose dashes are its own."""
+    return 0.01 if named == "ssn" else SURE if name == "UsSsn" else 1.0
 
 
 def _most(said: Iterable[bool], values: Sequence[str]) -> bool:
@@ -127,9 +126,8 @@ def phones(values: Sequence[str], locale: str, *, plain: bool) -> float:
     import phonenumbers as pn
 
     def hit(value: str, region: str) -> bool:
-        if not plain and (value[0] in "123456789" and value.isdigit() or _DATE.fullmatch(value)):
-            return False
-        if re.search(r"[^\W\d_]{3}", value) or not 6 <= sum(sign.isdigit() for sign in value) <= 20:
+        digits = sum(sign.isdigit() for sign in value)
+        if not 6 <= digits <= 20 or re.search(r"[^\W\d_]{3}", value) or (not plain and _other(value, digits)):
             return False
         try:
             number = pn.parse(value, region)
@@ -141,12 +139,20 @@ def phones(values: Sequence[str], locale: str, *, plain: bool) -> float:
     return max(sum(hit(value, region) for value in values) for region in regions) / max(len(values), 1)
 
 
+def _other(value: str, digits: int) -> bool:
+    """Whether a value could as well be a date, a fraction, a part's number or any other digits."""
+    bare = value.isdigit() or (digits < 9 and value[0] != "(")
+    odd = re.fullmatch(r"[0-9]+[.,][0-9]+", value) or re.search(r"[^\W\d_]", re.split(r"x|ext", value)[0])
+    return bool(_DATE.fullmatch(value) or odd or (bare and value[0] not in "+0"))
+
+
 def names(values: Sequence[str]) -> dict[str, float]:
     """The share of values that Faker's lists know as a person's first, last or whole name, over all its languages."""
     first, last = _known()
     out = {"first_name": 0, "last_name": 0, "name": 0}
     for value in values:
         words = [word.strip(",.") for word in value.split()]
+        single = words[0].split("-")[0] if len(words) == 1 else ""
         if len(words) > 3:  # "Ann Lee, Bo Chan & Di Roe": the first of several
             words = [word.strip(",.") for word in re.split(r"[,;/&]", value)[0].split()]
         if len(words) == 1 and not words[0].isascii() and len(value) >= 2:  # 木村陽一
@@ -155,8 +161,8 @@ def names(values: Sequence[str]) -> dict[str, float]:
         listed = sum(word in first or word in last for word in words)
         parts = any(word in first for word in words) and any(word in last for word in words)
         out["name"] += whole and parts and 2 * listed > len(words)
-        out["first_name"] += value.strip() in first or (len(words) == 1 and words[0].split("-")[0] in first)
-        out["last_name"] += value.strip() in last or (len(words) == 1 and words[0].split("-")[0] in last)
+        out["first_name"] += value.strip() in first or single in first
+        out["last_name"] += value.strip() in last or single in last
     return {what: n / max(len(values), 1) for what, n in out.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 import socket
 import sqlite3
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from faker import Faker
 from sklearn import datasets
 
 from data import personal_values
@@ -90,6 +92,22 @@ def test_names_of_things_are_no_names_of_persons() -> None:
     assert {one.what for one in looked(table).values()} == {"text"}  # dropped all the same: free text can name anybody
     few = pa.table({"name": np.random.default_rng(0).choice(["Rock", "Jazz", "Blues"], rows)})
     assert looked(few) == {}
+
+
+def test_dates_codes_and_firms_are_nobody() -> None:
+    fake, rng = Faker("en_US"), random.Random(1)
+    fake.seed_instance(1)
+    make = {
+        "isbn": fake.isbn13, "ean": fake.ean13, "mac": fake.mac_address, "vin": fake.vin, "firm": fake.company, "job": fake.job,
+        "file": fake.file_name, "url": fake.url, "colour": fake.color_name, "land": fake.country,
+        "day": lambda: f"{rng.randrange(1, 29):02d}.{rng.randrange(1, 13):02d}.{rng.randrange(1990, 2024)}",
+        "money": lambda: f"{rng.randrange(1000)}.{rng.randrange(1000):03d},{rng.randrange(100):02d} EUR",
+        "place": lambda: f"{rng.uniform(-90, 90):.5f}, {rng.uniform(-180, 180):.5f}",
+        "part": lambda: f"{rng.randrange(100, 999)}-{rng.randrange(10000, 99999)}",
+        "ratio": lambda: f"{rng.random():.6f}", "serial": lambda: f"SN{rng.randrange(10**9):09d}",
+    }  # fmt: skip
+    held = {name: [value for value in (str(one()) for _ in range(60)) for _ in range(4)] for name, one in make.items()}
+    assert looked(pa.table(held)) == {}
 
 
 def test_a_place_is_personal_where_hardly_anybody_shares_it() -> None:
