@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from configs.constraints import AnyRule
 from configs.sources import PICTURE_SOURCES, DataSource, Spec, TablesSource
+from data.personal import What
 from data.schema import Kind
 
 CLASS = "class"
@@ -36,12 +37,12 @@ class ColumnSpec(Spec):
     """Greatest value that is allowed."""
     decimals: Annotated[int, Field(ge=0, le=15)] | None = None
     """Digits after the point."""
-    pii: str | None = None
-    """The personal data that the column holds."""
+    pii: What | None = None
+    """The personal data that the column holds, in place of what is found; none: it is no personal data and is learned."""
 
     def stated(self) -> dict[str, Any]:
         """The schema fields this states."""
-        return {k: v for k, v in self.model_dump(exclude_unset=True).items() if k != "drop"}
+        return {k: v for k, v in self.model_dump(exclude_unset=True).items() if k not in ("drop", "pii")}
 
 
 class SplitSpec(Spec):
@@ -185,6 +186,8 @@ class PrivacySpec(Spec):
     """Columns that an attacker wants to know. The target, and each other column in turn, if empty."""
     k: Annotated[int, Field(ge=2)] = 5
     """Fewer real rows than this are never shown or drawn more often than chance."""
+    locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}_[A-Z]{2}$")] = "en_US"
+    """Language and country of the names, addresses and numbers that are made anew, e.g. de_DE."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> PrivacySpec:

@@ -68,9 +68,13 @@ class IdMaker:
         Raises DataError when the integer type has no numbers left, and for counters below 0."""
         if start < 0 or n < 0:
             raise DataError(f"ids are counted from 0 upwards, not {start=}, {n=}")
+        return self.at(np.arange(start, start + n, dtype=np.uint64), seed)
+
+    def at(self, counters: np.ndarray, seed: int) -> pa.Array:
+        """The ids of any counters, (n,) uint64, as `draw` would give them: (n,)."""
         if self.places:
-            return pa.array(self._texts(np.arange(start, start + n, dtype=np.uint64), seed), arrow_type(self.dtype))
-        return self._numbers(np.arange(start, start + n, dtype=np.uint64), seed)
+            return pa.array(self._texts(counters, seed), arrow_type(self.dtype))
+        return self._numbers(counters, seed)
 
     def _texts(self, counters: np.ndarray, seed: int) -> list[str]:
         out: list[str] = [""] * len(counters)

@@ -33,6 +33,7 @@ def examine(runs: Path) -> list[Health]:
         _rooms(),
         *_pins(),
         _extras(),
+        _privacy(),
         _device(),
         _folder("runs", runs),
         _folder("published", Path("published")),
@@ -91,6 +92,14 @@ def _extras() -> Health:
         return Health("sdv", True, f"{version('sdv')} (BUSL-1.1 licence; only families named sdv:... use it)")
     except PackageNotFoundError:
         return Health("sdv", True, "not installed; only families named sdv:... need it (`make setup` brings it)")
+
+
+def _privacy() -> Health:
+    from data.personal_values import ready
+
+    if ready():
+        return Health("privacy", True, f"presidio-analyzer {version('presidio-analyzer')}, Faker {version('Faker')}")
+    return Health("privacy", True, "not installed; only a release needs it (`make setup` brings it)")
 
 
 def _device() -> Health:

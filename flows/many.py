@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from data.errors import DataError
 from flows.run import Run
+from flows.stages.personal import Remade
 from flows.stages.sample import IdColumns, load_model
 from flows.stages.shared import load_schema
 from flows.tell import console
@@ -142,9 +143,10 @@ def _draw_one(draw: Draw, shard: int, path: Path, told: Queue[int], stop: Event)
     run = Run(draw.run)
     model, schema = load_model(run), load_schema(run)
     ids = IdColumns(run, schema, seed=draw.seed, made=draw.first(shard))
-    with pq.ParquetWriter(path, schema.arrow(), compression="zstd", write_page_index=True) as writer:
+    remade = Remade(run, seed=draw.seed, made=draw.first(shard))
+    with pq.ParquetWriter(path, remade.schema.arrow(), compression="zstd", write_page_index=True) as writer:
         for batch in model.sample(draw.size(shard), where=draw.where or None, seed=draw.seed_of(shard)):
-            writer.write_batch(ids.renew(batch), row_group_size=GROUP_ROWS)
+            writer.write_batch(remade.add(ids.renew(batch)), row_group_size=GROUP_ROWS)
             told.put(batch.num_rows)
             if stop.is_set():
                 return

@@ -16,6 +16,7 @@ from data.errors import DataError
 from data.schema import Column, Schema
 from flows.many import many_rows
 from flows.run import Run
+from flows.stages.personal import Remade
 from flows.stages.sample import load_model
 from flows.stages.shared import load_schema
 
@@ -56,13 +57,14 @@ def more_rows(
         return
     if not pictures and out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"{out}: rows are written as .csv or .parquet, or as many .parquet into a folder; name such")
-    batches = model.sample(rows, where=wanted or None, seed=seed)
+    remade = Remade(run, seed=seed)
+    batches = (remade.add(batch) for batch in model.sample(rows, where=wanted or None, seed=seed))
     # The first rows are drawn before anything is opened: a condition that cannot be met leaves no half a file.
-    batches = chain([next(batches)], batches)
+    drawn = chain([next(batches)], batches)
     beside = out.with_name(out.name + ".part") if out else None
     try:
-        with _writer(beside, out, schema.arrow()) as writer:
-            for batch in batches:
+        with _writer(beside, out, remade.schema.arrow()) as writer:
+            for batch in drawn:
                 writer.write_batch(batch)
     except BaseException:
         if beside:

@@ -67,6 +67,7 @@ def preview(plan: Plan, runs: Path, *, measured: bool = True) -> dict[str, Any]:
     told: dict[str, Any] = {"said": said, "classes": classes, "notices": notices, "smallest_detectable_mode": least}
     told |= {"rules": ruled} if ruled else {}
     told["choice"] = chosen
+    told |= {"personal": profile["pii"]} if profile.get("pii") else {}
     told |= {"feasible": able.to_json()} if able is not None else {}
     return told | ({"groups": profile["groups"]} if "groups" in profile else {})
 
@@ -107,9 +108,11 @@ def _of_tables(plan: Plan) -> dict[str, Any]:
             others = [f"{key.column} -> {key.parent}" for key in (*layout.others, *layout.selves)]
             also = f", matched by {', '.join(others)}" if others else ""
             said[name] = f"{tables[name].num_rows:,} rows, {len(tables[name].schema.learned)} columns learned{owner}{also}"
+        personal = json.loads((run.folder / "profile.json").read_text())["pii"]
     said["gate"] = "keys are checked, nothing else: tables that refer to one another are not judged, nor published"
     notices = list(facts["profile"].get("notices", ()))
-    return {"said": said, "classes": [], "notices": notices, "smallest_detectable_mode": None}
+    told = {"said": said, "classes": [], "notices": notices, "smallest_detectable_mode": None}
+    return told | ({"personal": personal} if personal else {})
 
 
 def _said(
@@ -135,7 +138,8 @@ def _said(
         "imbalance": _imbalance(class_counts(data), unit),
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
         "family": _family(facts["choose"]),
-        unit: f"{sum(drawn.values()):,} synthetic" + (f", beside {kept:,} real" if plan.sample.include_real else ""),
+        unit: f"{sum(drawn.values()):,} synthetic"
+        + (f", beside {kept:,} real" if plan.sample.include_real and plan.purpose == "augment" else ""),
         "cost": "not measured" + _took(plan, runs),
     }
 

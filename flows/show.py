@@ -213,6 +213,18 @@ def _show_choice(console: Console, choice: Mapping[str, Any]) -> None:
     console.print()
 
 
+def _personal(found: Sequence[Mapping[str, Any]]) -> Table:
+    """What looks like personal data: the column, what it seems to hold, how sure that is and why, and what is done about it."""
+    table = Table(
+        "column", "looks like", "sure", "why", "done", title="personal data", title_justify="left", box=None, pad_edge=False
+    )
+    table.columns[2].justify = "right"
+    for one in found:
+        sure = "stated" if one["stated"] else "" if one["share"] is None else f"{100 * one['share']:.0f} %"
+        table.add_row(escape(one["column"]), one["what"].replace("_", " "), sure, escape(one["why"]), one["done"])
+    return table
+
+
 def show_preview(facts: Mapping[str, Any]) -> None:
     """What `counterpoise plan` found out."""
     console = _console()
@@ -222,6 +234,8 @@ def show_preview(facts: Mapping[str, Any]) -> None:
     console.print(table)
     if choice := facts.get("choice"):
         _show_choice(console, choice)
+    if personal := facts.get("personal"):
+        console.print(_personal(personal))
     for rule in facts.get("rules", ()):
         console.print(Text(f"rule {rule}"), soft_wrap=True)
     if facts["classes"]:

@@ -14,7 +14,8 @@ from data.dataset import Dataset
 from data.schema import Column, Schema
 from flows.run import Run, Stage, digest, write_text
 from flows.stages.judge import lineage
-from flows.stages.shared import SYNTHETIC, Step, load_schema, owned
+from flows.stages.personal import drawn_schema
+from flows.stages.shared import SYNTHETIC, Step, owned
 from generators.base import Progress
 
 #: Verdicts of a check that has judged nothing.
@@ -50,7 +51,7 @@ def make_publisher(plan: Plan) -> Any:
 
 def published_schema(run: Run) -> Schema:
     """The schema of the rows, with the mark of synthetic ones."""
-    schema = load_schema(run)
+    schema = drawn_schema(run)
     flag = Column(name=SYNTHETIC, kind="boolean", dtype="bool", categories=(True, False))
     return Schema((*schema.columns, flag), target=schema.target, group=schema.group)
 
@@ -83,9 +84,9 @@ def _publication(run: Run) -> dict[str, Any]:
 def rows_to_publish(run: Run) -> Iterator[pa.RecordBatch]:
     """The rows of the dataset, real ones first where the plan includes them, each marked by `is_synthetic`.
 
-    Rows that the source keeps for judging are not among them."""
-    schema = load_schema(run)
-    if run.plan.sample.include_real:
+    Rows that the source keeps for judging are not among them; a release holds no real row at all."""
+    schema = drawn_schema(run)
+    if run.plan.sample.include_real and run.plan.purpose == "augment":
         for batch in owned(run).batches():
             yield flagged(batch, False)
     files = sorted((run.folder / "samples").glob("*.parquet"))

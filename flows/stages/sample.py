@@ -16,6 +16,7 @@ from data.schema import Schema
 from flows.power import check_enough
 from flows.run import Run, Stage
 from flows.stages.choose import drawn_rows, judged_counts
+from flows.stages.personal import Remade
 from flows.stages.rules import kept_of, one_draw, saved_model
 from flows.stages.shared import Step, class_counts, dataset, key_of, load_schema, owned
 from generators.base import Generator, Progress
@@ -56,15 +57,19 @@ def _write_draw(
 ) -> int:
     schema = load_schema(run)
     ids = IdColumns(run, schema, seed=_seed(run.plan.seed, stream, 0))
+    # What is made anew stands in the rows that go out, and tells the gate nothing.
+    remade = Remade(run, seed=_seed(run.plan.seed, stream, 0)) if folder == "samples" else None
+    written = schema.arrow() if remade is None else remade.schema.arrow()
     (run.folder / folder).mkdir(parents=True, exist_ok=True)
     for i, (level, n) in enumerate(quota.items()):
         if not n:
             continue
         where = None if level is None else {str(schema.target): level}
         path = run.folder / folder / f"part-{i:03d}.parquet"
-        with pq.ParquetWriter(path, schema.arrow(), compression="zstd") as writer:
+        with pq.ParquetWriter(path, written, compression="zstd") as writer:
             for batch in model.sample(n, where=where, seed=_seed(run.plan.seed, stream, i + 1)):
-                writer.write_batch(ids.renew(batch))
+                renewed = ids.renew(batch)
+                writer.write_batch(renewed if remade is None else remade.add(renewed))
                 done += batch.num_rows
                 progress.advance(done, total, "picture" if run.plan.modality == "image" else "row")
     return done
@@ -97,6 +102,6 @@ def _seed(seed: int, *stream: int) -> int:
 
 STEP = Step(
     Stage("sample", ("samples", "work/judged")),
-    key_of("sample", "fit", "generators", "data", part=lambda p: [p.sample, p.gate.draws, p.seed]),
+    key_of("sample", "fit", "generators", "data", part=lambda p: [p.sample, p.gate.draws, p.seed, p.privacy.locale]),
     _sample,
 )

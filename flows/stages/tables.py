@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from configs.plan import Plan
 from configs.sources import TablesSource
 from data.dataset import Dataset
 from data.errors import DataError
+from data.personal_values import ready
 from data.relations import Relations, Tables
 from data.schema import Schema
 from flows.run import Run, Stage, digest, write_text
+from flows.stages.personal_tables import Anew, Spelled, anew_of, away, decide_tables, numbered_keys, personal_notices, told
 from flows.stages.shared import Step, file_sha256, generator_spec, key_of, table_dataset, table_digest
 from generators.base import Generator, Progress
 from generators.tabular.relational import Relational
@@ -51,8 +53,17 @@ def load_tables(source: TablesSource) -> tuple[dict[str, pa.Table], Relations]:
     return read(url=url, files=source.files, tables=source.tables, primary=source.primary, keys=source.keys)
 
 
-def with_schemas(plan: Plan, held: Mapping[str, pa.Table], relations: Relations) -> Tables:
+def with_schemas(
+    plan: Plan,
+    held: Mapping[str, pa.Table],
+    relations: Relations,
+    *,
+    kinds: Mapping[str, Mapping[str, str]] | None = None,
+    away: Mapping[str, Collection[str]] | None = None,
+) -> Tables:
     """The tables with what their columns mean, less those that the plan drops.
+
+    kinds: table -> column -> its kind, where the plan states none. away: table -> columns that no family is given.
 
     Raises DataError for keys that do not hold, and for a stated column that is not there."""
     stated: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in held}
@@ -65,6 +76,11 @@ def with_schemas(plan: Plan, held: Mapping[str, pa.Table], relations: Relations)
             kept[name] = kept[name].drop_columns([own])
         else:
             stated[name][own] = column.stated()
+    for name, known in (kinds or {}).items():
+        stated[name] |= {own: {**stated[name].get(own, {}), "kind": kind} for own, kind in known.items()}
+    for name, columns in (away or {}).items():
+        kept[name] = kept[name].drop_columns(list(columns))
+        stated[name] = {own: fields for own, fields in stated[name].items() if own not in columns}
     return Tables.from_arrow(kept, relations, stated=stated)
 
 
@@ -89,17 +105,23 @@ def _path(run: Run, folder: str, name: str) -> Path:
 def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     relations = Relations.from_json(json.loads((run.folder / "work/relations.json").read_text()))
     held = {name: pq.read_table(_path(run, READ, name)) for name in relations.tables}
-    tables = with_schemas(run.plan, held, relations)
+    found, kinds = decide_tables(run.plan, held, relations)
+    anew = anew_of(found, held, relations) if run.plan.purpose == "release" else None
+    out = away(found, anew) if anew is not None else None
+    tables = with_schemas(run.plan, held, relations, kinds=kinds, away=out)
     facts = {
         "relations": relations.to_json(),
         "schemas": {name: part.schema.to_json() for name, part in tables.parts.items()},
         "notices": list(tables.notices),
+        "pii": [one.to_json() for one in told(found, relations)],
+        **({"anew": anew.to_json()} if anew is not None else {}),
     }
     write_text(run.folder / "profile.json", json.dumps(facts, indent=1, default=str))
     # A line for each column left out would bury the rest.
     left = [f"{len(tables.notices)} columns are left out: {'; '.join(tables.notices[:3])}"] if tables.notices else []
     more = " ... (profile.json lists all)" if len(tables.notices) > 3 else ""
-    return {"tables": len(held), "keys": len(relations.foreign), **({"notices": [left[0] + more]} if left else {})}
+    notices = [*(said + more for said in left), *personal_notices(run.plan, found, relations)]
+    return {"tables": len(held), "keys": len(relations.foreign), **({"notices": notices} if notices else {})}
 
 
 def run_tables(run: Run) -> Tables:
@@ -128,7 +150,7 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     family = build(generator_spec(plan), Generator, package="generators")
     checkpoint = run.folder / "checkpoint"
     resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
-    fitted = Relational(family).fit(run_tables(run), seed=plan.seed, progress=progress, checkpoint=checkpoint)
+    fitted = Relational(family).fit(_given(run), seed=plan.seed, progress=progress, checkpoint=checkpoint)
     beside = run.folder / "model.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
@@ -139,17 +161,39 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     return {"family": plan.generator.use, "resumed": resumed, "model_sha256": digest_of}
 
 
+def _given(run: Run) -> Tables:
+    """What the family learns: the tables, of a release with numbers in place of keys."""
+    anew = _anew(run)
+    return run_tables(run) if anew is None else numbered_keys(run_tables(run), anew)
+
+
+def _anew(run: Run) -> Anew | None:
+    value = json.loads((run.folder / "profile.json").read_text()).get("anew")
+    return None if value is None else Anew.from_json(value)
+
+
+def _spelled(run: Run) -> Callable[[str, pa.RecordBatch], pa.RecordBatch]:
+    """What drawn rows go through before they are written: of a release, keys and personal data are made anew."""
+    anew = _anew(run)
+    if anew is None:
+        return lambda name, batch: batch
+    held = {name: pq.read_table(_path(run, READ, name)) for name in anew.keys}
+    return Spelled(anew, held, run.plan.seed + 1, run.plan.privacy.locale)
+
+
 def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
     family = find_family(run.plan.generator.use, Generator, package="generators")
     model = Relational.load(run.folder / "model", family)
     (run.folder / DRAWN).mkdir(parents=True, exist_ok=True)
     rows: dict[str, int] = {}
     writers: dict[str, pq.ParquetWriter] = {}
+    spelled = _spelled(run)
     try:
         for name, batch in model.sample(run.plan.sample.scale or 1.0, seed=run.plan.seed + 1, progress=progress):
+            written = spelled(name, batch)
             if name not in writers:
-                writers[name] = pq.ParquetWriter(_path(run, DRAWN, name), batch.schema, compression="zstd")
-            writers[name].write_batch(batch)
+                writers[name] = pq.ParquetWriter(_path(run, DRAWN, name), written.schema, compression="zstd")
+            writers[name].write_batch(written)
             rows[name] = rows.get(name, 0) + batch.num_rows
     finally:
         for writer in writers.values():
@@ -184,7 +228,15 @@ STEPS: dict[str, Step] = {
         ),
         Step(
             Stage("profile", ("profile.json",)),
-            key_of("profile", "read", "data/infer.py", "data/relations.py", "data/schema.py", part=lambda p: p.columns),
+            key_of(
+                "profile",
+                "read",
+                "data/infer.py",
+                "data/relations.py",
+                "data/schema.py",
+                *("data/personal.py", "data/personal_values.py", "data/personal_words.py", "flows/stages/personal_tables.py"),
+                part=lambda p: [p.columns, p.purpose, p.privacy.locale, ready()],
+            ),
             _profile,
         ),
         Step(
@@ -192,7 +244,11 @@ STEPS: dict[str, Step] = {
             key_of("fit", "profile", *_ROOMS, part=lambda p: [p.generator, p.device, p.seed]),
             _fit,
         ),
-        Step(Stage("sample", (DRAWN,)), key_of("sample", "fit", *_ROOMS, part=lambda p: [p.sample, p.seed]), _sample),
+        Step(
+            Stage("sample", (DRAWN,)),
+            key_of("sample", "fit", *_ROOMS, part=lambda p: [p.sample, p.seed, p.privacy.locale]),
+            _sample,
+        ),
         Step(
             Stage("relate", ("relations.json",)),
             key_of("relate", "sample", "validators", "data", part=lambda p: p.seed),
