@@ -41,7 +41,8 @@ class Scores:
         """95 % interval (DeLong et al. 1988)."""
         one, two = self._placed
         spread = math.sqrt(one.var(ddof=1) / len(one) + two.var(ddof=1) / len(two))
-        half = 1.96 * max(spread, 0.5 / (len(one) * len(two)) ** 0.5 / 2)
+        # Sets that are wholly apart vary by half a row at least.
+        half = 1.96 * max(spread, 0.5 / min(len(one), len(two)))
         return max(self.auc - half, 0.0), min(self.auc + half, 1.0)
 
     @property
