@@ -23,6 +23,7 @@ from validators.judge import checks, run
 from validators.linkability import LinkabilityCheck
 from validators.membership import MembershipCheck
 from validators.rare import RareCheck
+from validators.report import verdict
 from validators.singling_out import SinglingOutCheck, _marked
 
 ATTACKS = [check for check in checks(privacy=True) if check.name in PRIVACY_SHARES]
@@ -102,6 +103,15 @@ def test_a_secret_that_follows_from_the_table_is_no_leak_and_one_that_is_copied_
     assert fair["guessing code from x, y and count"]["verdict"] == "INCONCLUSIVE"
     assert copied["guessing code from x, y and count"]["verdict"] == "BLOCK"
     assert copied["guessing code from x, y and count"]["risk"] > 0.9
+
+
+def test_the_page_lists_the_attacks_and_the_alpha_that_is_left_to_others() -> None:
+    found = [Finding("modes", "PASS", value=0.9, p_value=0.5), *memorised().values()]
+    views = {view["name"]: dict(view["more"]) for view in verdict.checks(found, 0.005)}
+    assert views["modes"]["alpha of this check"] == "0.0012"  # .3 of .005, less a fifth
+    assert views["rare"]["alpha of this check"] == "4e-4"
+    assert views["membership"]["density ratio"].startswith("AUC 0.") and "TPR at 1 % FPR" in views["membership"]["ensemble"]
+    assert "risk" in views["linkability"]["linking 3 columns to 2 others"]
 
 
 # --- what cannot be told
