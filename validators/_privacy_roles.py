@@ -1,4 +1,4 @@
-"""Which columns does an attacker know, and which does he want to know?"""
+"""Which columns does an attacker know, and which are to be guessed?"""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _make(evidence: Evidence) -> Attacked:
 
 def _one_of_each(rows: Dataset, rng: np.random.Generator) -> Array:
     """Positions of one row of each group, of all rows where there are no groups: rows of a person are not independent, and
-    the holdout's other rows of the same person would tell on him."""
+    the holdout's other rows of the same person would tell on them."""
     order = rng.permutation(rows.num_rows)
     if (group := rows.schema.group) is None or group not in rows.schema:
         return order

@@ -1,4 +1,4 @@
-"""Can a secret of a person be guessed from what is known of him by means of the synthetic rows?"""
+"""Can a secret of a person be guessed from what is known of them by means of the synthetic rows?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEARCHED = 20_000
 
 @dataclass(frozen=True)
 class InferenceCheck:
-    """An attacker knows the quasi-identifiers of a person and takes the secret of the nearest synthetic row for his.
+    """An attacker knows the quasi-identifiers of a person and takes the secret of the nearest synthetic row for theirs.
 
     A level is guessed right when it is the same, a number within 5 % of the column's deviation (the paper takes 5 % of the
     value, which depends on where a scale begins). Each secret is an attack of its own; where none is named the target and

@@ -1,4 +1,4 @@
-"""Can it be told of a person whether he was among the training rows?"""
+"""Can it be told of a person whether their row was among the training rows?"""
 
 from __future__ import annotations
 
