@@ -24,6 +24,16 @@ SHARES: Mapping[str, float] = {
     "schema": 0.05,
     "pairs": 0.05,
 }
+#: The same of the checks of privacy, out of what is left over by the others, which spend but OTHERS of their shares where
+#: these run: the whole stays 1. Most goes to the exact test; the attacks block by a lower bound far from chance anyhow.
+PRIVACY_SHARES: Mapping[str, float] = {
+    "rare": 0.08,
+    "membership": 0.03,
+    "singling_out": 0.03,
+    "linkability": 0.03,
+    "inference": 0.03,
+}
+OTHERS = 0.8
 
 Verdict = Literal["PASS", "WARN", "BLOCK", "INCONCLUSIVE", "ERROR", "SKIPPED"]
 
@@ -62,6 +72,28 @@ class Finding:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+def share_of(check: str, *, privacy: bool) -> float | None:
+    """The part of an attempt's alpha that a check may spend; None for one that spends none.
+
+    privacy: whether the checks of privacy run and have their part."""
+    if check in PRIVACY_SHARES:
+        return PRIVACY_SHARES[check]
+    return SHARES[check] * (OTHERS if privacy else 1.0) if check in SHARES else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """What an attacker knows and wants, by column names.
+
+    quasi: columns that are known of a person; all learned columns but the secret where it is empty.
+    secret: columns that are to be guessed; the target and each other column in turn where it is empty (those of `quasi`, which
+    are known, left out). k: a combination of the quasi-identifiers that fewer training rows than this hold is rare."""
+
+    quasi: tuple[str, ...] = ()
+    secret: tuple[str, ...] = ()
+    k: int = 5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Intent:
     """What the synthetic set is meant to be.
@@ -71,7 +103,8 @@ class Intent:
     alpha: false-alarm rate of the whole gate over all attempts; attempt k spends alpha / 2**k.
     rho: a mode with less than rho times its share counts as missing (BLOCK); warn_rho: as thin (WARN).
     limits: check -> {figure: limit} that the plan sets, e.g. {"fidelity": {"c2st_auc": 0.8}}.
-    constraints: rules over the columns of a row that no synthetic row may break."""
+    constraints: rules over the columns of a row that no synthetic row may break.
+    privacy: what the attacks of the checks of privacy go for; None where these do not run."""
 
     mix: Mapping[Any, float] | None = None
     detect: float = 0.05
@@ -82,6 +115,7 @@ class Intent:
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seed: int = 0
     constraints: tuple[Constraint, ...] = ()
+    privacy: Privacy | None = None
 
     @property
     def spent(self) -> float:
@@ -89,8 +123,11 @@ class Intent:
         return float(self.alpha / 2**self.attempt)
 
     def level(self, check: str) -> float:
-        """The part of `spent` that one check may spend."""
-        return self.spent * SHARES[check]
+        """The part of `spent` that one check may spend. Raises KeyError for a check that tests nothing."""
+        part = share_of(check, privacy=self.privacy is not None)
+        if part is None:
+            raise KeyError(check)
+        return self.spent * part
 
 
 @dataclass(frozen=True, kw_only=True)

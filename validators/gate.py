@@ -29,6 +29,12 @@ ADVICE: Mapping[str, str] = {
     "duplicates": "the generator has collapsed onto few rows: train longer, pack more rows per critic call, or lower its rate",
     "coverage": "train longer or give the generator more capacity, then judge a new attempt",
     "pairs": "train longer or try another family, then judge a new attempt",
+    "membership": "train with differential privacy (or a smaller epsilon), shorter, or on more rows, then judge a new attempt",
+    "singling_out": "train with differential privacy, or write the columns that the finding names more coarsely",
+    "linkability": "train with differential privacy, or release fewer columns together",
+    "inference": "train with differential privacy, or leave the guessed columns that the finding names out of the release",
+    "rare": "write the quasi-identifiers more coarsely (ages in years of ten, regions for places), or train with differential "
+    "privacy",
     "fidelity": "train longer, or loosen the limit in the plan if the figure is good enough for its purpose",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -12,7 +13,8 @@ import pyarrow.compute as pc
 
 from data.dataset import Dataset
 from data.errors import DataError
-from validators.base import Check, Evidence, Finding, Intent
+from validators._privacy_roles import Roles
+from validators.base import Check, Evidence, Finding, Intent, Privacy
 from validators.conform import check_columns, conform, joined, load, table
 from validators.gate import Decision, decide
 from validators.mix import intended
@@ -29,8 +31,9 @@ class Tell(Protocol):
     def advance(self, done: int, total: int, what: str, **figures: float) -> None: ...
 
 
-def checks(*, suite: Path | None = None, utility: Utility = "quick") -> list[Check]:
-    """All checks in their order. suite: a team's own Great Expectations suite; utility: how far to look, or "off"."""
+def checks(*, suite: Path | None = None, utility: Utility = "quick", privacy: bool = False) -> list[Check]:
+    """All checks in their order. suite: a team's own Great Expectations suite; utility: how far to look, or "off"; privacy:
+    whether attacks on people are tried, which `Intent.privacy` describes."""
     from validators.copies import CopiesCheck
     from validators.coverage import CoverageCheck
     from validators.duplicates import DuplicatesCheck
@@ -51,7 +54,17 @@ def checks(*, suite: Path | None = None, utility: Utility = "quick") -> list[Che
         SchemaCheck(), ModesCheck(), CopiesCheck(), SpreadCheck(), LabelsCheck(), DuplicatesCheck(), CoverageCheck(),
         PairsCheck(), FidelityCheck(),
     ]  # fmt: skip
-    return [fixed[0], *own, *fixed[1:], *last]
+    return [fixed[0], *own, *fixed[1:], *(_attacks() if privacy else []), *last]
+
+
+def _attacks() -> list[Check]:
+    from validators.inference import InferenceCheck
+    from validators.linkability import LinkabilityCheck
+    from validators.membership import MembershipCheck
+    from validators.rare import RareCheck
+    from validators.singling_out import SinglingOutCheck
+
+    return [MembershipCheck(), SinglingOutCheck(), LinkabilityCheck(), InferenceCheck(), RareCheck()]
 
 
 def judge(
@@ -69,6 +82,7 @@ def judge(
     seed: int = 0,
     suite: Path | None = None,
     utility: Utility = "quick",
+    privacy: Privacy | None = None,
     docs: Path | None = None,
     lineage: Mapping[str, Any] | None = None,
     progress: Tell | None = None,
@@ -79,10 +93,11 @@ def judge(
     reference: rows that fix the geometry; None takes train. mix, detect, alpha, attempt, limits, seed: see `Intent`.
     suite: file of a Great Expectations suite to run too. utility: "quick" trains on the synthetic rows and tests on the
     holdout, "full" also measures whether they help beside the real ones (minutes), "off" does neither.
+    privacy: what an attacker knows and wants; None tries no attacks on people (seconds to a minute each).
     docs: folder for Great Expectations' Data Docs. Raises DataError when rows cannot be read or compared."""
-    intent = Intent(mix=mix, detect=detect, alpha=alpha, attempt=attempt, seed=seed, limits=limits or {})
+    intent = Intent(mix=mix, detect=detect, alpha=alpha, attempt=attempt, seed=seed, limits=limits or {}, privacy=privacy)
     evidence = prepare(train, holdout, synthetic, reference=reference, target=target, intent=intent, suite=suite)
-    running = checks(suite=suite, utility=utility)
+    running = checks(suite=suite, utility=utility, privacy=privacy is not None)
     return pronounce(evidence, lineage=lineage, docs=docs, progress=progress, only=running)
 
 
@@ -233,6 +248,8 @@ def _refuse(evidence: Evidence) -> None:
     if not 0 < intent.detect <= 1 or not 0 < intent.alpha < 1 or intent.attempt < 1:
         raise DataError("detect must lie in (0, 1], alpha in (0, 1), and attempt must be 1 or more")
     check_limits(intent.limits)
+    if intent.privacy is not None:
+        Roles.of(schema, intent.privacy)
     mix = intended(intent, schema)
     if mix is not None:
         _refuse_unseen(evidence, list(mix))
@@ -244,11 +261,19 @@ def check_limits(limits: Mapping[str, Mapping[str, float]]) -> None:
     from validators.pairs import check_limits as of_pairs
     from validators.utility import check_limits as of_utility
 
-    known = {"fidelity": of_fidelity, "pairs": of_pairs, "utility": of_utility}
+    known = {"fidelity": of_fidelity, "pairs": of_pairs, "utility": of_utility, **_of_privacy()}
     for name, stated in limits.items():
         if name not in known:
             raise DataError(f"limits.{name}: there are no limits to set for this check; they are for {listed(list(known))}")
         known[name](stated)
+
+
+def _of_privacy() -> dict[str, Callable[[Mapping[str, float]], Mapping[str, float]]]:
+    from validators._privacy_risk import check_limits as of_risk
+    from validators.membership import check_limits as of_membership
+
+    risks = {name: partial(of_risk, name) for name in ("singling_out", "linkability", "inference")}
+    return {"membership": of_membership, **risks}
 
 
 def _empty(rows: Dataset, name: str) -> bool:

@@ -48,9 +48,15 @@ def _suite(plan: Plan) -> Path | None:
 
 
 def _gate_part(plan: Plan) -> object:
-    """What of the plan the verdict depends on: the gate's part, and the bytes of the suite it names."""
+    """What of the plan the verdict depends on: the gate's part, the bytes of the suite it names, and whom attacks go for."""
     suite = _suite(plan)
-    return [plan.gate, file_sha256(suite) if suite is not None and suite.is_file() else None]
+    part = [plan.gate, file_sha256(suite) if suite is not None and suite.is_file() else None]
+    return [*part, plan.privacy.quasi, plan.privacy.secret, plan.privacy.k] if _attacked(plan) else part
+
+
+def _attacked(plan: Plan) -> bool:
+    """Whether attacks on people are tried on what was drawn."""
+    return plan.purpose == "release" and plan.modality == "tabular"
 
 
 def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
@@ -91,11 +97,11 @@ def _evidence(run: Run) -> tuple[Evidence, list[Check]]:
     from validators.judge import checks, prepare
 
     evidence = prepare(train, holdout, drawn, reference=reference, intent=intent, suite=_suite(plan))
-    return evidence, checks(suite=_suite(plan), utility=plan.gate.utility)
+    return evidence, checks(suite=_suite(plan), utility=plan.gate.utility, privacy=intent.privacy is not None)
 
 
 def _intent(run: Run, schema: Schema) -> Intent:
-    from validators.base import Intent
+    from validators.base import Intent, Privacy
 
     plan = run.plan
     rows = run.stages["sample"]["facts"]["judged"]
@@ -103,7 +109,8 @@ def _intent(run: Run, schema: Schema) -> Intent:
     mix = {level: rows[str(level)] / total for level in schema.classes() if str(level) in rows} or None
     if plan.sample.mix == "natural":
         mix = None  # the real mix is meant, so every judged row counts
-    gate = plan.gate
+    gate, asked = plan.gate, plan.privacy
+    people = Privacy(quasi=tuple(asked.quasi), secret=tuple(asked.secret), k=asked.k) if _attacked(plan) else None
     return Intent(
         mix=mix,
         detect=gate.detect,
@@ -112,6 +119,7 @@ def _intent(run: Run, schema: Schema) -> Intent:
         limits=gate.limits,
         seed=plan.seed,
         constraints=rules(plan.constraints),
+        privacy=people,
     )
 
 

@@ -21,7 +21,7 @@ def build(decision: Decision) -> dict[str, Any]:
         **page.head(decision),
         "whole": page.whole(decision, None),
         "ruler": draw.ruler(),
-        "checks": [verdict.check(finding, decision.spent) for finding in verdict.by_severity(decision.findings)],
+        "checks": verdict.checks(decision.findings, decision.spent),
         "cells": [verdict.cell(finding, culprit) for finding, culprit in shown],
         "more": max(0, sum(len(f.culprits) for f in decision.findings) - len(shown)),
         "attempt": decision.attempt,

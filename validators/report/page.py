@@ -55,7 +55,7 @@ def build(
         "ruler": draw.ruler(),
         "cells": [verdict.cell(finding, culprit) for finding, culprit in flagged],
         "others": [verdict.cell(None, culprit) for culprit in pictures.lowest],
-        "checks": [verdict.check(finding, decision.spent) for finding in verdict.by_severity(decision.findings)],
+        "checks": verdict.checks(decision.findings, decision.spent),
         "classes": classes.table(decision),
         "confusion": _confusion(decision),
         "benefit": benefit.section(decision.findings),

@@ -46,6 +46,7 @@ class Scale:
 
 RATIO = Scale("ratio to real rows", "ratio", high=1.25, least=True)
 AUC = Scale("how surely a classifier tells it from real", "score", base=0.5, low=0.4, high=0.8)
+RISK = Scale("attacks that succeed on training rows alone", "share", high=0.2)
 
 SCALES: Mapping[str, Scale] = {
     "schema": Scale("rules broken", "count", high=4),
@@ -58,6 +59,11 @@ SCALES: Mapping[str, Scale] = {
     "coverage": replace(RATIO, what="real rows that are reached, over real rows'"),
     "pairs": Scale("largest sure change of a pair's correlation", "score", high=0.5),
     "fidelity": Scale("likeness of columns and pairs", "score", high=1.0, least=True),
+    "membership": Scale("how surely a training row is told from an unseen one", "score", base=0.5, low=0.4, high=0.8),
+    "singling_out": RISK,
+    "linkability": RISK,
+    "inference": RISK,
+    "rare": Scale("rows in rare combinations, in multiples of real rows'", "ratio", base=1.0, high=2.0),
     "utility": replace(RATIO, what="model trained on it, over one trained on real rows"),
 }
 
@@ -88,8 +94,9 @@ def scale_of(finding: Finding) -> Scale:
     return replace(scale, low=min(scale.low, least), high=high)
 
 
-def level(check: str, spent: float) -> float | None:
-    """The part of the spent alpha that a check may use; None for a check that has none."""
-    from validators.base import SHARES
+def level(check: str, spent: float, *, privacy: bool = False) -> float | None:
+    """The part of the spent alpha that a check may use; None for a check that has none. privacy: whether its checks ran."""
+    from validators.base import share_of
 
-    return spent * SHARES[check] if check in SHARES else None
+    part = share_of(check, privacy=privacy)
+    return None if part is None else spent * part

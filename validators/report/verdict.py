@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from validators.base import Culprit, Finding
+from validators.base import PRIVACY_SHARES, Culprit, Finding
 from validators.report import gauges as draw
 from validators.report.scales import level, scale_of
 from validators.report.text import clean, crop, figure, finite, sentence, share
@@ -66,8 +66,14 @@ def _amount(check: str, value: float, ratio: float | None) -> str:
     return figure(round(value, 1 if abs(value) < 100 else 0) if finite(value) is not None else None, 4)
 
 
-def check(finding: Finding, spent: float) -> View:
-    """A check as a bar beside that of real rows; what is read on demand in `more`."""
+def checks(findings: Sequence[Finding], spent: float) -> list[View]:
+    """Every check, the worst verdicts first."""
+    privacy = any(finding.check in PRIVACY_SHARES for finding in findings)
+    return [check(finding, spent, privacy=privacy) for finding in by_severity(findings)]
+
+
+def check(finding: Finding, spent: float, *, privacy: bool = False) -> View:
+    """A check as a bar beside that of real rows; what is read on demand in `more`. privacy: whether its checks ran."""
     scale = scale_of(finding)
     value, limit = finite(finding.value), finite(finding.limit)
     beyond = finding.verdict == "PASS" and scale.beyond(value, limit)
@@ -82,12 +88,12 @@ def check(finding: Finding, spent: float) -> View:
         "limit": scale.bound(limit),
         "chance": beyond,
         "chart": draw.check(finding, scale),
-        "more": [*_tested(finding, spent), *_further(finding)],
+        "more": [*_tested(finding, spent, privacy), *_further(finding)],
     }
 
 
-def _tested(finding: Finding, spent: float) -> list[tuple[str, str]]:
-    p, alpha = finite(finding.p_value), level(finding.check, spent)
+def _tested(finding: Finding, spent: float, privacy: bool) -> list[tuple[str, str]]:
+    p, alpha = finite(finding.p_value), level(finding.check, spent, privacy=privacy)
     rows = [("p-value, adjusted", figure(p, 2) if p >= 1e-99 else "< 1e-99")] if p is not None else []
     if alpha is not None:
         rows.append(("alpha of this check", figure(alpha)))
@@ -104,6 +110,9 @@ _LINES: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "duplicates": [("exact_repeats", "rows with an exact twin", "number"), ("inside", "rows close to another", "share"),
                    ("inside_real", "the same of real rows", "share"), ("ratio_lower_bound", "ratio, lower bound", "number")],
     "labels": [("classes", "classes compared", "number")],
+    "membership": [("targets", "training rows attacked, and as many unseen ones", "number"),
+                   ("synthetic_rows", "synthetic rows in hand", "number")],
+    "rare": [("rare_cells", "rare combinations among training rows", "number")],
     "pairs": [("compared", "pairs compared", "number"), ("tests", "correlations tested", "number")],
 }  # fmt: skip
 _SHOWN = 8
@@ -117,6 +126,8 @@ def _further(finding: Finding) -> list[tuple[str, str]]:
         rows += _likeness(details) + _distances(details)
     if finding.check == "copies":
         rows += [_test(each) for each in _mappings(details.get("tests"))]
+    if finding.check in PRIVACY_SHARES:
+        rows += [_attack(each) for each in _mappings(details.get("attacks"))[:_SHOWN]]
     if finding.check == "schema":
         rows += [_rule(each) for each in _mappings(details.get("failed"))[:_SHOWN]]
     if finding.check == "suite":
@@ -161,6 +172,22 @@ def _test(each: Mapping[str, Any]) -> tuple[str, str]:
     what = f"rows among the nearest {share(tail)}" if tail else "exact copies"
     counts = [figure(each.get(key)) for key in ("hits", "rows", "holdout_hits", "holdout_rows")]
     return what, f"{counts[0]} of {counts[1]} | real {counts[2]} of {counts[3]} | p {figure(each.get('p'), 2)}"
+
+
+def _attack(each: Mapping[str, Any]) -> tuple[str, str]:
+    name = crop(each.get("attack"), 80)
+    if "auc" in each:
+        low, high = (figure(end, 2) for end in each.get("auc_ci") or (None, None))
+        return (
+            name,
+            f"AUC {figure(each['auc'], 2)} ({low} to {high}) | TPR at 1 % FPR {share(each.get('tpr_at_1_percent_fpr'))}",
+        )
+    if each.get("verdict") == "INCONCLUSIVE":
+        return name, "no better than random guesses: nothing can be told by it"
+    low, high = (share(end) for end in each.get("risk_ci") or (None, None))
+    rates = [share(each.get(key)) for key in ("rate", "control", "naive")]
+    risk = share(max(finite(each.get("risk")) or 0.0, 0.0))
+    return name, f"{rates[0]} | unseen {rates[1]} | random {rates[2]} | risk {risk} ({low} to {high})"
 
 
 def _rule(each: Mapping[str, Any]) -> tuple[str, str]:
