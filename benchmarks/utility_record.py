@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.families import version_of
-from flows.amount import PART, SPREAD
+from flows.amount import PART, SPREAD, SURE
 from flows.choose import SCARCE
 from generators.base import gain_at
-from validators.worth import BOOSTING, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS, weighed
+from validators.worth import BOOSTING, LEARNERS, LEVELS, METRICS, NOTHING, WEIGHTS, doubt, weighed
 
 Array = np.ndarray
 Cells = Mapping[str, Mapping[str, Any]]
@@ -88,15 +88,15 @@ def pick(cells: Cells, data: str, few: str, seed: int, tables: Sequence[str], se
         return None
     rows, tried = int(held.get("rows", few)), held.get("from", FIRST)
     prior = known(cells, rows, [t for t in tables if t != data], seeds) if rows <= SCARCE else {}
-    best, lead = NOTHING, 0.0
+    best, lead, error = NOTHING, 0.0, None
     for trial in held["trials"]:
         if trial["level"] and (trial["level"] < LEAST or trial["method"] not in tried):
             continue
         before = prior.get(trial["method"], 0.0) * (1.0 if trial["level"] >= 1 else PART)
         expected = 0.0 if trial["method"] == NOTHING else weighed(trial["gain"], trial["error"], before, SPREAD)
         if expected > lead:
-            best, lead = _arm(trial), expected
-    return best
+            best, lead, error = _arm(trial), expected, trial["error"]
+    return best if best == WEIGHTS or lead >= SURE * doubt(error, SPREAD) else NOTHING
 
 
 def known(cells: Cells, rows: int, tables: Sequence[str], seeds: Sequence[int]) -> dict[str, float]:

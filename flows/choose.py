@@ -169,10 +169,25 @@ def rubric(facts: Facts, stated: ChooseSpec, *, balanced: bool, known: Mapping[s
         elif ended is not None and ended.question:
             out.append(ended)
     if not left:
-        raise NoFamilyError(_none_left(out, facts, stated, use))
+        meant = [o for o in out if not getattr(getattr(candidates[o.family], "traits", None), "reference", False)]
+        raise NoFamilyError(_none_left(meant, facts, stated, use))
     order = sorted(left, key=lambda name: _rank(name, left[name], facts, stated, use))
     ranked = tuple(In(name, _for(name, left[name], facts, use)) for name in order)
     return Rubric(answers, tuple(out), ranked, use, _advice(order, left, facts, use))
+
+
+def ruled_out(name: str, facts: Facts, stated: ChooseSpec, *, balanced: bool) -> Out | None:
+    """The question at which a family that a plan names would be out for what the plan states itself, None where nothing it says
+    stands against it."""
+    family = find_family(name, Generator, package="generators")
+    traits: Traits | None = getattr(family, "traits", None)
+    if traits is None or traits.reference:
+        return None
+    said = {3: (_of_use, stated.use != "auto"), 5: (_of_failure, bool(stated.avoid))}
+    for question, (check, asked) in said.items():
+        if asked and (reason := check(traits, family, facts, stated, use_of(stated, balanced))):
+            return Out(name, question, reason)
+    return None
 
 
 def refused(family: Any, train: Any) -> None:

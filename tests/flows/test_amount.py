@@ -54,8 +54,10 @@ def test_a_family_that_knows_helps_and_one_that_lies_does_not() -> None:
     found = worth(train, {"oracle": oracle, "noise": noise}, scarce=["rare"], levels=(0.2, 1.0), seed=0)
     gains = {arm: found.gain(arm)[0] for arm in found.scores}
     assert gains[Arm("oracle", 1.0)] > 0.05 and gains[Arm("noise", 1.0)] < 0 and gains[Arm(NOTHING)] == 0
-    picked = decide(found, {"common": 676, "rare": 24}, {})
+    picked = decide(found, {"common": 676, "rare": 24}, {"oracle": 0.05})
+    assert decide(found, {"common": 676, "rare": 24}, {}).family == "oracle"
     assert picked.family == "oracle" and picked.draw["rare"] in (round(0.2 * 676) - 24, round(0.3 * 676) - 24, 676 - 24)
+    assert "oracle brought +0.050 on other tables" in picked.says
     assert "rows of rare" in picked.says and "in 4 folds of train" in picked.says
     told = json.loads(json.dumps(picked.to_json()))
     assert told["trials"][0]["method"] == "oracle" and told["failed"] == {}

@@ -155,6 +155,24 @@ def test_declared_aucs_are_those_of_the_record() -> None:
             assert cls.traits.auc == pytest.approx(median(median(found) for found in each[name].values()), abs=0.0006), name
 
 
+def test_declared_gains_are_those_of_the_record() -> None:
+    from benchmarks.utility import SEEDS, TABLES
+    from benchmarks.utility_record import brought, mean
+
+    record = json.loads(Path("docs/benchmarks/utility.json").read_text())
+    for rows, field in (("30", "gain"), ("100", "gain_of_100")):
+        found = {use: mean(each) for use, each in brought(record, rows, TABLES, SEEDS).items()}
+        for name, cls in families("generators", Generator).items():
+            if cls.modality == "tabular" and (stated := getattr(cls.traits, field)) is not None:
+                assert stated == pytest.approx(found[name], abs=0.0006), (name, field)
+
+
+def test_a_gain_falls_from_30_rows_to_100_and_on() -> None:
+    traits = Traits(kind="stub", rows=1, rows_of_class=1, fails=(), gain=0.08, gain_of_100=0.03)
+    assert [traits.gain_at(n) for n in (5, 30, 100, 300)] == pytest.approx([0.08, 0.08, 0.03, 0.01])
+    assert 0.05 < traits.gain_at(55) < 0.055 and Traits(kind="s", rows=1, rows_of_class=1, fails=()).gain_at(5) is None
+
+
 # --- at the command line ------------------------------------------------------------------------------------------------------
 
 
