@@ -16,7 +16,7 @@ from data.infer import infer
 from flows.amount import NothingToAddError, decide
 from flows.cli import app
 from validators._utility_rows import CannotJudgeError
-from validators.worth import LOGISTIC, NOTHING, WEIGHTS, Arm, Worth, figures, trained, wanted, worth
+from validators.worth import LOGISTIC, NOTHING, WEIGHTS, Arm, Worth, doubt, figures, trained, wanted, worth
 
 runner = CliRunner()
 
@@ -80,6 +80,20 @@ def test_what_is_known_from_other_data_counts_where_folds_say_little() -> None:
     assert expected[Arm(NOTHING)] == 0
     sure = {**noisy, Arm("known", 1.0): np.full((4, 1), 0.4) + np.arange(4)[:, None] * 1e-4}
     assert Worth(("rare",), {}, sure).expected({"known": 0.06}, 0.04)[Arm("known", 1.0)] < -0.09
+
+
+def test_the_luck_of_folds_is_no_gain() -> None:
+    """Of several ways one always comes out above nothing: that alone adds no rows, what is known from elsewhere does."""
+    nothing, lucky = np.array([[0.50], [0.52], [0.48], [0.50]]), np.array([[0.53], [0.51], [0.51], [0.48]])
+    ways = {Arm(NOTHING): nothing, Arm(WEIGHTS): nothing - 0.01, Arm("f", 1.0): lucky}
+    found = Worth(("rare",), {"rare": 30}, ways)
+    gain, error = found.gain(Arm("f", 1.0))
+    assert 0 < gain < error
+    answer = decide(found, {"common": 600, "rare": 30}, {})
+    assert answer.family is None and "it is not sure enough that drawn rows help" in answer.says
+    known = decide(found, {"common": 600, "rare": 30}, {"f": 0.08})
+    assert known.family == "f" and "the folds alone would not tell it from nothing" in known.says
+    assert doubt(None, 0.04) == 0 == doubt(0.0, 0.04) and doubt(0.02, 0.04) == pytest.approx(0.016)
 
 
 def test_a_family_that_fails_loses_and_the_others_go_on() -> None:
