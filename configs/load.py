@@ -218,9 +218,10 @@ def _override(document: _Document, item: str) -> Key:
         raise PlanError(f"-o {item}: an override is key.key=value, e.g. -o generator.epochs=5")
     keys = tuple(dotted.split("."))
     node: Any = document.tree
-    for part in keys[:-1]:
-        if not isinstance(node.get(part), CommentedMap):
-            node[part] = CommentedMap()
+    for depth, part in enumerate(keys[:-1]):
+        if not isinstance(held := node.get(part), CommentedMap):
+            # `choose: bakeoff` is short for its `how`, which another key beside it leaves as it is.
+            node[part] = CommentedMap({"how": held} if (depth, part) == (0, "choose") and isinstance(held, str) else {})
         node = node[part]
     node[keys[-1]] = _yaml(text, f"-o {dotted}") if text else None
     return keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from configs.constraints import AnyRule
 from configs.sources import PICTURE_SOURCES, DataSource, Spec, TablesSource
@@ -97,6 +97,11 @@ class ChooseSpec(Spec):
     """permissive: no family whose licence limits what you may do with it."""
     families: list[str] = []
     """Only these come into question; all if empty."""
+
+    @field_validator("avoid", "families", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class SampleSpec(Spec):

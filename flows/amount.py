@@ -16,7 +16,7 @@ from data.errors import UserError
 from flows.choose import SCARCE
 from flows.stages.rules import family_of
 from generators.base import Generator, GeneratorError, Progress, Traits, table
-from validators.worth import WEIGHTS, Arm, CannotJudgeError, Maker, Worth, wanted, worth
+from validators.worth import WEIGHTS, Arm, CannotJudgeError, Maker, Worth, doubt, wanted, worth
 
 #: Families that are tried, of those that the rubric leaves; folds of train, each of which every family learns without. Folds
 #: of few rows part amounts, not families: that is what `choose: bakeoff` is for, whose choice is then the one that is tried.
@@ -24,6 +24,9 @@ TRIED, FOLDS = 1, 4
 #: How much what a family brings differs from data to data, as a standard deviation of average precision: on the tables of
 #: docs/benchmarks/utility.md gains of one family lie some four points apart.
 SPREAD = 0.04
+#: Rows are added where the gain is so many standard deviations of the folds' luck above 0: of several ways the best one is
+#: always somewhat lucky. One in five falls beyond.
+SURE = 0.84
 #: Of what a family brings where classes are filled up, the part that it brings at less (docs/benchmarks/utility.md).
 PART = 0.5
 
@@ -84,7 +87,7 @@ def decide(found: Worth, counts: Mapping[Any, int], prior: Mapping[str, float]) 
     prior: what each family brought elsewhere."""
     expected = found.expected(prior, SPREAD, part=PART)
     best = max(expected, key=lambda arm: expected[arm])
-    if not best.level:
+    if not best.level or expected[best] < SURE * doubt(found.gain(best)[1], SPREAD):
         return Amount(None, {}, {}, _nothing(found, expected, best), found)
     levels: dict[Any, float] = {}
     for level in found.classes:
@@ -101,10 +104,14 @@ def decide(found: Worth, counts: Mapping[Any, int], prior: Mapping[str, float]) 
         draw[largest] = round(max(levels.values()) * counts[largest])
     gain, error = found.gain(best)
     rows = ", ".join(f"{n:,} rows of {str(k).strip()}" for k, n in draw.items())
-    says = (
-        f"{rows}; in {FOLDS} folds of train average precision changes by {gain:+.3f} +- {error:.3f}, and by "
-        f"{expected[best]:+.3f} once gains on other data are weighed in"
-    )
+    says = f"{rows}; in {FOLDS} folds of train average precision changes by {gain:+.3f} +- {error:.3f}"
+    if known := prior.get(best.method):
+        says += (
+            f", and by {expected[best]:+.3f} once it is weighed in that {best.method} brought {known:+.3f} on other tables, to "
+            "classes of as few rows filled up"
+        )
+    if gain < error:
+        says += "; the folds alone would not tell it from nothing"
     return Amount(best.method, draw, levels, says, found)
 
 
@@ -112,6 +119,8 @@ def _nothing(found: Worth, expected: Mapping[Arm, float], best: Arm) -> str:
     drawn = max((arm for arm in expected if arm.level), key=lambda arm: expected[arm], default=None)
     gain, error = (0.0, 0.0) if drawn is None else found.gain(drawn)
     does = "class weights do as well" if best.method == WEIGHTS else "the real rows alone do as well"
+    if best.level:
+        does = "it is not sure enough that drawn rows help"
     tried = "no drawn row" if drawn is None else f"the best, {drawn}, changes average precision by {gain:+.3f} +- {error:.3f}"
     return f"add nothing: {does}; {tried} in {FOLDS} folds of train"
 

@@ -24,7 +24,7 @@ from configs.components import find as find_family
 from configs.errors import DataFault
 from configs.plan import GeneratorSpec
 from flows.choose import NoFamilyError, device_of
-from flows.ground import ETA, START, Ground, file_name, job_of, record_of, sizes, tried, workers
+from flows.ground import ETA, OUT_OF_TIME, START, Ground, file_name, job_of, record_of, sizes, tried, workers
 from flows.run import Run, code_version, digest, write_text
 from flows.stages.shared import generator_spec
 from flows.standings import Trial, front, lead_of, margin, ordered, standings
@@ -38,6 +38,8 @@ LEAST, MOST_RUNGS = 2, 3
 MINUTES = 10.0
 #: How much slower a turn may be than the one before, and how sure an end of the race is, in percent.
 SLOWER, SURE = 1.3, 99.0
+#: How many times as much time as it was stopped after a family must have left to be tried again.
+AGAIN = 2.0
 #: Costs that differ by less than this are the same: a machine is not always as busy.
 CHEAPER = 2 / 3
 
@@ -100,7 +102,8 @@ class Bakeoff:
             left = _stay(left)
         rungs = [{"rows": rows, "trials": n} for rows, n in zip(self.rungs, counts, strict=True)]
         told = {"budget_minutes": self.minutes, "families": list(self.families), "rungs": rungs}
-        return told | {"turns": self.ground.turns}
+        share = self.share(0, 0.0, len(self.families), self.at_once(self.families))
+        return told | {"turns": self.ground.turns, "first_seconds": round(share, 1)}
 
     def held(self, progress: Progress) -> list[list[Trial]]:
         """All rungs, of the last all turns. A trial whose record is there is not made again."""
@@ -117,6 +120,10 @@ class Bakeoff:
         for name in self._left_behind(rungs):
             if self._expected(name, rungs) <= 60 * self.minutes - spent.seconds:
                 self._race(rungs[-1], [name], spent)
+        for trial in (t for t in rungs[0] if OUT_OF_TIME in t.failed):
+            # Others were quicker than their share: what they left may be enough for one that was not.
+            if 60 * self.minutes - spent.seconds > AGAIN * trial.seconds:
+                self._race(rungs[-1], [trial.family], spent)
         return rungs
 
     def _kept(self, rung: int, trials: Sequence[Trial], spent: Spent) -> tuple[str, ...]:
@@ -243,13 +250,16 @@ def outcome(rungs: Sequence[Sequence[Trial]], bakeoff: Bakeoff) -> dict[str, Any
     finished = [standings(rung) for rung in rungs]
     if not finished[0]:
         raise NoFamilyError(
-            f"no trial gave any figures ({_reasons(rungs[0])}); give choose.minutes more, or name a family with generator.use"
+            f"no trial gave any figures ({_reasons(rungs[0])}); give choose.minutes {3 * bakeoff.minutes:g}, or name a family "
+            "with generator.use"
         )
     last = max(i for i, rung in enumerate(finished) if rung)
-    lead = lead_of(bakeoff.use, finished[last])
+    lead, known = lead_of(bakeoff.use, finished[last]), {t.family for t in finished[last]}
     best, gap, why = _decided(finished[last], lead, bakeoff.families)
     turns = f" in {best.turns} turns" if best.turns > 1 else ""
     said = f"{_figures(best, lead)} in trials on {best.rows:,} rows{turns}{why}"
+    if late := [t.family for rung in rungs for t in rung if OUT_OF_TIME in t.failed and t.family not in known]:
+        said += f"; {', '.join(dict.fromkeys(late))} ran out of time"
     if last + 1 < len(rungs):
         said += "; on more rows no trial finished within its share of the time"
     told = bakeoff.foretold() | {
@@ -319,7 +329,7 @@ def _foretold(told: Mapping[str, Any], families: Sequence[str]) -> str:
     count, turns = len(told["rungs"]), f", the last up to {told['turns']} times," if told["turns"] > 1 else ""
     return (
         f"trials will decide: {rungs}, in {count} rung{'s' * (count > 1)}{turns} and at most {told['budget_minutes']:g} "
-        f"minutes; without them it is {families[0]}"
+        f"minutes (a trial of the first may take {told['first_seconds']:.0f} s); without them it is {families[0]}"
     )
 
 

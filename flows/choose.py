@@ -13,16 +13,12 @@ from configs.errors import DataFault, KeyFault
 from configs.plan import ChooseSpec, Plan
 from data.errors import DataError
 from data.words import spoken
+from flows.choose_words import AS_ROWS, FAILS, MODALITIES, QUESTIONS, SOURCES, UNBUILT, USES
 from generators.base import Failure, Generator, Traits
 
+__all__ = ["AS_ROWS", "FAILS", "MODALITIES", "QUESTIONS", "SOURCES", "UNBUILT", "USES"]
+
 Use = Literal["augment", "replace", "photorealistic", "scores"]
-QUESTIONS: Mapping[int, str] = {
-    1: "which modality?",
-    2: "how much representative data, in all and of each class?",
-    3: "which fidelity does the use need?",
-    4: "what may training and drawing cost, on this machine, and under which licence?",
-    5: "which failure can least be afforded?",
-}
 #: Licences that leave users free in what they do with the rows and with what draws them.
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD-3-Clause", "BSD-2-Clause", "ISC", "PSF-2.0")
 #: Beyond this AUC a classifier tells drawn rows from real ones so surely that they cannot stand in their place.
@@ -31,32 +27,6 @@ APART = 0.75
 SCARCE = 300
 #: What figures of a family are good for: gains with pictures (shares of headroom), with tables (average precision), AUCs.
 PICTURE_STEP, TABLE_STEP, AUC_STEP = 0.25, 0.01, 0.01
-#: What is said of a failure that is to be avoided.
-FAILS: Mapping[str, str] = {
-    "diversity": "it can lose kinds of rows without a sign",
-    "blur": "what it draws is less sharp than real",
-    "slow": "it is slow to draw",
-    "instability": "training ends elsewhere with every seed, and at times nowhere",
-    "privacy": "parts of real rows can be in what it draws or keeps",
-}
-#: What is not built, with the reason and what can be done today.
-UNBUILT: Mapping[str, str] = {
-    "text": (
-        "texts are not drawn: sentences that are fit to be published need a pretrained model of language, and there is neither "
-        "one here nor a check that could judge them; give the table that belongs to the texts, or features of them"
-    ),
-    "code": (
-        "programs are not drawn: whether code is right is found out by running it, and no check here runs it; use a tool that "
-        "runs its tests"
-    ),
-}
-
-
-#: What can be done with a series today.
-AS_ROWS = (
-    "no family draws series yet, so its readings are taken as rows that have no order; to keep the order, cut the series into "
-    "windows, a window a row and a step a column, and give that table"
-)
 
 
 @dataclass(frozen=True)
@@ -98,14 +68,6 @@ class Answer:
     def said(self) -> str:
         """One line."""
         return f"{self.question}. {QUESTIONS[self.question]} {self.answer} ({SOURCES[self.source]})"
-
-
-SOURCES: Mapping[str, str] = {
-    "data": "from the data",
-    "plan": "the plan says so",
-    "usual": "as usual; say otherwise under `choose`",
-    "machine": "from this machine",
-}
 
 
 @dataclass(frozen=True)
@@ -169,10 +131,25 @@ def rubric(facts: Facts, stated: ChooseSpec, *, balanced: bool, known: Mapping[s
         elif ended is not None and ended.question:
             out.append(ended)
     if not left:
-        raise NoFamilyError(_none_left(out, facts, stated, use))
+        meant = [o for o in out if not getattr(getattr(candidates[o.family], "traits", None), "reference", False)]
+        raise NoFamilyError(_none_left(meant, facts, stated, use))
     order = sorted(left, key=lambda name: _rank(name, left[name], facts, stated, use))
     ranked = tuple(In(name, _for(name, left[name], facts, use)) for name in order)
     return Rubric(answers, tuple(out), ranked, use, _advice(order, left, facts, use))
+
+
+def ruled_out(name: str, facts: Facts, stated: ChooseSpec, *, balanced: bool) -> Out | None:
+    """The question at which a family that a plan names would be out for what the plan states itself, None where nothing it says
+    stands against it."""
+    family = find_family(name, Generator, package="generators")
+    traits: Traits | None = getattr(family, "traits", None)
+    if traits is None or traits.reference:
+        return None
+    said = {3: (_of_use, stated.use != "auto"), 5: (_of_failure, bool(stated.avoid))}
+    for question, (check, asked) in said.items():
+        if asked and (reason := check(traits, family, facts, stated, use_of(stated, balanced))):
+            return Out(name, question, reason)
+    return None
 
 
 def refused(family: Any, train: Any) -> None:
@@ -248,14 +225,6 @@ def _answers(facts: Facts, stated: ChooseSpec, use: Use) -> tuple[Answer, ...]:
     )
 
 
-USES: Mapping[Use, str] = {
-    "augment": "plausible enough to stand beside real ones and teach a model",
-    "replace": "like real ones as a whole, to stand in their place",
-    "photorealistic": "photorealistic, to be looked at",
-    "scores": "a model that says how unusual each one is",
-}
-
-
 def _ended(name: str, family: type, traits: Traits | None, facts: Facts, stated: ChooseSpec, use: Use) -> Out | None:
     """The first question that a family does not survive; question 0 for one that only needs no mention."""
     if getattr(family, "modality", "") != facts.modality:
@@ -268,9 +237,6 @@ def _ended(name: str, family: type, traits: Traits | None, facts: Facts, stated:
         if reason := check(traits, family, facts, stated, use):
             return Out(name, question, spoken(reason) if facts.modality == "image" else reason)
     return None
-
-
-MODALITIES: Mapping[str, str] = {"tabular": "tables", "image": "pictures", "series": "series"}
 
 
 def _of_data(traits: Traits, family: type, facts: Facts, stated: ChooseSpec, use: Use) -> str:

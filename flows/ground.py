@@ -40,6 +40,9 @@ ETA, FEWEST = 3, 200
 #: Seconds that starting a process and reading the rows takes.
 START = 5.0
 
+#: What is said of a trial that was ended because its time was over.
+OUT_OF_TIME = "its share of the time"
+
 #: One trial: (folder of its job, seconds it may take) -> its record.
 Attempt = Callable[[str, float], Mapping[str, Any]]
 
@@ -187,7 +190,7 @@ def attempt(folder: str, seconds: float) -> Mapping[str, Any]:
         spent = time.time() - job["began"]
         if stopped:
             return {"failed": "it was stopped", "seconds": spent}
-        why = f"stopped after {seconds:.0f} s, its share of the time" if spent >= seconds else _ended(process.returncode, place)
+        why = f"stopped after {seconds:.0f} s, {OUT_OF_TIME}" if spent >= seconds else _ended(process.returncode, place)
         write_text(out, json.dumps({"failed": why, "seconds": round(spent, 3)}))
     record: dict[str, Any] = json.loads(out.read_text())
     return record

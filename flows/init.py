@@ -194,9 +194,12 @@ def _plan(
     from data.profile import nearly_numbers
     from data.series import series_of
     from data.sources._nearly import nearly_of
-    from flows.choose import AS_ROWS
+    from flows.choose import AS_ROWS, UNBUILT
     from flows.init_choice import family_lines, first_choice
 
+    nearly = nearly_numbers(data.schema, nearly_of(data.table))
+    if not data.schema.learned and not nearly:
+        raise DataError(f"no column can be learned: all are ids or free text, and {UNBUILT['text']}")
     counts = class_counts(data)
     balanced = len(set(counts.values())) > 1
     sizes = sizes_for(counts, data.num_rows, balanced)
@@ -208,7 +211,7 @@ def _plan(
         f"# yaml-language-server: $schema={schema_reference(path)}",
         f"# counterpoise run {path}",
         f"# {data.num_rows:,} rows, {len(data.schema)} columns. Keys not named here have defaults.",
-        *(f"{NOTE}{said}" for said in nearly_numbers(data.schema, nearly_of(data.table))),
+        *(f"{NOTE}{said}" for said in nearly),
         *([f"{NOTE}These look like one series, {series}: {AS_ROWS}."] if series else []),
         *([f"{NOTE}{found.advice}"] if found is not None and not found.answers else []),
         *nothing_asked(sizes.detect, "rows"),

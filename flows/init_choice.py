@@ -108,7 +108,8 @@ def family_lines(found: Rubric | None, stated: ChooseSpec, *, pictures: bool = F
     lines += ["generator:", f"  use: {first.family:<17} # {first.reason.partition('; mind')[0]}"]
     if others:
         lines += [f"  # left beside it: {', '.join(each.family for each in others)}"]
-    tried = "" if pictures else "; `choose: bakeoff` in place of `generator` tries them on your rows"
+    how = "`how: bakeoff` under `choose`" if said else "`choose: bakeoff`"
+    tried = "" if pictures else f"; {how} in place of `generator` tries them on your rows"
     return [*lines, f"  # `counterpoise plan` says why{tried}"]
 
 

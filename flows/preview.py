@@ -133,8 +133,10 @@ def _said(
     reference = (
         f"training {unit} are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
     )
+    target = {} if pictures else {"target": _target(plan, data)}
     return {
         "data": _data(profile, data) if pictures else f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
+        **target,
         "imbalance": _imbalance(class_counts(data), unit),
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
         "family": _family(facts["choose"]),
@@ -142,6 +144,13 @@ def _said(
         + (f", beside {kept:,} real" if plan.sample.include_real and plan.purpose == "augment" else ""),
         "cost": "not measured" + _took(plan, runs),
     }
+
+
+def _target(plan: Plan, data: Dataset) -> str:
+    if plan.target is None:
+        return "none: no column is taken for classes"
+    classes = data.schema.classes()
+    return f"{plan.target}, {len(classes)} classes" if classes else f"{plan.target}, a number"
 
 
 def _family(choice: Mapping[str, Any]) -> str:

@@ -201,8 +201,11 @@ def _show_choice(console: Console, choice: Mapping[str, Any]) -> None:
         mark = Text("chosen", style="bold green") if first and "bakeoff" not in choice else Text("left", style="green")
         table.add_row(escape(each["family"]), mark, escape(each["reason"]))
     # Those that draw other data altogether say nothing of the choice.
+    alike: dict[tuple[int, str], list[str]] = {}
     for each in (o for o in choice["out"] if o["question"] > 1):
-        table.add_row(escape(each["family"]), Text(f"out at {each['question']}", style="red"), escape(each["reason"]))
+        alike.setdefault((each["question"], each["reason"]), []).append(each["family"])
+    for (question, reason), names in alike.items():
+        table.add_row(escape(", ".join(names)), Text(f"out at {question}", style="red"), escape(reason))
     if table.row_count:
         console.print(table)
     if choice["named"] and choice["left"] and choice["left"][0]["family"] != choice["family"]:

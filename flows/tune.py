@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from configs.load import load, rewritten
 from configs.plan import Plan
 from data.errors import DataError, UserError
 from flows.choose import device_of, fills_up, use_of
-from flows.ground import HOW, START, Ground, job_of, record_of, sizes, workers
+from flows.ground import HOW, OUT_OF_TIME, START, Ground, job_of, record_of, sizes, workers
 from flows.run import Run, code_version, digest, write_text
 from flows.stages import PLAN_CHECKS, perform
 from flows.stages.read import fingerprint
@@ -35,8 +34,10 @@ from generators.base import Generator, Progress, Range
 if TYPE_CHECKING:
     import optuna
 
-#: Settings that are tried at least where no number of trials is stated: each may take this part of the time.
+#: Settings that there is to be time for at least, where no number of trials is stated.
 TRIALS = 8
+#: How many times as long as the plan's own settings others may take.
+SLOWEST = 3.0
 #: Rungs of a trial, and trials before the median of others ends one.
 RUNGS, BEFORE = 2, 4
 #: What the trial of the plan's own settings is marked by.
@@ -89,7 +90,7 @@ class Tuned:
 class Search:
     """What is searched: a family's settings within their ranges, on these rows, in this time.
 
-    own: the plan's own values of what is searched; fixed: its other settings; seconds: of one trial, all rungs together."""
+    own: the plan's own values of what is searched; fixed: its other settings; seconds: of the whole search."""
 
     run: Run
     folder: Path
@@ -105,8 +106,7 @@ class Search:
 
     def tried(self, settings: Mapping[str, Any], rung: int, seconds: float) -> Trial:
         """One trial on the rows of a rung; not made again where its record is there."""
-        name = f"{digest(settings)[:12]}-{rung}"
-        place, plan = self.folder / "trials" / name, self.run.plan
+        place, plan = self.folder / "trials" / self.name(settings, rung), self.run.plan
         if not record_of(place).is_file():
             job_of(
                 place,
@@ -133,14 +133,25 @@ class Search:
                 out[name] = float(f"{trial.suggest_float(name, space.low, space.high, log=space.log):.{DIGITS}g}")
         return dict(self.own) if OWN in trial.user_attrs else out
 
+    def limit(self, rung: int, *, own: bool) -> float:
+        """Seconds that a trial may take on a rung: SLOWEST times what the plan's own settings took, which may take all."""
+        place = record_of(self.folder / "trials" / self.name(self.own, rung))
+        if own or not place.is_file():
+            return self.seconds
+        return float(SLOWEST * json.loads(place.read_text())["seconds"] + START)
+
+    def name(self, settings: Mapping[str, Any], rung: int) -> str:
+        """What a trial's folder is called."""
+        return f"{digest(settings)[:12]}-{rung}"
+
     def objective(self, trial: optuna.Trial) -> float:
         """The leading figure on all rows. Raises TrialPruned for one that falls behind, _FailedError for one that failed."""
         import optuna
 
-        settings, began, value = self.asked(trial), time.monotonic(), math.nan
+        settings, value = self.asked(trial), math.nan
         trial.set_user_attr("settings", settings)
         for rung in range(len(self.rungs)):
-            found = self.tried(settings, rung, self.seconds - (time.monotonic() - began))
+            found = self.tried(settings, rung, self.limit(rung, own=OWN in trial.user_attrs))
             if found.failed:
                 trial.set_user_attr("failed", found.failed)
                 raise _FailedError(found.failed)
@@ -203,13 +214,12 @@ def _search(run: Run, folder: Path, minutes: float, trials: int | None) -> Searc
     ground = Ground.lay(run, folder / "rows", drawn)
     spec = generator_spec(plan)
     at_once = workers(trials or TRIALS, (), device_of(plan.device))
-    seconds = 60 * minutes * at_once / (trials or TRIALS)
-    rungs = sizes(ground.train.num_rows, RUNGS)
-    if seconds < START * len(rungs):
-        count, needed = trials or TRIALS, math.ceil(10 * START * len(rungs) * (trials or TRIALS) / at_once / 60) / 10
+    rungs, count = sizes(ground.train.num_rows, RUNGS), trials or TRIALS
+    if 60 * minutes * at_once < START * len(rungs) * count:
+        needed = math.ceil(10 * START * len(rungs) * count / at_once / 60) / 10
         raise UserError(
-            f"--minutes {minutes:g} leave {seconds:.1f} s for each of {count} trials, and starting one takes some "
-            f"{START * len(rungs):g} s; give at least {needed:g}"
+            f"--minutes {minutes:g} leave {60 * minutes * at_once / count:.1f} s for each of {count} trials, and starting one "
+            f"takes some {START * len(rungs):g} s; give at least {needed:g}"
         )
     return Search(
         run=run,
@@ -222,7 +232,7 @@ def _search(run: Run, folder: Path, minutes: float, trials: int | None) -> Searc
         ranges=ranges,
         rungs=rungs,
         drawn=sum(choice["draw"].values()),
-        seconds=seconds,
+        seconds=60 * minutes,
     )
 
 
@@ -265,7 +275,11 @@ def _searched(search: Search, minutes: float, trials: int | None, progress: Prog
         more(1, 1)
     why = next((t.user_attrs["failed"] for t in _ended(study) if OWN in t.user_attrs and "failed" in t.user_attrs), None)
     if why is not None:
-        raise UserError(f"the plan's own settings gave no figures ({why}); give more --minutes, or mend them")
+        if OUT_OF_TIME in why:
+            raise UserError(
+                f"the plan's own settings alone take longer than --minutes {minutes:g} here; give at least {TRIALS * minutes:g}"
+            )
+        raise UserError(f"the plan's own settings gave no figures ({why}); mend them")
     more(None if trials is None else trials - len(_ended(study)), at_once)
     return _tuned(search, study)
 

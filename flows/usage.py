@@ -88,7 +88,8 @@ def _is_stop(error: BaseException | None) -> bool:
 
 
 def _stopped() -> int:
-    say("stopped; the same command keeps what is finished, and a fit goes on from its last checkpoint")
+    kept = "; the same command keeps what is finished, and a fit goes on from its last checkpoint"
+    say("stopped" + (kept if sys.argv[1:2] in (["run"], ["tune"]) else ""))
     return 130
 
 

@@ -64,6 +64,14 @@ def weighed(seen: float, error: float | None, known: float, spread: float) -> fl
     return known + trust * (seen - known)
 
 
+def doubt(error: float | None, spread: float) -> float:
+    """By how much `weighed` would come out otherwise with other folds, as a standard deviation: what the best of several gains
+    owes to luck. What is known from elsewhere owes nothing to these folds."""
+    if error is None or not np.isfinite(error):
+        return 0.0
+    return float(spread**2 * error / (spread**2 + error**2)) if error else 0.0
+
+
 def trained(train: Dataset, test: Dataset, learner: str, *, weights: bool = False, seed: int = 0) -> Array:
     """A model trained on `train`, asked of `test`: (rows, classes) probabilities, classes as in the schema.
 

@@ -36,6 +36,8 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
     drawn = drawn_rows(plan, data.schema, counts, data.num_rows)
     choice: dict[str, Any] = {"family": plan.generator.use, "reason": "the plan names it", "settings": plan.generator.settings}
     timed = plan.choose.minutes is not None and run.stages.get("measured", True)
+    if plan.generator.named:
+        _agrees(run, drawn)
     if plan.generator.named and timed:
         from flows.feasible import check_time
 
@@ -55,6 +57,25 @@ def _choose(run: Run, progress: Progress) -> Mapping[str, Any]:
     }
     write_text(run.folder / "choice.json", json.dumps(choice, indent=1))
     return choice
+
+
+def _agrees(run: Run, drawn: Mapping[Any, int]) -> None:
+    """Raises DataFault where a plan names a family that its own answers rule out."""
+    from flows.choose import facts_of, fills_up, ruled_out
+    from flows.stages.split import parts_of
+
+    plan = run.plan
+    if not plan.choose.model_fields_set & {"use", "avoid"}:
+        return
+    train = parts_of(run).train
+    facts = facts_of(plan, train.num_rows, class_counts(train), drawn, lambda family: None)
+    out = ruled_out(plan.generator.use, facts, plan.choose, balanced=fills_up(plan, len(facts.classes)))
+    if out is not None:
+        answer = "use" if out.question == 3 else "avoid"
+        raise DataFault(
+            ("generator", "use"),
+            f"choose.{answer} rules {out.family} out ({out.reason}); change the answer, or leave one of the two out",
+        )
 
 
 def _swept(

@@ -71,8 +71,8 @@ class Tilt:
         rows_of_class=5,
         reach=1000,
         scores=True,
-        gain=0.083,
-        gain_of_100=0.031,
+        gain=0.062,
+        gain_of_100=0.027,
         fails=("privacy", "blur"),
     )
     ranges: ClassVar[Mapping[str, Range]] = {

@@ -84,8 +84,8 @@ class VAE:
         auc=0.598,
         latent=True,
         scores=True,
-        gain=0.006,
-        gain_of_100=-0.002,
+        gain=-0.004,
+        gain_of_100=-0.008,
         fails=("blur", "diversity"),
     )
     ranges: ClassVar[Mapping[str, Range]] = {

@@ -67,6 +67,12 @@ def test_every_fault_is_told_once(tmp_path: Path) -> None:
     assert sorted(line.split(": ")[1] for line in lines) == ["sample.mix", "sed"]
 
 
+def test_an_override_beside_a_shorthand_leaves_it_as_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "choose: bakeoff\n")
+    plan = load(path, ["choose.minutes=4", "choose.avoid=privacy"])
+    assert (plan.choose.how, plan.choose.minutes, plan.choose.avoid) == ("bakeoff", 4, ["privacy"])
+
+
 def test_overrides_win_and_are_named_in_faults(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     plan = load(path, ["generator.epochs=5", "seed=9", "publish.root=s3://b/p", "sample.include_real=false"])

@@ -16,7 +16,7 @@ from data.infer import infer
 from flows.amount import NothingToAddError, decide
 from flows.cli import app
 from validators._utility_rows import CannotJudgeError
-from validators.worth import LOGISTIC, NOTHING, WEIGHTS, Arm, Worth, figures, trained, wanted, worth
+from validators.worth import LOGISTIC, NOTHING, WEIGHTS, Arm, Worth, doubt, figures, trained, wanted, worth
 
 runner = CliRunner()
 
@@ -54,8 +54,10 @@ def test_a_family_that_knows_helps_and_one_that_lies_does_not() -> None:
     found = worth(train, {"oracle": oracle, "noise": noise}, scarce=["rare"], levels=(0.2, 1.0), seed=0)
     gains = {arm: found.gain(arm)[0] for arm in found.scores}
     assert gains[Arm("oracle", 1.0)] > 0.05 and gains[Arm("noise", 1.0)] < 0 and gains[Arm(NOTHING)] == 0
-    picked = decide(found, {"common": 676, "rare": 24}, {})
+    picked = decide(found, {"common": 676, "rare": 24}, {"oracle": 0.05})
+    assert decide(found, {"common": 676, "rare": 24}, {}).family == "oracle"
     assert picked.family == "oracle" and picked.draw["rare"] in (round(0.2 * 676) - 24, round(0.3 * 676) - 24, 676 - 24)
+    assert "oracle brought +0.050 on other tables" in picked.says
     assert "rows of rare" in picked.says and "in 4 folds of train" in picked.says
     told = json.loads(json.dumps(picked.to_json()))
     assert told["trials"][0]["method"] == "oracle" and told["failed"] == {}
@@ -78,6 +80,20 @@ def test_what_is_known_from_other_data_counts_where_folds_say_little() -> None:
     assert expected[Arm(NOTHING)] == 0
     sure = {**noisy, Arm("known", 1.0): np.full((4, 1), 0.4) + np.arange(4)[:, None] * 1e-4}
     assert Worth(("rare",), {}, sure).expected({"known": 0.06}, 0.04)[Arm("known", 1.0)] < -0.09
+
+
+def test_the_luck_of_folds_is_no_gain() -> None:
+    """Of several ways one always comes out above nothing: that alone adds no rows, what is known from elsewhere does."""
+    nothing, lucky = np.array([[0.50], [0.52], [0.48], [0.50]]), np.array([[0.53], [0.51], [0.51], [0.48]])
+    ways = {Arm(NOTHING): nothing, Arm(WEIGHTS): nothing - 0.01, Arm("f", 1.0): lucky}
+    found = Worth(("rare",), {"rare": 30}, ways)
+    gain, error = found.gain(Arm("f", 1.0))
+    assert 0 < gain < error
+    answer = decide(found, {"common": 600, "rare": 30}, {})
+    assert answer.family is None and "it is not sure enough that drawn rows help" in answer.says
+    known = decide(found, {"common": 600, "rare": 30}, {"f": 0.08})
+    assert known.family == "f" and "the folds alone would not tell it from nothing" in known.says
+    assert doubt(None, 0.04) == 0 == doubt(0.0, 0.04) and doubt(0.02, 0.04) == pytest.approx(0.016)
 
 
 def test_a_family_that_fails_loses_and_the_others_go_on() -> None:

@@ -155,6 +155,24 @@ def test_declared_aucs_are_those_of_the_record() -> None:
             assert cls.traits.auc == pytest.approx(median(median(found) for found in each[name].values()), abs=0.0006), name
 
 
+def test_declared_gains_are_those_of_the_record() -> None:
+    from benchmarks.utility import SEEDS, TABLES
+    from benchmarks.utility_record import brought, mean
+
+    record = json.loads(Path("docs/benchmarks/utility.json").read_text())
+    for rows, field in (("30", "gain"), ("100", "gain_of_100")):
+        found = {use: mean(each) for use, each in brought(record, rows, TABLES, SEEDS).items()}
+        for name, cls in families("generators", Generator).items():
+            if cls.modality == "tabular" and (stated := getattr(cls.traits, field)) is not None:
+                assert stated == pytest.approx(found[name], abs=0.0006), (name, field)
+
+
+def test_a_gain_falls_from_30_rows_to_100_and_on() -> None:
+    traits = Traits(kind="stub", rows=1, rows_of_class=1, fails=(), gain=0.08, gain_of_100=0.03)
+    assert [traits.gain_at(n) for n in (5, 30, 100, 300)] == pytest.approx([0.08, 0.08, 0.03, 0.01])
+    assert 0.05 < traits.gain_at(55) < 0.055 and Traits(kind="s", rows=1, rows_of_class=1, fails=()).gain_at(5) is None
+
+
 # --- at the command line ------------------------------------------------------------------------------------------------------
 
 
@@ -232,3 +250,30 @@ def test_what_lies_at_a_path(tmp_path: Path) -> None:
     (tmp_path / "table.txt").write_text("a;b;c\n" + "1;2;3\n" * 30)
     assert other_of(str(tmp_path / "table.txt")) is None
     assert other_of(str(tmp_path / "nothing.txt")) is None and other_of("sqlite:///x.db") is None
+
+
+def test_a_family_that_the_plan_s_own_answers_rule_out_is_refused(desk: Path) -> None:
+    (desk / "plan.yaml").write_text("name: p\ndata: {use: csv, path: rows.csv}\ntarget: label\ngenerator: {use: tilt}\n")
+    for stated, why in (("use=photorealistic", "no photograph"), ("avoid=privacy", "parts of real rows")):
+        answer = runner.invoke(app, ["plan", "plan.yaml", "-o", f"choose.{stated}", "--no-measure"])
+        said = " ".join(answer.output.split())
+        key = stated.partition("=")[0]
+        assert answer.exit_code == 2 and f"plan.yaml:4:13: generator.use: choose.{key} rules tilt out" in said
+        assert why in said
+    assert runner.invoke(app, ["plan", "plan.yaml", "-o", "choose.use=augment", "--no-measure"]).exit_code == 0
+
+
+def test_few_rows_are_named_as_what_is_lacking(desk: Path) -> None:
+    rows = (desk / "rows.csv").read_text().splitlines()
+    (desk / "rows.csv").write_text("\n".join(rows[:13]) + "\n")
+    answer = runner.invoke(app, ["plan", "plan.yaml", "-o", "choose.use=augment"])
+    said = " ".join(answer.output.split())
+    assert answer.exit_code == 2 and "needs some" in said and "and there are" in said and "say augment" not in said
+
+
+def test_texts_in_a_table_are_answered_by_init(desk: Path) -> None:
+    lines = [f"the customer of case {i} said that it was not what had been ordered in week {i * 7 % 52}" for i in range(200)]
+    (desk / "notes.csv").write_text("note\n" + "\n".join(lines) + "\n")
+    answer = runner.invoke(app, ["init", "notes.csv"])
+    assert answer.exit_code == 2 and "texts are not drawn" in " ".join(answer.output.split())
+    assert not (desk / "notes.yaml").exists()
