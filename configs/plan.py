@@ -239,6 +239,11 @@ class Plan(Spec):
         family = value.get("generator")
         if isinstance(family, dict) and family and "use" not in family:
             value = {**value, "generator": {"use": PICTURE_FAMILY if pictures else TABLE_FAMILY, **family}}
+        if value.get("purpose") == "release":
+            # What replaces real rows is as they are as a whole, and holds none of them.
+            sample = value.get("sample")
+            if sample is None or isinstance(sample, dict):
+                value = {**value, "sample": {"mix": "natural", "include_real": False, **(sample or {})}}
         if use == "tables" and not family:
             value = {**value, "generator": {"use": TABLE_FAMILY}}
         if isinstance(value.get("choose"), str):
@@ -268,6 +273,8 @@ class Plan(Spec):
                 "sample.rows: sweep asks what rows of a class bring, for tables with a target of classes; of pictures "
                 "`gate.utility: full` shows it"
             )
+        if self.purpose == "release":
+            self._fit_release()
         if self.choose.how == "bakeoff" and self.generator.named:
             raise ValueError(
                 "choose: bakeoff finds the family by trials, and generator.use names one; leave one of the two out"
@@ -278,6 +285,21 @@ class Plan(Spec):
         if self.target is None and self.data.keep:
             raise ValueError("data.keep names classes but the plan names no target; add `target: <column>`")
         return self
+
+    def _fit_release(self) -> None:
+        if self.sample.include_real:
+            raise ValueError("a release holds synthetic rows only; leave sample.include_real out")
+        if self.sample.mix != "natural" or not (self.sample.rows == "auto" or isinstance(self.sample.rows, int)):
+            raise ValueError(
+                "a release draws rows as the model has them, as how many of each class there really are would be told for "
+                "nothing; leave sample.mix out, and state sample.rows as one number or not at all"
+            )
+        if self.constraints:
+            raise ValueError("constraints are learned from the rows, which nobody would pay for; leave them out of a release")
+        if self.privacy.unit == "group" and self.group is None:
+            raise ValueError("privacy.unit: group promises for all rows of one person; name their column as `group`")
+        if self.choose.how == "bakeoff":
+            raise ValueError("choose: bakeoff looks at the rows without paying for it; name the family of a release")
 
     def _fit_tables(self, source: TablesSource) -> None:
         if (source.url is None) == (source.files is None):

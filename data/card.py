@@ -31,6 +31,7 @@ class Facts:
         license: identifier as Hugging Face spells it; left out when the plan names none.
         title, description: free words of the plan.
         tags: further tags; notes: further sentences on limits.
+        promise: what a release promises, a sentence each.
         judged, unjudged: names of the checks that could judge the rows, and of those that could not.
     """
 
@@ -45,6 +46,7 @@ class Facts:
     description: str = ""
     tags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    promise: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
 
@@ -59,7 +61,7 @@ class Facts:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
                 raise PublishError(f"the card has no fact {key!r}; {hint}")
-        lists = {key: tuple(value[key]) for key in ("tags", "notes", "judged", "unjudged") if key in value}
+        lists = {key: tuple(value[key]) for key in ("tags", "notes", "promise", "judged", "unjudged") if key in value}
         facts = cls(**{**value, **lists})
         if facts.purpose not in ("augment", "release"):
             raise PublishError(f"purpose {facts.purpose!r} is unknown; it must be 'augment' or 'release'")
@@ -70,7 +72,7 @@ def card(facts: Facts, written: Written, schema: Schema, *, dataset: str, versio
     """README.md: YAML front matter, then the words. `version` is None for what went into quarantine."""
     say = spoken if schema.of_kind("image") else str
     sections = [_opening(facts, dataset, version, say), _classes(facts, written, schema, say), _columns(facts, written, schema),
-                say(_making(facts, schema)), say(_limits(facts)), _loading(dataset, version)]  # fmt: skip
+                _promise(facts), say(_making(facts, schema)), say(_limits(facts)), _loading(dataset, version)]  # fmt: skip
     front = "\n".join(_yaml(_front(facts, written, schema, dataset, data_bytes)))
     return f"---\n{front}\n---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
 
@@ -178,6 +180,14 @@ def _making(facts: Facts, schema: Schema) -> str:
     judged += f"; {_and(facts.unjudged)} could not judge" if facts.unjudged else ""
     return (f"## How it was made\n\nDrawn by {family}{seed}. {judged}; `report.html` and `report.json` hold the findings, "
             "`manifest.json` the sha256 of every file, the plan and the lineage.")  # fmt: skip
+
+
+def _promise(facts: Facts) -> str:
+    if not facts.promise:
+        return ""
+    return "\n".join(
+        ["## What is promised to the people in the real rows", "", *(f"- {_sentence(each)}" for each in facts.promise)]
+    )
 
 
 def _limits(facts: Facts) -> str:

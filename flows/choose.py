@@ -34,13 +34,15 @@ class Facts:
     """What is known before a family is chosen.
 
     rows: real rows or pictures that are trained on; classes: of each class; filled: the classes that are drawn; device: "cpu"
-    or "cuda"; refuse: asks a family whether it would learn from these, and raises what it would."""
+    or "cuda"; release: whether differential privacy must be promised; refuse: asks a family whether it would learn from these,
+    and raises what it would."""
 
     modality: str
     rows: int
     classes: Mapping[Any, int] = field(default_factory=dict)
     filled: Sequence[Any] = ()
     device: str = "cpu"
+    release: bool = False
     refuse: Callable[[type], None] = lambda family: None
 
     @property
@@ -174,6 +176,7 @@ def facts_of(
         classes=counts,
         filled=[level for level, n in drawn.items() if n and level is not None],
         device=device_of(plan.device),
+        release=plan.purpose == "release",
         refuse=refuse,
     )
 
@@ -233,6 +236,9 @@ def _ended(name: str, family: type, traits: Traits | None, facts: Facts, stated:
         return Out(name, 0, "the plan asks only of others")
     if traits is None:
         return Out(name, 2, "it says nothing of itself; name it with generator.use")
+    if traits.private != facts.release:
+        why = "it promises no differential privacy" if facts.release else "its noise is for releases (purpose: release)"
+        return Out(name, 5, why)
     for question, check in ((2, _of_data), (3, _of_use), (4, _of_cost), (5, _of_failure)):
         if reason := check(traits, family, facts, stated, use):
             return Out(name, question, spoken(reason) if facts.modality == "image" else reason)
@@ -347,6 +353,8 @@ def _advice(order: Sequence[str], left: Mapping[str, Traits], facts: Facts, use:
     if not close and not unknown:
         return ""
     why = "figures from other data do not part them" if close else "not both are measured for this use"
+    if facts.release:
+        return f"{order[0]} and {order[1]}: {why}"
     if facts.modality == "image":
         return f"{order[0]} and {order[1]}: {why}; run both with `gate.utility: full`, which measures what they bring"
     return f"{order[0]} and {order[1]}: {why}; `choose: bakeoff` tries them on your rows"

@@ -144,7 +144,8 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         raise LedgerError(f"{path}: the privacy ledger cannot be kept ({error}); mend it, or restore a copy") from None
     except sqlite3.DatabaseError as error:
         raise LedgerError(
-            f"{path}: this is no privacy ledger, or it is damaged ({error}); restore a copy: without it nobody knows what is spent"
+            f"{path}: this is no privacy ledger, or it is damaged ({error}); restore a copy, as without it nobody "
+            "knows what is spent"
         ) from None
     finally:
         db.close()

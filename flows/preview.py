@@ -48,7 +48,8 @@ def preview(plan: Plan, runs: Path, *, measured: bool = True) -> dict[str, Any]:
         kept = owned(run)
         plan = run.settled
         drawn = drawn_rows(plan, data.schema, class_counts(kept), kept.num_rows)
-        classes = _classes(plan, counts, class_counts(holdout), drawn)
+        # A release draws rows as the model has them, not class by class.
+        classes = [] if None in drawn else _classes(plan, counts, class_counts(holdout), drawn)
         said = _said(plan, facts, profile, data, kept.num_rows, drawn, runs)
         ruled = foretold(run)
         chosen = _choice(run, drawn)

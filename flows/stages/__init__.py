@@ -9,7 +9,7 @@ from typing import Any
 from data.errors import DataError
 from data.words import spoken
 from flows.run import Run, through
-from flows.stages import choose, fit, judge, personal, profile, publish, read, rules, sample, split, tables
+from flows.stages import choose, fit, judge, personal, profile, promise, publish, read, rules, sample, split, tables
 from flows.stages.shared import Step
 from generators.base import SILENT, Progress
 
@@ -26,7 +26,7 @@ def steps_of(run: Run) -> dict[str, Step]:
 
 #: What is asked of a plan before any work; each raises KeyFault.
 PLAN_CHECKS = (
-    *(fit.check_purpose, personal.check_personal, choose.check_choose, fit.check_generator),
+    *(promise.check_promise, personal.check_personal, choose.check_choose, fit.check_generator),
     *(fit.check_modality, rules.check_constraints, judge.check_gate),
 )
 

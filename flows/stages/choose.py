@@ -127,7 +127,7 @@ def drawn_rows(plan: Plan, schema: Schema, counts: Mapping[Any, int], rows: int)
     if isinstance(asked, dict):
         return _as_stated(asked, schema, counts, painted_on(plan, schema))
     stated = asked if isinstance(asked, int) else None
-    if not counts:
+    if not counts or plan.purpose == "release":
         return {None: stated or rows}
     mix: Any = plan.sample.mix
     if isinstance(mix, dict):
@@ -171,7 +171,8 @@ def judged_counts(run: Run) -> dict[Any, int]:
     """Holdout rows of each class that rows are drawn for, which are those the gate judges by; {None: n} without classes."""
     data, holdout = owned(run), dataset(run, "holdout")
     drawn = drawn_rows(run.settled, data.schema, class_counts(data), data.num_rows)
-    counts = class_counts(holdout) or {None: holdout.num_rows}
+    counts = class_counts(holdout) if run.plan.purpose != "release" else {}
+    counts = counts or {None: holdout.num_rows}
     return {level: n for level, n in counts.items() if drawn[level]}
 
 

@@ -15,6 +15,7 @@ from configs.plan import Plan
 from flows.power import check_enough
 from flows.run import Run, Stage, write_text
 from flows.stages.choose import judged_counts
+from flows.stages.promise import paid
 from flows.stages.rules import family_of
 from flows.stages.shared import Step, dataset, file_sha256, generator_spec, key_of
 from generators.base import Generator, Progress
@@ -42,17 +43,6 @@ def check_material(run: Run) -> None:
         family.refuse(dataset(run, "train"))
 
 
-def check_purpose(plan: Plan) -> None:
-    """Refuse a release, which needs checks of privacy that are not there yet.
-
-    Raises KeyFault at purpose.
-    """
-    if plan.purpose == "release":
-        raise KeyFault(
-            ("purpose",), "release needs privacy checks that this version does not have; use augment, inside the house"
-        )
-
-
 class _Recorder:
     """Passes progress on and keeps the figures for the report's training curves."""
 
@@ -74,16 +64,22 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     family = family_of(plan)
     checkpoint = run.folder / "checkpoint"
     resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
-    fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=checkpoint)
+    with paid(run, family) as spent:
+        fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=checkpoint)
+        _save(run, fitted)
+    write_text(run.folder / "training.json", json.dumps(recorder.curve))
+    _keep_grids(run, checkpoint)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    facts = {"family": plan.generator.use, "resumed": resumed, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
+    return facts | ({"privacy": spent} if spent else {})
+
+
+def _save(run: Run, fitted: Generator) -> None:
     beside = run.folder / "model.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     fitted.save(beside)
     beside.rename(run.folder / "model")
-    write_text(run.folder / "training.json", json.dumps(recorder.curve))
-    _keep_grids(run, checkpoint)
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    return {"family": plan.generator.use, "resumed": resumed, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
 
 
 def _keep_grids(run: Run, checkpoint: Path) -> None:
@@ -111,8 +107,13 @@ def check_modality(plan: Plan) -> None:
         )
 
 
+def _part(plan: Plan) -> object:
+    own = [plan.generator, plan.device, plan.seed, plan.constraints]
+    return [*own, plan.privacy] if plan.purpose == "release" else own
+
+
 STEP = Step(
     Stage("fit", ("model", "training.json")),
-    key_of("fit", "split", "generators", "data", part=lambda p: [p.generator, p.device, p.seed, p.constraints], settled=True),
+    key_of("fit", "split", "generators", "data", part=_part, settled=True),
     _fit,
 )

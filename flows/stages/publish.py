@@ -15,6 +15,7 @@ from data.schema import Column, Schema
 from flows.run import Run, Stage, digest, write_text
 from flows.stages.judge import lineage
 from flows.stages.personal import drawn_schema
+from flows.stages.promise import statement
 from flows.stages.shared import SYNTHETIC, Step, owned
 from generators.base import Progress
 
@@ -77,6 +78,7 @@ def _publication(run: Run) -> dict[str, Any]:
             "smallest_detectable_mode": report["smallest_detectable_mode"],
             "judged": [f["check"] for f in report["findings"] if f["verdict"] not in UNJUDGED],
             "unjudged": [f["check"] for f in report["findings"] if f["verdict"] in UNJUDGED],
+            **({"promise": statement(run)} if plan.purpose == "release" else {}),
         },
     }
 

@@ -99,4 +99,8 @@ def generator_spec(plan: Plan) -> dict[str, Any]:
     family = find_family(plan.generator.use, Generator, package="generators")
     if plan.device != "auto" and "device" in settings_model(family).model_fields:
         spec.setdefault("device", plan.device)
+    if plan.purpose == "release":
+        from flows.stages.promise import promised_settings
+
+        spec = promised_settings(plan, settings_model(family).model_fields) | spec
     return spec

@@ -52,7 +52,8 @@ def test_two_runs_cannot_both_take_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     code = (
         "import sys; from pathlib import Path; from flows.ledger import *\n"
-        f"try: reserve(Path({str(path)!r}), source='s', sha256='a', run=sys.argv[1], fit='f', epsilon=2.0, delta=1e-6, cap=5.0)\n"
+        "asked = dict(source='s', sha256='a', fit='f', epsilon=2.0, delta=1e-6, cap=5.0)\n"
+        f"try: reserve(Path({str(path)!r}), run=sys.argv[1], **asked)\n"
         "except LedgerError: sys.exit(2)"
     )
     runs = [subprocess.Popen([sys.executable, "-c", code, str(i)]) for i in range(6)]
