@@ -1,8 +1,8 @@
 """How are personal values made anew: of the same kind, never a real one, the same for the same seed?
 
 A `Remaker` remembers what kind of value a column holds and a 64-bit hash of each real one. The value of a row is a function of
-seed, column and the row's counter alone, so neither chunks nor their order matter, and equal keys get equal values. Nothing of
-the real values goes into it but that it must differ from them, which kind they are and, of ids, their shape.
+seed, column and the row's counter, so neither chunks nor their order matter, and equal keys get equal values. Nothing of the
+real values shows in it but that it differs from them, which kind they are and, of ids, their shape.
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ class Remaker:
 
         Raises DataError where no value that differs from all real ones is found."""
         if self.ids is not None:
-            own = int.from_bytes(hashlib.blake2b(f"{seed}/{self.key}".encode(), digest_size=4).digest(), "little") >> 1
-            return self.ids.at(counters, own)
+            return self.ids.at(counters, self._stream(seed) >> 33)
         return self._typed([self._value(int(counter), seed) for counter in counters])
 
     def _value(self, counter: int, seed: int) -> str:
@@ -97,8 +96,7 @@ class Remaker:
 
     def _one(self, counter: int, seed: int, turn: int) -> str:
         make, fake = self._make
-        stream = hashlib.blake2b(f"{seed}/{self.key}/{counter}/{turn}".encode(), digest_size=8).digest()
-        fake.seed_instance(int.from_bytes(stream, "little"))
+        fake.seed_instance(self._stream(seed, counter, turn))
         text = str(make()).strip()
         if self.what in ("email", "username"):  # the counter makes it this row's own
             name, at, host = text.partition("@")
@@ -106,6 +104,16 @@ class Remaker:
         if self.lines != "lines":
             text = re.sub(r"\s*\n\s*", ", ", text)
         return text if _texts(arrow_type(self.dtype)) else _digits(text, self.dtype)
+
+    def _stream(self, *parts: int) -> int:
+        """A seed of 64 bits. The real values are its key: with the plan's seed alone, which is published, anybody could make
+        the same values and see by the gaps which of them are real."""
+        text = "/".join(map(str, (self.key, *parts)))
+        return int.from_bytes(hashlib.blake2b(text.encode(), key=self._salt, digest_size=8).digest(), "little")
+
+    @cached_property
+    def _salt(self) -> bytes:
+        return hashlib.blake2b(self.hashes.tobytes(), digest_size=32).digest()
 
     @cached_property
     def _make(self) -> tuple[Callable[[], Any], Any]:

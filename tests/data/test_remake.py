@@ -53,6 +53,13 @@ def test_every_name_that_faker_knows_is_taken_and_still_none_comes_out() -> None
         assert not set(values) & set(taken)
 
 
+def test_the_seed_alone_does_not_tell_which_values_were_passed_over() -> None:
+    real = [f"555-{i:04d}" for i in range(50)]
+    one = Remaker.fit("phone", pa.chunked_array([pa.array(real)]), key="c").draw(0, 50, 0).to_pylist()
+    other = Remaker.fit("phone", pa.chunked_array([pa.array(real[1:])]), key="c").draw(0, 50, 0).to_pylist()
+    assert not set(one) & set(other)
+
+
 def test_emails_and_ids_are_each_their_own_and_mail_nobody() -> None:
     real = pa.chunked_array([pa.array([f"{i}@firm.com" for i in range(30)])])
     values = Remaker.fit("email", real, key="mail").draw(0, 3000, 0).to_pylist()
