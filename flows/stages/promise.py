@@ -13,6 +13,7 @@ from configs.components import families
 from configs.components import find as find_family
 from configs.errors import DataFault, KeyFault
 from configs.plan import Plan
+from data.errors import DataError
 from flows.ledger import reserve, settle
 from flows.run import Run
 from flows.stages.shared import dataset
@@ -65,6 +66,12 @@ def paid(run: Run, family: Any) -> Iterator[dict[str, Any]]:
         yield {}
         return
     train, spec = dataset(run, "train"), plan.privacy
+    for part in ("quasi", "secret"):
+        for name in getattr(spec, part):
+            try:
+                train.schema[name]
+            except DataError as error:
+                raise DataFault(("privacy", part), str(error)) from None
     if spec.unit == "group":
         _one_row_each(run)
     epsilon, delta = family.promised(train.num_rows, train.schema.learned)

@@ -134,7 +134,7 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
     fit. Raises GeneratorError for a column that declares too little where bounds are to be declared."""
     columns = train.schema.learned
     if bounds == "declared":
-        _refuse(columns)
+        refuse_undeclared(columns)
     open_ = [c for c in columns if not _stated(c)] if bounds == "budget" else []
     levels, ends, used = _undeclared(train, open_, noise, delta * DELTA_PART, source) if open_ else ({}, {}, 0.0)
     cells: dict[str, Cells] = {}
@@ -164,7 +164,8 @@ def _stated(column: Column) -> bool:
     return {"low", "high"} <= column.declared
 
 
-def _refuse(columns: Sequence[Column]) -> None:
+def refuse_undeclared(columns: Sequence[Column]) -> None:
+    """Raises GeneratorError for a column whose levels or ends the plan does not declare."""
     lost = [c for c in columns if not _stated(c)]
     if lost:
         what = "categories" if lost[0].discrete else "low and high"
@@ -276,7 +277,17 @@ def _binned(train: Dataset, scales: Mapping[str, Scale], noise: float, source: N
                 edges[name] = _finer(edges[name], counts[name], scale, CLEAR * deviation)
             noisy = _counted(read[name], edges[name]) + deviation * source.normal(len(edges[name]) - 1)
             counts[name] = np.maximum(noisy, 0.0)
-    return {name: _merged(edges[name], counts[name], CLEAR * deviation) for name in scales}
+    return {name: _merged(*_trimmed(edges[name], counts[name], CLEAR * deviation), CLEAR * deviation) for name in scales}
+
+
+def _trimmed(edges: Array, counts: Array, clear: float) -> tuple[Array, Array]:
+    """Without the ends at which noise is all that can be seen: what few rows lie there count as the last bin that is clear, as
+    numbers drawn evenly over a wide empty bin would be far from any real one."""
+    seen = np.flatnonzero(counts > clear)
+    if not len(seen):
+        return edges, counts
+    first, last = seen[0], seen[-1]
+    return edges[first : last + 2], counts[first : last + 1]
 
 
 def _first(scale: Scale) -> Array:

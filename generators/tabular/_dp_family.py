@@ -14,9 +14,9 @@ from data.dataset import Dataset
 from data.ids import IdMaker
 from data.schema import Column, Schema
 from generators.base import GeneratorError
-from generators.tabular._dp_domain import Bounds, Cells
+from generators.tabular._dp_domain import Bounds, Cells, refuse_undeclared
 from generators.tabular._dp_noise import Noise
-from generators.tabular._table import Finish, refuse
+from generators.tabular._table import Finish
 
 Array = np.ndarray
 #: Budget where neither it nor the noise is stated.
@@ -59,21 +59,23 @@ class Spent:
         return {**self.__dict__, "end_to_end": self.end_to_end}
 
 
-def check(family: Private, train: Dataset) -> None:
-    """Raises GeneratorError for settings that promise nothing, or rows that cannot be learned."""
-    refuse(train)
+def check(family: Private, rows: int, columns: Sequence[Column]) -> None:
+    """Raises GeneratorError for settings that promise nothing, and for columns that declare too little: all that can be wrong
+    before the rows are looked at."""
     if family.epsilon is not None and family.noise is not None:
         raise GeneratorError("generator.epsilon and generator.noise: one follows from the other; leave one out")
     for name in ("epsilon", "noise"):
         value = getattr(family, name)
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise GeneratorError(f"generator.{name}: {value} is no budget; it must be above 0")
-    delta = delta_of(family, train.num_rows)
-    if not 0 < delta < 1 / train.num_rows:
+    delta = delta_of(family, rows)
+    if not 0 < delta < 1 / rows:
         raise GeneratorError(
-            f"generator.delta: {delta:g} would let one of {train.num_rows:,} rows be published whole; it must be above 0 and "
-            f"below {1 / train.num_rows:.2g}"
+            f"generator.delta: {delta:g} would let one of {rows:,} rows be published whole; it must be above 0 and "
+            f"below {1 / rows:.2g}"
         )
+    if family.bounds == "declared":
+        refuse_undeclared(columns)
 
 
 def delta_of(family: Private, rows: int) -> float:

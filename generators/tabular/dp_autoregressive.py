@@ -35,7 +35,7 @@ from generators.tabular._dp_family import (
 from generators.tabular._dp_net import Net
 from generators.tabular._dp_noise import Noise
 from generators.tabular._dp_sgd import Averages, Schedule, private_optimizer, rates, step
-from generators.tabular._table import Finish, at_least, one_thread, open_model, rng_of, write_json
+from generators.tabular._table import Finish, at_least, one_thread, open_model, refuse, rng_of, write_json
 
 __all__ = ["DPAutoregressive"]
 
@@ -101,7 +101,10 @@ class DPAutoregressive:
     secure: bool = True
 
     def promised(self, rows: int, columns: Sequence[Column]) -> tuple[float, float]:
-        """The epsilon and delta that a fit on so many rows of these columns spends, told without a look at them."""
+        """The epsilon and delta that a fit on so many rows of these columns spends, told without a look at them.
+
+        Raises GeneratorError for settings that promise nothing, and columns that declare too little."""
+        check(self, rows, columns)
         delta = delta_of(self, rows)
         if self.noise is None:
             return self.epsilon or EPSILON, delta
@@ -112,7 +115,7 @@ class DPAutoregressive:
 
         Raises GeneratorError when there is nothing to learn, for settings that make no sense, for a budget that is too small,
         and for columns that declare too little."""
-        check(self, train)
+        refuse(train)
         at_least(self, 1, "steps", "batch_size", "width", "blocks")
         at_least(self, 1e-9, "learning_rate", "clip")
         try:

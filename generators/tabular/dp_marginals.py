@@ -30,7 +30,7 @@ from generators.tabular._dp_family import (
     noise_of,
 )
 from generators.tabular._dp_marginals import Chain, learn
-from generators.tabular._table import Finish, at_least, one_thread, open_model, rng_of, write_json
+from generators.tabular._table import Finish, at_least, one_thread, open_model, refuse, rng_of, write_json
 
 __all__ = ["DPMarginals"]
 
@@ -80,7 +80,10 @@ class DPMarginals:
     secure: bool = True
 
     def promised(self, rows: int, columns: Sequence[Column]) -> tuple[float, float]:
-        """The epsilon and delta that a fit on so many rows of these columns spends, told without a look at them."""
+        """The epsilon and delta that a fit on so many rows of these columns spends, told without a look at them.
+
+        Raises GeneratorError for settings that promise nothing, and columns that declare too little."""
+        check(self, rows, columns)
         delta = delta_of(self, rows)
         return (self.epsilon or EPSILON) if self.noise is None else rho_epsilon(1 / (2 * self.noise**2), delta), delta
 
@@ -89,7 +92,7 @@ class DPMarginals:
 
         Raises GeneratorError when there is nothing to learn, for settings that make no sense, for columns that declare too
         little, and without mbi."""
-        check(self, train)
+        refuse(train)
         at_least(self, 1, "marginals")
         source, rows = noise_of(self, seed), train.num_rows
         epsilon, delta = self.promised(rows, train.schema.learned)

@@ -132,11 +132,11 @@ def test_environment_fills_values_with_defaults(tmp_path: Path, monkeypatch: pyt
 
 
 def test_password_of_a_database_stays_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PW", "secret")
+    monkeypatch.setenv("PW", "hunter2")
     path = write(tmp_path, "name: x\ndata: {use: sql, url: 'postgresql://u:${PW}@h/d', query: SELECT 1}\n")
     plan = load(path)
-    assert "secret" not in dump(plan)
-    assert fill(plan.data.url) == "postgresql://u:secret@h/d"  # type: ignore[union-attr]
+    assert "hunter2" not in dump(plan)
+    assert fill(plan.data.url) == "postgresql://u:hunter2@h/d"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)

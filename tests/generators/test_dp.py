@@ -192,7 +192,7 @@ def test_a_level_that_few_rows_hold_does_not_show() -> None:
 def test_bins_are_narrow_where_rows_are_and_say_nothing_else_of_them() -> None:
     data = people(4000)
     pay = next(c for c in find(data, "declared", 2.0, 1e-6, Noise(1)).cells if c.name == "pay")
-    assert pay.edges[0] == 0 and pay.edges[-1] == 10_000 and pay.edges[1] < 20  # zeros are many, and get a bin of their own
+    assert pay.edges[0] == 0 and pay.edges[-1] < 10_000 and pay.edges[1] < 20  # zeros are many, and get a bin of their own
     codes = pay.encode(data.column("pay"))
     assert max(np.bincount(codes)[1:]) < 0.15 * len(codes)
     out = pay.decode(codes, np.random.default_rng(0)).to_numpy()

@@ -1,0 +1,116 @@
+"""Does a release promise what it says, spend what it writes down, and hold nothing real?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.ledger import account
+from tests.generators.test_dp import people
+
+pytest.importorskip("opacus")
+pytest.importorskip("presidio_analyzer")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+runner = CliRunner()
+PLAN = """name: people
+purpose: release
+seed: 3
+data: {use: csv, path: people.csv}
+target: label
+columns:
+  age: {low: 0, high: 100, nullable: false}
+  pay: {low: 0, high: 10000, nullable: false}
+  city: {categories: [york, leeds, hull, ripon], nullable: false}
+  label: {categories: ["no", "yes"], nullable: false}
+generator: {use: dp_autoregressive, steps: 40, batch_size: 200}
+privacy: {epsilon: 8, cap: 20}
+gate: {detect: 1.0, draws: 2, utility: "off"}
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    table = people(1200).table
+    names = [f"{'abcdefgh'[i % 8]}{i}@example.org" for i in range(1200)]
+    pacsv.write_csv(table.append_column("mail", [names]), tmp_path / "people.csv")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    return tmp_path
+
+
+def said(*words: str) -> tuple[int, str]:
+    answer = runner.invoke(app, [*words])
+    return answer.exit_code, " ".join(answer.output.split())
+
+
+def test_a_release_holds_nothing_real_and_says_what_it_promises(desk: Path) -> None:
+    code, shown = said("run", "plan.yaml", "--quiet")
+    assert code in (0, 3, 4), shown
+    version = next(p.parent for p in (desk / "published").rglob("manifest.json"))
+    rows = pq.read_table(next(version.rglob("*.parquet")))
+    assert rows.num_rows == 1200 and set(rows.column("is_synthetic").to_pylist()) == {True}
+    real = pacsv.read_csv(desk / "people.csv")
+    assert not set(rows.column("mail").to_pylist()) & set(real.column("mail").to_pylist())
+    # Real extremes, made-up addresses of real people and the sum of the real rows are nowhere in what goes out.
+    top = sorted(real.column("pay").to_pylist())[-5:]
+    secret = [str(v) for v in top] + real.column("mail").to_pylist()[:200]
+    secret.append(
+        json.loads((next((desk / "runs/people").iterdir()) / "stages.json").read_text())["read"]["facts"]["data_sha256"]
+    )
+    for path in version.rglob("*"):
+        if path.is_file() and path.suffix != ".parquet":
+            text = path.read_text(errors="ignore")
+            assert not [v for v in secret if v in text], path
+    card = (version / "README.md").read_text()
+    assert "What is promised" in card and "Epsilon 8, delta 0.00014" in card and "Not protected: the gate looked" in card
+    held = account(desk / "privacy.sqlite", "people", "")
+    assert [(e.epsilon, e.state) for e in held.entries] == [(8.0, "spent")]
+    # The same command again trains nothing, and spends nothing.
+    said("run", "plan.yaml", "--quiet")
+    assert account(desk / "privacy.sqlite", "people", "").epsilon == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("generator.use=gan", "generator.use: gan promises no differential privacy, which a release needs; use one of dp_"),
+        ("privacy.epsilon=0", "privacy.epsilon: input should be greater than 0"),
+        ("privacy.delta=0.01", "would let one of 720 rows be published whole"),
+        ("privacy.cap=5", "a run that spends 8 does not start"),
+        ("privacy.quasi=[agee]", "privacy.quasi: there is no column 'agee'; did you mean 'age'?"),
+        ("columns.pay.low=", "the low and high of column 'pay' are not declared"),
+        ("sample.include_real=true", "a release holds synthetic rows only"),
+        ("choose=bakeoff", "looks at the rows without paying"),
+        ("purpose=augment", "privacy: states what a release promises; set purpose: release"),
+        ("privacy.unit=group", "name their column as `group`"),
+        ("privacy.noise=1", "leave one of the two out"),
+    ],
+)
+def test_what_cannot_be_promised_is_one_sentence_and_spends_nothing(desk: Path, override: str, words: str) -> None:
+    more: tuple[Any, ...] = ("-o", "generator.steps=2") if "generator.use" not in override else ()
+    code, shown = said("run", "plan.yaml", "--quiet", "-o", override, *more)
+    assert code == 2 and words in shown, shown
+    assert account(desk / "privacy.sqlite", "people", "").epsilon == 0 and not (desk / "published").exists()
+
+
+def test_a_person_of_several_rows_is_no_row(desk: Path) -> None:
+    rows = pacsv.read_csv(desk / "people.csv")
+    group = [f"p{i // 2}" for i in range(rows.num_rows)]
+    pacsv.write_csv(rows.drop(["mail"]).append_column("who", [group]), desk / "people.csv")
+    code, shown = said("run", "plan.yaml", "--quiet", "-o", "group=who", "-o", "privacy.unit=group")
+    assert code == 2 and "one value of 'who' has 2 training rows, and the promise is for one row" in shown
+
+
+def test_plan_shows_families_that_promise(desk: Path) -> None:
+    code, shown = said("plan", "plan.yaml", "--no-measure")
+    assert code == 0 and "1,200 synthetic" in shown and "it promises no differential privacy" in shown
+    (desk / "inside.yaml").write_text("name: p\ndata: {use: csv, path: people.csv}\ntarget: label\n")
+    code, shown = said("plan", "inside.yaml", "--no-measure")
+    assert "its noise is for releases" in shown
