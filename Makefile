@@ -18,7 +18,7 @@ $(VENV)/.app: pyproject.toml constraints.txt
 
 $(VENV)/.all: $(VENV)/.app
 	@echo "setup, check and test work on the whole, so this adds to $(VENV), once: SDV for the families sdv:* (80 MB), diffusers and its kin for pictures (230 MB), Presidio and spaCy to find personal data (250 MB), and pytest, mypy, ruff and other tools of development (200 MB)"
-	@$(PIP) install -c constraints.txt -e '.[sdv,image,privacy,dev]'
+	@$(PIP) install -c constraints.txt -e '.[sdv,image,privacy,dp-marginals,dev]'
 	@touch $@
 
 # What pictures need on top: diffusers and its kin.

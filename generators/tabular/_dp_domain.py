@@ -140,7 +140,7 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
     cells: dict[str, Cells] = {}
     numbers: dict[str, Scale] = {}
     for column in columns:
-        nulls = column.nullable or "nullable" not in column.declared
+        nulls = _nulls(column, bounds)
         if column.discrete:
             known = levels.get(column.name) or _declared(train, column)
             cells[column.name] = Cells(column.name, known, column.name in levels, nulls=nulls)
@@ -149,10 +149,14 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
     parts = [Part(noise)] if open_ else []
     if numbers:
         for name, edges in _binned(train, numbers, noise, source).items():
-            nulls = train.schema[name].nullable or "nullable" not in train.schema[name].declared
-            cells[name] = Cells(name, scale=numbers[name], edges=edges, nulls=nulls)
+            cells[name] = Cells(name, scale=numbers[name], edges=edges, nulls=_nulls(train.schema[name], bounds))
         parts += [Part(noise)] * LOOKS
     return Found(tuple(cells[c.name] for c in columns), tuple(parts), used)
+
+
+def _nulls(column: Column, bounds: Bounds) -> bool:
+    """Whether a column has a token for null: it may be that one row alone has any."""
+    return column.nullable or ("nullable" not in column.declared and bounds != "data")
 
 
 def _stated(column: Column) -> bool:
@@ -178,7 +182,8 @@ def refuse_undeclared(columns: Sequence[Column]) -> None:
 
 def _declared(train: Dataset, column: Column) -> Levels:
     """The levels that the schema holds, in an order that says nothing of the rows."""
-    values = sorted(column.categories or (False, True), key=str)
+    known = column.categories or ((False, True) if column.kind == "boolean" else ())
+    values = sorted(known, key=str)
     return Levels(column.dtype, tuple(values), (1,) * len(values))
 
 
@@ -188,10 +193,13 @@ def _scale(train: Dataset, column: Column, ends: tuple[float, float] | None) -> 
     seen = Scale.fit(train.column(column.name), column)
     base = 0 if column.kind != "datetime" or column.low is None else _raw(column)
     blank = replace(seen, base=base, step=seen.step if column.kind == "datetime" else 1, low=-np.inf, high=np.inf)
-    if ends is None:
-        low, high = (place_of(blank, _typed(column, end), column.name) for end in (column.low, column.high))
-    else:
+    if ends is not None:
         low, high = ends
+    elif None in (column.low, column.high):
+        x = blank.read(train.column(column.name), column.name)
+        low, high = (float(np.nanmin(x)), float(np.nanmax(x))) if not np.isnan(x).all() else (0.0, 0.0)
+    else:
+        low, high = (place_of(blank, _typed(column, end), column.name) for end in (column.low, column.high))
     return replace(blank, low=low, high=max(high, low))
 
 

@@ -177,7 +177,7 @@ class DPAutoregressive:
     def _learn(
         self, tokens: Array, singles: Sequence[Array], schedule: Schedule, source: Noise, seed: int, progress: Progress
     ) -> Net:
-        net = Net([c.size for c in self.cells_], self.width, 2 * self.width, self.blocks)
+        net = self._net()
         net.start(singles, seed)
         module, optimizer = private_optimizer(net, len(tokens), schedule, source)
         x, means, expected = torch.from_numpy(tokens), Averages(net), max(schedule.rate * len(tokens), 1.0)
@@ -190,9 +190,13 @@ class DPAutoregressive:
             # The loss is of real rows: it is not told.
             progress.advance(k + 1, schedule.steps, "step")
         means.take()
-        out = Net(net.sizes, self.width, 2 * self.width, self.blocks)
+        out = self._net()
         out.load_state_dict({name: p.detach() for name, p in net.state_dict().items()})
         return out.eval()
+
+    def _net(self) -> Net:
+        with torch.random.fork_rng(devices=[]):  # what its layers begin with is written over
+            return Net([c.size for c in self.cells_], self.width, 2 * self.width, self.blocks)
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         """Exactly `n` rows. A condition on the class is drawn directly; one on other columns throws rows away.
@@ -236,7 +240,7 @@ class DPAutoregressive:
         family.cells_ = tuple(Cells.from_state(c) for c in state["cells"])
         family.known_ = {name: np.array(p) for name, p in state["known"].items()}
         family.spent_ = Spent(**state["spent"])
-        family.net_ = Net([c.size for c in family.cells_], family.width, 2 * family.width, family.blocks)
+        family.net_ = family._net()
         family.net_.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
         family.net_.eval()
         return family

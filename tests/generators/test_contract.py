@@ -24,6 +24,7 @@ from tests.conftest import mixed_table
 #: Settings that make any family quick; a family takes those it has.
 QUICK: dict[str, Any] = {
     "epochs": 2, "min_steps": 6, "batch_size": 40, "width": 16, "latent": 4, "checkpoint_seconds": 0.0, "device": "cpu",
+    "bounds": "data", "secure": False, "steps": 6, "marginals": 2, "epsilon": 2000.0,
     "generator_dim": (16,), "discriminator_dim": (16,), "compress_dims": (16,), "decompress_dims": (16,),
 }  # fmt: skip
 FAMILIES = {name: cls for name, cls in families("generators", Generator).items() if cls.modality == "tabular"}
