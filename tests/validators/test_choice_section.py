@@ -36,6 +36,11 @@ def bakeoff(lead: str) -> dict[str, Any]:
             trial("flow", 1, **figures),
             trial("vae", 1, **(figures | {"auc": 0.4, "utility": 0.01, "cost": 1.0})),
         ],
+        "turns": 5,
+        "standings": [
+            trial("flow", 1, turns=5, **figures),
+            trial("vae", 1, turns=2, **(figures | {"auc": 0.4, "utility": 0.04, "coverage": 0.95, "cost": 1.0})),
+        ],
         "front": ["flow", "vae"],
         "margin": {"figure": lead, "value": 0.02, "low": -0.01, "high": 0.05, "of": "flow", "over": "vae"},
     }
@@ -47,8 +52,12 @@ def test_trials_become_a_chart_and_a_table(lead: str) -> None:
     assert view is not None
     tried = view["tried"]
     assert tried["chart"].count("<circle") == 2 and "flow" in tried["chart"]
-    assert [row["front"] for row in tried["rows"]] == [False, False, True, True]
-    assert tried["rows"][1]["failed"].startswith("Stopped after 9 s")
+    # Means of the last rung, best first, then what was tried before.
+    first = ["flow", "vae"] if lead == "fidelity" else ["vae", "flow"]
+    assert [row["family"] for row in tried["rows"]] == [*first, "flow", "<gan>"]
+    assert [row["front"] for row in tried["rows"]] == [True, True, False, False] and tried["turns"] == "5"
+    assert {row["family"]: row["turns"] for row in tried["rows"][:2]} == {"flow": "5", "vae": "2"}
+    assert tried["rows"][3]["failed"].startswith("Stopped after 9 s")
     assert "<gan>" not in tried["chart"] and [name for name, *_ in view["out"]] == ["smote"]
 
 
