@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-utility bench-gate clean
+.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -63,6 +63,12 @@ bench-relational: $(VENV)/.all  ## tables that refer to one another, beside SDV'
 
 bench-utility: $(VENV)/.all  ## what rows of a scarce class bring to a model, and what is picked: docs/benchmarks/utility.md (a day; resumes)
 	@$(BIN)/python -m benchmarks.utility
+
+bench-privacy: $(VENV)/.all  ## what rows are worth, and what attacks find, at each privacy budget: docs/benchmarks/privacy.md (hours; resumes)
+	@$(BIN)/python -m benchmarks.privacy
+
+bench-audit: $(VENV)/.all  ## does a private fit leak less than it promises: docs/benchmarks/privacy_audit.md (half an hour)
+	@$(BIN)/python -m benchmarks.privacy_audit
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
 	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md
