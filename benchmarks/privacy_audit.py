@@ -2,10 +2,10 @@
 
     python -m benchmarks.privacy_audit --epsilon 1 3 10 --seeds 0 1 2
 
-Canaries are rows that are like no other: each column drawn by itself, evenly over its tokens. Each is among the training rows by
-the toss of a coin. Whoever has the model guesses which were, by how likely it finds them: those it finds likeliest were in, the
-least likely were not. How many guesses are right bounds epsilon from below. The same with a planted fault, gradients that are not
-clipped, has to show that the audit would see one.
+Canaries are rows that are like no other: each column drawn by itself, evenly over its tokens. Each is among the training rows
+by the toss of a coin. Whoever has the model guesses which were, by how likely it finds them: those it finds likeliest were in, the
+least likely were not. How many guesses are right bounds epsilon from below. The same with a planted fault, gradients that are
+not clipped, has to show that the audit would see one.
 
 Source: Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846), theorem 5.2 and appendix D.
 """
@@ -132,8 +132,9 @@ def record(cells: dict[str, Any], options: argparse.Namespace, kinds: Sequence[s
         f"--seeds {' '.join(map(str, options.seeds))}",
         "",
         f"{ROWS:,} rows of Adult and {CANARIES:,} canaries (each column drawn by itself), each of which is learned from by the",
-        "toss of a coin. By how likely the model finds them it is guessed which were; the bound of epsilon (95 %, over all numbers",
-        "of guesses that are tried) must stay below the promise. *Not clipped* is a planted fault, which the bound has to pass.",
+        "toss of a coin. By how likely the model finds them it is guessed which were; the bound of epsilon (95 %, over all",
+        "numbers of guesses that are tried) must stay below the promise. *Not clipped* is a planted fault, which the bound has",
+        "to pass.",
         "Source: Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846).",
         f"Machine: {os.cpu_count()} cores ({platform.machine()}), torch {version_of('torch')}, opacus {version_of('opacus')}.",
         "",
