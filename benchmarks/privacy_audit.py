@@ -4,8 +4,8 @@
 
 Canaries are rows that are like no other: each column drawn by itself, evenly over its tokens. Each is among the training rows
 by the toss of a coin. Whoever has the model guesses which were, by how likely it finds them: those it finds likeliest were in,
-the least likely were not. How many guesses are right bounds epsilon from below. The same with a planted fault, gradients that are
-not clipped, has to show that the audit would see one.
+the least likely were not. How many guesses are right bounds epsilon from below. The same with a planted fault, gradients that
+are not clipped, has to show that the audit would see one.
 
 Source: Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846), theorem 5.2 and appendix D.
 """
