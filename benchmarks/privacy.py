@@ -104,7 +104,7 @@ def _attacked(parts: Any, made: Dataset, seed: int) -> dict[str, Any]:
     intent = Intent(seed=seed, privacy=Privacy())
     evidence = prepare(parts.train, parts.holdout, made, reference=parts.reference, intent=intent)
     running = [check for check in checks(utility="off", privacy=True) if check.name in ("coverage", "copies", *ATTACKS)]
-    found = {f.check: f for f in run(evidence, running)}
+    found = {check.name: run(check, evidence) for check in running}
     out: dict[str, Any] = {"coverage": None if found["coverage"].value is None else round(found["coverage"].value, 4)}
     for name in ("copies", *ATTACKS):
         value = found[name].value

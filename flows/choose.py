@@ -133,11 +133,16 @@ def rubric(facts: Facts, stated: ChooseSpec, *, balanced: bool, known: Mapping[s
         elif ended is not None and ended.question:
             out.append(ended)
     if not left:
-        meant = [o for o in out if not getattr(getattr(candidates[o.family], "traits", None), "reference", False)]
-        raise NoFamilyError(_none_left(meant, facts, stated, use))
+        raise NoFamilyError(_none_left([o for o in out if _meant(candidates[o.family], facts)], facts, stated, use))
     order = sorted(left, key=lambda name: _rank(name, left[name], facts, stated, use))
     ranked = tuple(In(name, _for(name, left[name], facts, use)) for name in order)
     return Rubric(answers, tuple(out), ranked, use, _advice(order, left, facts, use))
+
+
+def _meant(family: type, facts: Facts) -> bool:
+    """Whether a family is one that could be left: no reference, and with the promise that is needed, or without one."""
+    traits: Traits | None = getattr(family, "traits", None)
+    return traits is None or not (traits.reference or traits.private != facts.release)
 
 
 def ruled_out(name: str, facts: Facts, stated: ChooseSpec, *, balanced: bool) -> Out | None:

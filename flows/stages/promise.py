@@ -106,7 +106,9 @@ def _one_row_each(run: Run) -> None:
 
 def statement(run: Run) -> list[str]:
     """The promise in plain words, for those who get the rows: a sentence each."""
-    plan, facts = run.plan, run.stages["fit"]["facts"]["privacy"]
+    plan, facts = run.plan, run.stages["fit"]["facts"].get("privacy")
+    if facts is None:
+        return []
     spec = plan.privacy
     whom = "one person (all rows of one value of the group, of which train has one each)" if spec.unit == "group" else "one row"
     where = {

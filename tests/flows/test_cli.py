@@ -177,7 +177,7 @@ def test_faults_of_a_plan(plan_file: Path) -> None:
     refused(run(plan_file, "-o", "generator.use=gann"), "generator.use", "did you mean 'gan'?")
     refused(run(plan_file, "-o", "generator.use=gan", "-o", "generator.epoch=3"), "did you mean 'epochs'?")
     refused(run(plan_file, "-o", "seed=x"), "seed")
-    refused(run(plan_file, "-o", "purpose=release"), "purpose")
+    refused(run(plan_file, "-o", "purpose=release"), "a release draws rows as the model has them")
     assert not (plan_file.parent / "runs").exists()
 
 
