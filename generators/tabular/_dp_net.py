@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 Array = np.ndarray
+#: Rounds in which the biases of a column are moved.
+TUNED = 8
 
 
 class Block(nn.Module):
@@ -73,6 +75,35 @@ class Net(nn.Module):
         return torch.stack(each, dim=1).sum(dim=1)
 
     @torch.no_grad()
+    def tune(self, shares: Sequence[Array], n: int, generator: torch.Generator) -> None:
+        """Move biases until drawn columns hold the tokens that counts say are there, column by column as they are drawn.
+
+        Noise moves the bias of a rare token further than its few rows do; the noisy counts know better how rare it is, and have
+        been paid for. shares: of each column; what cannot be told from noise there is 0, and left as it was learned."""
+        known = torch.zeros((n, self.width))
+        for i, (embed, head) in enumerate(zip(self.tokens, self.heads, strict=True)):
+            assert isinstance(head, nn.Linear)
+            logits, target = head(self._state(known, i)), torch.from_numpy(shares[i]).float()
+            clear = target > 0
+            for _ in range(TUNED):
+                mean = torch.softmax(logits, dim=1).mean(dim=0)
+                # What is not clear keeps the part that it has.
+                wanted = target * (1 - mean[~clear].sum())
+                move = torch.where(clear, torch.log(wanted.clamp(min=1e-9) / mean.clamp(min=1e-9)), torch.zeros_like(mean))
+                head.bias.add_(move)
+                logits = logits + move
+            drawn = torch.multinomial(torch.softmax(logits, dim=1), 1, generator=generator)[:, 0]
+            known = known + embed(drawn)
+
+    def _state(self, known: Tensor, column: int) -> Tensor:
+        """What the network makes of the sum of what is known before a column: (rows, width)."""
+        h = known / (1.0 + column) ** 0.5 + self.place.weight[column]
+        for block in self.blocks:
+            h = block(h)
+        out: Tensor = self.norm(h)
+        return out
+
+    @torch.no_grad()
     def draw(self, n: int, given: dict[int, int], generator: torch.Generator) -> Tensor:
         """(n, columns) tokens; given: tokens of columns that are set: exact where they come first."""
         out = torch.zeros((n, len(self.sizes)), dtype=torch.long)
@@ -81,10 +112,7 @@ class Net(nn.Module):
             if i in given:
                 out[:, i] = given[i]
             else:
-                h = sum_ / (1.0 + i) ** 0.5 + self.place.weight[i]
-                for block in self.blocks:
-                    h = block(h)
-                chances = torch.softmax(head(self.norm(h)), dim=1)
+                chances = torch.softmax(head(self._state(sum_, i)), dim=1)
                 out[:, i] = torch.multinomial(chances, 1, generator=generator)[:, 0]
             sum_ += embed(out[:, i])
         return out

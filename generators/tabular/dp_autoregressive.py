@@ -48,6 +48,8 @@ SINGLES_PART = 0.05
 LEFT = 0.9
 #: Columns are looked at with so many times the noise of a step where the plan states the noise.
 LOOK_NOISE = 10.0
+#: Rows that are drawn to tune biases on.
+TUNED_ON = 20_000
 #: Rows of a step at most as a share of all.
 MOST_RATE = 0.25
 
@@ -192,7 +194,8 @@ class DPAutoregressive:
         means.take()
         out = self._net()
         out.load_state_dict({name: p.detach() for name, p in net.state_dict().items()})
-        return out.eval()
+        out.eval().tune(singles, TUNED_ON, torch.Generator().manual_seed(part_seed(seed, 2) % 2**63))
+        return out
 
     def _net(self) -> Net:
         with torch.random.fork_rng(devices=[]):  # what its layers begin with is written over
