@@ -23,15 +23,15 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402 - after the threads are set
 
-from benchmarks.cells import Cells  # noqa: E402
-from benchmarks.families import learned, read, version_of  # noqa: E402
-from configs.components import build  # noqa: E402
-from data.dataset import Dataset  # noqa: E402
-from data.split import split  # noqa: E402
-from generators.base import Generator, table  # noqa: E402
-from validators.base import Intent, Privacy  # noqa: E402
-from validators.judge import checks, prepare, run  # noqa: E402
-from validators.worth import BOOSTING, figures, trained  # noqa: E402
+from benchmarks.cells import Cells  # noqa: E402 - as numpy
+from benchmarks.families import learned, read, version_of  # noqa: E402 - as numpy
+from configs.components import build  # noqa: E402 - as numpy
+from data.dataset import Dataset  # noqa: E402 - as numpy
+from data.split import split  # noqa: E402 - as numpy
+from generators.base import Generator, table  # noqa: E402 - as numpy
+from validators.base import Intent, Privacy  # noqa: E402 - as numpy
+from validators.judge import checks, prepare, run  # noqa: E402 - as numpy
+from validators.worth import BOOSTING, figures, trained  # noqa: E402 - as numpy
 
 TABLES = ("adult", "mammography")
 FAMILIES = ("dp_marginals", "dp_autoregressive")

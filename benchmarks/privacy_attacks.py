@@ -24,15 +24,15 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np  # noqa: E402 - after the threads are set
-import pandas as pd  # noqa: E402
+import pandas as pd  # noqa: E402 - as numpy
 
-from benchmarks.cells import Cells  # noqa: E402
-from benchmarks.gate import wilson  # noqa: E402
-from benchmarks.gate_data import data_folder, evidence  # noqa: E402
-from data.dataset import Dataset  # noqa: E402
-from validators.base import PRIVACY_SHARES, Evidence, Privacy  # noqa: E402
-from validators.copies import CopiesCheck  # noqa: E402
-from validators.judge import checks, run  # noqa: E402
+from benchmarks.cells import Cells  # noqa: E402 - as numpy
+from benchmarks.gate import wilson  # noqa: E402 - as numpy
+from benchmarks.gate_data import data_folder, evidence  # noqa: E402 - as numpy
+from data.dataset import Dataset  # noqa: E402 - as numpy
+from validators.base import PRIVACY_SHARES, Evidence, Privacy  # noqa: E402 - as numpy
+from validators.copies import CopiesCheck  # noqa: E402 - as numpy
+from validators.judge import checks, run  # noqa: E402 - as numpy
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "docs/benchmarks/privacy_attacks.md"

@@ -25,18 +25,19 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np  # noqa: E402 - after the threads are set
-import torch  # noqa: E402
-from scipy.stats import binom  # noqa: E402
+import pyarrow as pa  # noqa: E402 - as numpy
+import torch  # noqa: E402 - as numpy
+from scipy.stats import binom  # noqa: E402 - as numpy
 
-from benchmarks.cells import Cells  # noqa: E402
-from benchmarks.families import learned, read, version_of  # noqa: E402
-from data.dataset import Dataset  # noqa: E402
-from generators.tabular._dp_domain import find  # noqa: E402
-from generators.tabular._dp_family import encode  # noqa: E402
-from generators.tabular._dp_net import Net  # noqa: E402
-from generators.tabular._dp_noise import Noise  # noqa: E402
-from generators.tabular._dp_sgd import Schedule  # noqa: E402
-from generators.tabular.dp_autoregressive import DPAutoregressive  # noqa: E402
+from benchmarks.cells import Cells  # noqa: E402 - as numpy
+from benchmarks.families import learned, read, version_of  # noqa: E402 - as numpy
+from data.dataset import Dataset  # noqa: E402 - as numpy
+from generators.tabular._dp_domain import find  # noqa: E402 - as numpy
+from generators.tabular._dp_family import encode  # noqa: E402 - as numpy
+from generators.tabular._dp_net import Net  # noqa: E402 - as numpy
+from generators.tabular._dp_noise import Noise  # noqa: E402 - as numpy
+from generators.tabular._dp_sgd import Schedule  # noqa: E402 - as numpy
+from generators.tabular.dp_autoregressive import DPAutoregressive  # noqa: E402 - as numpy
 
 Array = np.ndarray
 #: Real rows, canaries, and guesses on each side.
@@ -86,8 +87,6 @@ def audit(family: type[DPAutoregressive], epsilon: float, seed: int) -> dict[str
     tokens = np.column_stack([rng.integers(0, c.values, CANARIES) for c in cells])
     columns = {c.name: c.decode(tokens[:, i], rng) for i, c in enumerate(cells)}
     arrow = real.schema.arrow()
-    import pyarrow as pa
-
     made = pa.Table.from_pydict({n: columns[n].cast(arrow.field(n).type) for n in arrow.names}, schema=arrow)
     there = rng.random(CANARIES) < 0.5
     train = Dataset(pa.concat_tables([real.table, made.filter(pa.array(there))]), real.schema)
@@ -95,7 +94,6 @@ def audit(family: type[DPAutoregressive], epsilon: float, seed: int) -> dict[str
     with torch.no_grad():
         ids = torch.from_numpy(encode(Dataset(made, real.schema), model.cells_))
         likely = -model.net_.loss(ids).numpy()
-    # What any model finds likely tells nothing: compare with the columns by themselves.
     order = np.argsort(likely)
     delta, out = model.spent_.delta, {"epsilon": epsilon, "bound": 0.0}
     for k in GUESSES:

@@ -142,7 +142,7 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
     for column in columns:
         nulls = _nulls(column, bounds)
         if column.discrete:
-            known = levels.get(column.name) or _declared(train, column)
+            known = levels.get(column.name) or _declared(column)
             cells[column.name] = Cells(column.name, known, column.name in levels, nulls=nulls)
         else:
             numbers[column.name] = _scale(train, column, ends.get(column.name))
@@ -180,7 +180,7 @@ def refuse_undeclared(columns: Sequence[Column]) -> None:
         )
 
 
-def _declared(train: Dataset, column: Column) -> Levels:
+def _declared(column: Column) -> Levels:
     """The levels that the schema holds, in an order that says nothing of the rows."""
     known = column.categories or ((False, True) if column.kind == "boolean" else ())
     values = sorted(known, key=str)

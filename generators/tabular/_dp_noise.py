@@ -21,7 +21,6 @@ class Noise:
     """Randomness that an attacker must not know. With a seed it is the same each time, and then it protects nothing."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self.seed = seed
         self._rng = None if seed is None else np.random.default_rng([seed, 71])
 
     def uniform(self, shape: Sequence[int] | int) -> Array:
