@@ -27,6 +27,8 @@ Bounds = Literal["declared", "budget", "data"]
 FIRST, CUT, LOOKS = 64, 40, 3
 #: Bins at most, and noise of a count that a bin must stand above, in standard deviations.
 BINS, CLEAR = 32, 4.0
+#: Share of the rows that an end must hold to be kept.
+TRIMMED = 0.005
 #: Exponents of two between which ends that are not declared are looked for.
 MAGNITUDES = (-30, 41)
 #: Of delta, the part that finding undeclared levels may use.
@@ -284,17 +286,24 @@ def _binned(train: Dataset, scales: Mapping[str, Scale], noise: float, source: N
             if look:
                 edges[name] = _finer(edges[name], counts[name], scale, CLEAR * deviation)
             noisy = _counted(read[name], edges[name]) + deviation * source.normal(len(edges[name]) - 1)
-            counts[name] = np.maximum(noisy, 0.0)
-    return {name: _merged(*_trimmed(edges[name], counts[name], CLEAR * deviation), CLEAR * deviation) for name in scales}
+            counts[name] = noisy
+    out = {}
+    for name in scales:
+        kept, noisy = _trimmed(edges[name], counts[name])
+        out[name] = _merged(kept, np.maximum(noisy, 0.0), CLEAR * deviation)
+    return out
 
 
-def _trimmed(edges: Array, counts: Array, clear: float) -> tuple[Array, Array]:
-    """Without the ends at which noise is all that can be seen: what few rows lie there count as the last bin that is clear, as
+def _trimmed(edges: Array, counts: Array) -> tuple[Array, Array]:
+    """Without ends that hold hardly any rows, as far as noisy counts tell. Those few count as the last bin that is kept:
     numbers drawn evenly over a wide empty bin would be far from any real one."""
-    seen = np.flatnonzero(counts > clear)
-    if not len(seen):
+    least = TRIMMED * max(float(counts.sum()), 0.0)
+    above, below = np.flatnonzero(np.cumsum(counts) > least), np.flatnonzero(np.cumsum(counts[::-1]) > least)
+    if not len(above) or not len(below):
         return edges, counts
-    first, last = seen[0], seen[-1]
+    first, last = above[0], len(counts) - 1 - below[0]
+    if first > last:
+        return edges, counts
     return edges[first : last + 2], counts[first : last + 1]
 
 
