@@ -1,7 +1,8 @@
 """Which values can a column hold, told without a look at the rows that nobody paid for?
 
 Levels come from what the plan declares; numbers lie between declared ends, in bins that are narrow where noisy counts say that
-many rows lie. What is not declared is either paid for as well, or read off the rows where the plan says so."""
+many rows lie, or are one of the few values that very many rows hold. What is not declared is either paid for as well, or read
+off the rows where the plan says so."""
 
 from __future__ import annotations
 
@@ -19,29 +20,25 @@ from data.schema import Column
 from generators.base import GeneratorError
 from generators.tabular._conditions import place_of
 from generators.tabular._dp_account import Part
+from generators.tabular._dp_bins import CLEAR, LOOKS, divided, hidden, place_among
 from generators.tabular._dp_noise import Noise
 
 Array = np.ndarray
 Bounds = Literal["declared", "budget", "data"]
-#: Bins of the first look at a column of numbers, parts that a heavy one is cut into at each later look, and looks.
-FIRST, CUT, LOOKS = 64, 40, 3
-#: Bins at most, and noise of a count that a bin must stand above, in standard deviations.
-BINS, CLEAR = 32, 4.0
-#: Share of the rows that an end must hold to be kept.
-TRIMMED = 0.005
 #: Exponents of two between which ends that are not declared are looked for.
 MAGNITUDES = (-30, 41)
-#: Of delta, the part that finding undeclared levels may use.
+#: Of delta, the part that finding undeclared levels may use, and as much again for values that very many rows hold.
 DELTA_PART = 0.1
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The tokens of one column: its levels or its bins in order, then one for other levels, then null.
+    """The tokens of one column: its levels, or its bins in order and its atoms, then one for other levels, then null.
 
     Fields:
         levels: of a discrete column, those that are known. others: whether there is a token for any other level.
         scale, edges: of a column of numbers, how it is read, and the bins: bin i is from edges[i] to below edges[i + 1].
+        atoms: of a column of numbers, ascending, values that very many rows hold, and that count in no bin.
         nulls: whether there is a token for null."""
 
     name: str
@@ -49,12 +46,17 @@ class Cells:
     others: bool = False
     scale: Scale | None = None
     edges: tuple[float, ...] = ()
+    atoms: tuple[float, ...] = ()
     nulls: bool = False
 
     @property
     def values(self) -> int:
         """Tokens of values: all but those of other levels and null."""
-        return len(self.edges) - 1 if self.levels is None else len(self.levels.values)
+        return self._bins + len(self.atoms) if self.levels is None else len(self.levels.values)
+
+    @property
+    def _bins(self) -> int:
+        return len(self.edges) - 1
 
     @property
     def size(self) -> int:
@@ -80,16 +82,17 @@ class Cells:
             return self.levels.read(values)
         assert self.scale is not None
         x = self.scale.read(values, self.name)
-        inside = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, self.values - 1)
-        return np.where(np.isnan(x), -2, inside)
+        inside = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, self._bins - 1)
+        atom = place_among(x, self.atoms)
+        return np.where(np.isnan(x), -2, np.where(atom >= 0, self._bins + atom, inside))
 
     def decode(self, codes: Array, rng: np.random.Generator) -> pa.Array:
-        """(n,) tokens as values; within a bin any number is as likely."""
+        """(n,) tokens as values; within a bin any number is as likely, an atom is itself."""
         null = codes == self.size - 1 if self.nulls else np.zeros(len(codes), dtype=bool)
         if self.levels is not None:
             return self.levels.write(np.where(null | (codes >= self.values), -1, codes))
         assert self.scale is not None
-        edges, at = np.asarray(self.edges), np.minimum(codes, self.values - 1)
+        edges, at = np.asarray(self.edges), np.minimum(codes, self._bins - 1)
         low, high = edges[at], edges[at + 1]
         u = rng.random(len(codes))
         if self.scale.whole:
@@ -97,11 +100,15 @@ class Cells:
             x = np.floor(first + u * (last - first + 1))
         else:
             x = low + u * (high - low)
+        if self.atoms:
+            at = np.clip(codes - self._bins, 0, len(self.atoms) - 1)
+            x = np.where((codes >= self._bins) & ~null, np.asarray(self.atoms)[at], x)
         return self.scale.write(np.where(null, np.nan, x))
 
     def to_state(self) -> dict[str, Any]:
         """JSON values only."""
-        state = {"name": self.name, "others": self.others, "edges": list(self.edges), "nulls": self.nulls}
+        state: dict[str, Any] = {"name": self.name, "others": self.others, "nulls": self.nulls}
+        state |= {"edges": list(self.edges), "atoms": list(self.atoms)}
         levels = None if self.levels is None else self.levels.to_state()
         return state | {"levels": levels, "scale": None if self.scale is None else asdict(self.scale)}
 
@@ -110,23 +117,29 @@ class Cells:
         """What `to_state` wrote."""
         levels = None if state["levels"] is None else Levels.from_state(state["levels"])
         scale = None if state["scale"] is None else Scale(**state["scale"])
-        return cls(state["name"], levels, state["others"], scale, tuple(state["edges"]), state["nulls"])
+        edges, atoms = tuple(state["edges"]), tuple(state["atoms"])
+        return cls(state["name"], levels, state["others"], scale, edges, atoms, state["nulls"])
 
 
 @dataclass(frozen=True)
 class Found:
-    """The columns, what finding them spent, and the part of delta that it used."""
+    """The columns, and what finding them spent, beside the part of delta that `left` does not leave."""
 
     cells: tuple[Cells, ...]
     parts: tuple[Part, ...]
-    delta: float
 
 
 def looks(columns: Sequence[Column], bounds: Bounds) -> int:
     """How often noisy counts are taken to find these columns."""
     numbers = [c for c in columns if not c.discrete]
     undeclared = bounds == "budget" and any(not _stated(c) for c in columns)
-    return (LOOKS if numbers else 0) + undeclared
+    return (1 + LOOKS if numbers else 0) + undeclared
+
+
+def left(columns: Sequence[Column], bounds: Bounds) -> float:
+    """The share of delta that finding these columns leaves to the noise of all counts and steps."""
+    undeclared = bounds == "budget" and any(c.discrete and not _stated(c) for c in columns)
+    return 1 - DELTA_PART * (undeclared + any(not c.discrete for c in columns))
 
 
 def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noise) -> Found:
@@ -138,7 +151,7 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
     if bounds == "declared":
         refuse_undeclared(columns)
     open_ = [c for c in columns if not _stated(c)] if bounds == "budget" else []
-    levels, ends, used = _undeclared(train, open_, noise, delta * DELTA_PART, source) if open_ else ({}, {}, 0.0)
+    levels, ends = _undeclared(train, open_, noise, delta * DELTA_PART, source) if open_ else ({}, {})
     cells: dict[str, Cells] = {}
     numbers: dict[str, Scale] = {}
     for column in columns:
@@ -150,10 +163,11 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
             numbers[column.name] = _scale(train, column, ends.get(column.name))
     parts = [Part(noise)] if open_ else []
     if numbers:
-        for name, edges in _binned(train, numbers, noise, source).items():
-            cells[name] = Cells(name, scale=numbers[name], edges=edges, nulls=_nulls(train.schema[name], bounds))
-        parts += [Part(noise)] * LOOKS
-    return Found(tuple(cells[c.name] for c in columns), tuple(parts), used)
+        for name, (edges, atoms) in divided(train, numbers, noise, delta * DELTA_PART, source).items():
+            nulls = _nulls(train.schema[name], bounds)
+            cells[name] = Cells(name, scale=numbers[name], edges=edges, atoms=atoms, nulls=nulls)
+        parts += [Part(noise)] * (1 + LOOKS)
+    return Found(tuple(cells[c.name] for c in columns), tuple(parts))
 
 
 def _nulls(column: Column, bounds: Bounds) -> bool:
@@ -225,19 +239,17 @@ def _raw(column: Column) -> int:
 
 def _undeclared(
     train: Dataset, columns: Sequence[Column], noise: float, delta: float, source: Noise
-) -> tuple[dict[str, Levels], dict[str, tuple[float, float]], float]:
-    """Levels and ends that noisy counts show, and the delta that this used.
+) -> tuple[dict[str, Levels], dict[str, tuple[float, float]]]:
+    """Levels and ends that noisy counts show.
 
     A level that few rows hold must not be shown only because it was there: its count has to stand so far above the noise that a
     single row lifts it there with a chance below delta.
 
     Source: Korolova et al. 2009 (WWW), with Gaussian noise as in Gopi et al. 2020 (arXiv 2006.03684), section 4."""
-    from scipy.stats import norm
-
     deviation, discrete = noise * math.sqrt(len(columns)), [c for c in columns if c.discrete]
     levels: dict[str, Levels] = {}
     ends: dict[str, tuple[float, float]] = {}
-    least = 1 + deviation * float(norm.isf(delta / max(len(discrete), 1)))
+    least = hidden(deviation, delta, len(discrete))
     for column in columns:
         if column.discrete:
             seen = Levels.fit(train.column(column.name), column)
@@ -251,7 +263,7 @@ def _undeclared(
             levels[column.name] = Levels(column.dtype, tuple(kept), (1,) * len(kept))
         else:
             ends[column.name] = _ends(train, column, deviation, source)
-    return levels, ends, delta if discrete else 0.0
+    return levels, ends
 
 
 def _ends(train: Dataset, column: Column, deviation: float, source: Noise) -> tuple[float, float]:
@@ -269,85 +281,3 @@ def _ends(train: Dataset, column: Column, deviation: float, source: Noise) -> tu
             f"the range of column {column.name!r} cannot be found within the budget; state columns.{column.name}.low and .high"
         )
     return float(marks[shown[0]]), float(marks[shown[-1] + 1])
-
-
-# --- bins ---------------------------------------------------------------------------------------------------------------------
-
-
-def _binned(train: Dataset, scales: Mapping[str, Scale], noise: float, source: Noise) -> dict[str, tuple[float, ...]]:
-    """Edges of bins, found by LOOKS noisy counts of all these columns, each finer where the one before showed many rows."""
-    deviation = noise * math.sqrt(len(scales))
-    read = {name: scale.read(train.column(name), name) for name, scale in scales.items()}
-    read = {name: x[~np.isnan(x)] for name, x in read.items()}
-    edges = {name: _first(scale) for name, scale in scales.items()}
-    counts: dict[str, Array] = {}
-    for look in range(LOOKS):
-        for name, scale in scales.items():
-            if look:
-                edges[name] = _finer(edges[name], counts[name], scale, CLEAR * deviation)
-            noisy = _counted(read[name], edges[name]) + deviation * source.normal(len(edges[name]) - 1)
-            counts[name] = noisy
-    out = {}
-    for name in scales:
-        kept, noisy = _trimmed(edges[name], counts[name])
-        out[name] = _merged(kept, np.maximum(noisy, 0.0), CLEAR * deviation)
-    return out
-
-
-def _trimmed(edges: Array, counts: Array) -> tuple[Array, Array]:
-    """Without ends that hold hardly any rows, as far as noisy counts tell. Those few count as the last bin that is kept:
-    numbers drawn evenly over a wide empty bin would be far from any real one."""
-    least = TRIMMED * max(float(counts.sum()), 0.0)
-    above, below = np.flatnonzero(np.cumsum(counts) > least), np.flatnonzero(np.cumsum(counts[::-1]) > least)
-    if not len(above) or not len(below):
-        return edges, counts
-    first, last = above[0], len(counts) - 1 - below[0]
-    if first > last:
-        return edges, counts
-    return edges[first : last + 2], counts[first : last + 1]
-
-
-def _first(scale: Scale) -> Array:
-    """Equal bins; of few whole numbers one for each."""
-    low, high = scale.low, scale.high + (1.0 if scale.whole else 0.0)
-    if scale.whole and high - low <= FIRST:
-        return np.arange(low, high + 0.5)
-    if high <= low:
-        return np.array([low, np.nextafter(low, np.inf)])
-    edges = np.linspace(low, high, FIRST + 1)
-    return np.unique(np.ceil(edges)) if scale.whole else edges
-
-
-def _finer(edges: Array, counts: Array, scale: Scale, clear: float) -> Array:
-    """Bins that hold more than one in BINS rows are cut."""
-    heavy = counts > max(counts.sum() / BINS, clear)
-    least = 1.0 if scale.whole else 10.0**-scale.decimals if scale.decimals is not None else 0.0
-    out = [edges[:1]]
-    for i, cut in enumerate(heavy):
-        a, b = edges[i], edges[i + 1]
-        inner = np.linspace(a, b, CUT + 1)[1:] if cut and b - a > 1.5 * least else np.array([b])
-        out.append(np.unique(np.ceil(inner)) if scale.whole else inner)
-    return np.unique(np.concatenate(out))
-
-
-def _counted(x: Array, edges: Array) -> Array:
-    """How many numbers lie in each bin; those beyond the ends count as the last one on their side."""
-    at = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
-    return np.bincount(at, minlength=len(edges) - 1).astype(float)
-
-
-def _merged(edges: Array, counts: Array, clear: float) -> tuple[float, ...]:
-    """Neighbours put together until each bin holds one in BINS rows and stands clear of the noise; a heavy one stays alone."""
-    least = max(counts.sum() / BINS, clear)
-    out, held = [float(edges[0])], 0.0
-    for i, count in enumerate(counts):
-        if count >= least and held > 0 and out[-1] != edges[i]:
-            out.append(float(edges[i]))  # what came before it ends here, however little it holds
-            held = 0.0
-        held += count
-        if held >= least:
-            out.append(float(edges[i + 1]))
-            held = 0.0
-    if out[-1] != edges[-1]:
-        out.append(float(edges[-1]))
-    return tuple(out)

@@ -19,7 +19,7 @@ from data.schema import Column
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 from generators.tabular._conditions import matching, part_seed, resolve
 from generators.tabular._dp_account import Part, noise_for, rho_for, spent
-from generators.tabular._dp_domain import Cells, find, looks
+from generators.tabular._dp_domain import Cells, find, left, looks
 from generators.tabular._dp_family import (
     DOMAIN_PART,
     EPSILON,
@@ -44,8 +44,6 @@ STATE, WEIGHTS = "state.json", "weights.pt"
 ROWS = 16_384
 #: Of the budget, what counting single columns takes: each column begins as it is by itself.
 SINGLES_PART = 0.05
-#: Of delta, what is left to the accountant where undeclared levels are looked for.
-LEFT = 0.9
 #: Columns are looked at with so many times the noise of a step where the plan states the noise.
 LOOK_NOISE = 10.0
 #: Rows that are drawn to tune biases on.
@@ -110,7 +108,7 @@ class DPAutoregressive:
         delta = delta_of(self, rows)
         if self.noise is None:
             return self.epsilon or EPSILON, delta
-        return spent(self._parts(rows, columns, self.noise), LEFT * delta), delta
+        return spent(self._parts(rows, columns, self.noise), left(columns, self.bounds) * delta), delta
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
         """Learn. A killed fit starts anew: what its noise hid was never seen.
@@ -129,8 +127,9 @@ class DPAutoregressive:
             ) from None
         rows, columns, source = train.num_rows, train.schema.learned, noise_of(self, seed)
         epsilon, delta = self.promised(rows, columns)
-        noise = self.noise or self._noise(rows, columns, epsilon, LEFT * delta)
-        look = self._look_noise(columns, epsilon, LEFT * delta)
+        rest = left(columns, self.bounds) * delta
+        noise = self.noise or self._noise(rows, columns, epsilon, rest)
+        look = self._look_noise(columns, epsilon, rest)
         found = find(train, self.bounds, look[0], delta, source)
         # The class first, then from few tokens to many.
         self.cells_ = tuple(sorted(found.cells, key=lambda c: (c.name != train.schema.target, c.size)))

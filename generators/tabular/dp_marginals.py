@@ -17,7 +17,7 @@ from data.schema import Column
 from generators.base import SILENT, Condition, Progress, Traits, seal
 from generators.tabular._conditions import matching, part_seed, resolve
 from generators.tabular._dp_account import rho_epsilon, rho_for
-from generators.tabular._dp_domain import Cells, find, looks
+from generators.tabular._dp_domain import Cells, find, left, looks
 from generators.tabular._dp_family import (
     DOMAIN_PART,
     EPSILON,
@@ -85,7 +85,8 @@ class DPMarginals:
         Raises GeneratorError for settings that promise nothing, and columns that declare too little."""
         check(self, rows, columns)
         delta = delta_of(self, rows)
-        return (self.epsilon or EPSILON) if self.noise is None else rho_epsilon(1 / (2 * self.noise**2), delta), delta
+        rest = left(columns, self.bounds) * delta
+        return (self.epsilon or EPSILON) if self.noise is None else rho_epsilon(1 / (2 * self.noise**2), rest), delta
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
         """Measure and fit. What is measured is not measured twice: a killed fit has spent its budget, and starts anew.
@@ -96,8 +97,9 @@ class DPMarginals:
         at_least(self, 1, "marginals")
         source, rows = noise_of(self, seed), train.num_rows
         epsilon, delta = self.promised(rows, train.schema.learned)
-        # Finding levels that nobody declared uses a part of delta; the conversion has the rest.
-        rho = rho_for(epsilon, 0.9 * delta) if self.noise is None else 1 / (2 * self.noise**2)
+        # Finding values that only the rows show uses a part of delta; the conversion has the rest.
+        rest = left(train.schema.learned, self.bounds) * delta
+        rho = rho_for(epsilon, rest) if self.noise is None else 1 / (2 * self.noise**2)
         count = looks(train.schema.learned, self.bounds)
         domain = rho * DOMAIN_PART if count else 0.0
         found = find(train, self.bounds, math.sqrt(count / (2 * domain)) if count else 1.0, delta, source)

@@ -19,7 +19,8 @@ from data.infer import infer
 from generators.base import GeneratorError
 from generators.tabular import _dp_account as account
 from generators.tabular._dp_account import Part, gaussian_delta, gaussian_epsilon, noise_for, rho_epsilon, rho_for, spent
-from generators.tabular._dp_domain import LOOKS, find, looks
+from generators.tabular._dp_bins import LOOKS, hidden
+from generators.tabular._dp_domain import DELTA_PART, Cells, find, left, looks
 from generators.tabular._dp_net import Net
 from generators.tabular._dp_noise import Noise
 from generators.tabular._dp_sgd import Schedule, private_optimizer, step
@@ -169,12 +170,17 @@ def test_what_is_not_declared_is_refused_paid_for_or_said() -> None:
     half = {k: v for k, v in STATED.items() if k != "pay"}
     with pytest.raises(GeneratorError, match=r"the low and high of column 'pay' are not declared.*bounds to budget"):
         find(people(**half), "declared", 1.0, 1e-5, Noise(0))
-    assert looks(people().schema.learned, "declared") == LOOKS and looks(people(**half).schema.learned, "budget") == LOOKS + 1
+    columns, open_ = people().schema.learned, people(**half).schema.learned
+    assert looks(columns, "declared") == LOOKS + 1 and looks(open_, "budget") == LOOKS + 2
+    # Atoms of numbers use a part of delta, levels that nobody declared another.
+    assert left(columns, "declared") == left(open_, "budget") == pytest.approx(1 - DELTA_PART)
+    no_city = people(**{k: v for k, v in STATED.items() if k != "city"}).schema.learned
+    assert left(no_city, "budget") == pytest.approx(1 - 2 * DELTA_PART)
     found = find(people(5000, **half), "budget", 2.0, 1e-5, Noise(0))
     pay = next(c for c in found.cells if c.name == "pay")
     assert pay.scale is not None and math.log2(pay.scale.high).is_integer() and pay.scale.high >= 1024
-    assert sum(p.steps for p in found.parts) == LOOKS + 1
-    assert find(people(**half), "data", 1.0, 1e-5, Noise(0)).parts == (Part(1.0),) * LOOKS
+    assert sum(p.steps for p in found.parts) == LOOKS + 2
+    assert find(people(**half), "data", 1.0, 1e-5, Noise(0)).parts == (Part(1.0),) * (LOOKS + 1)
 
 
 def test_a_level_that_few_rows_hold_does_not_show() -> None:
@@ -192,14 +198,53 @@ def test_a_level_that_few_rows_hold_does_not_show() -> None:
 def test_bins_are_narrow_where_rows_are_and_say_nothing_else_of_them() -> None:
     data = people(4000)
     pay = next(c for c in find(data, "declared", 2.0, 1e-6, Noise(1)).cells if c.name == "pay")
-    assert pay.edges[0] == 0 and pay.edges[-1] < 10_000 and pay.edges[1] < 20  # zeros are many, and get a bin of their own
+    assert pay.atoms == (0.0,) and 0 <= pay.edges[0] < pay.edges[-1] < 10_000  # zeros are many, and a token of their own
     codes = pay.encode(data.column("pay"))
-    assert max(np.bincount(codes)[1:]) < 0.15 * len(codes)
+    assert max(np.bincount(codes)[:-1]) < 0.15 * len(codes)
     out = pay.decode(codes, np.random.default_rng(0)).to_numpy()
     real = data.column("pay").to_numpy()
     assert np.all((out >= 0) & (out <= 10_000)) and abs(np.median(out) - np.median(real)) < 60
     real_ends = {float(real.max())}
     assert not real_ends & set(pay.edges)
+
+
+def test_what_many_rows_hold_is_drawn_as_it_is_and_what_few_hold_is_not_told() -> None:
+    data = people(4000)
+    pay = data.column("pay").to_numpy().copy()
+    pay[:300], pay[300:303] = 7298.25, 8123.75
+    table = data.table.set_column(1, "pay", pa.array(pay))
+    data = Dataset(table, infer(table, target="label", stated=STATED))
+    for seed in range(10):
+        found = next(c for c in find(data, "declared", 3.0, 1e-6, Noise(seed)).cells if c.name == "pay")
+        assert found.atoms == (0.0, 7298.25)
+        codes = found.encode(data.column("pay"))
+        out = found.decode(codes, np.random.default_rng(0)).to_numpy()
+        for atom in found.atoms:
+            assert np.array_equal(out == atom, pay == atom)
+        again = Cells.from_state(json.loads(json.dumps(found.to_state())))
+        assert again == found
+
+
+def test_a_single_row_s_value_is_told_with_a_chance_below_delta() -> None:
+    """Deltas so large that it can be counted: values that one row each holds, in two columns."""
+    delta, columns, told, tries = 0.05, 2, 0, 2000
+    least = hidden(3.0, delta, columns)
+    source = Noise(1)
+    for _ in range(tries):
+        told += any(1 + 3.0 * float(source.normal(1)[0]) >= least for _ in range(columns))
+    assert 0.6 * delta < told / tries < 1.3 * delta
+
+
+def test_ends_without_rows_are_cut() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.uniform(1000, 1010, 20_000), rng.uniform(20_000, 20_010, 2000), [900_000.0]])
+    table = pa.table({"x": values, "label": np.where(rng.random(len(values)) < 0.5, "a", "b")})
+    stated = {"x": {"low": 0.0, "high": 1e6}, "label": {"categories": ["a", "b"]}}
+    data = Dataset(table, infer(table, target="label", stated=stated))
+    x = next(c for c in find(data, "declared", 6.0, 1e-6, Noise(0)).cells if c.name == "x")
+    assert 900 < x.edges[0] <= 1000 and 20_000 < x.edges[-1] < 40_000
+    out = x.decode(x.encode(data.column("x")), rng).to_numpy()
+    assert ((out > 900) & (out < 1200)).mean() > 0.85 and ((out > 19_000) & (out < 21_000)).mean() > 0.07
 
 
 def test_a_value_beyond_what_is_declared() -> None:
