@@ -176,6 +176,9 @@ class PrivacySpec(Spec):
     """How likely the promise may fail; 1 / (10 n) for n training rows if not stated."""
     unit: Literal["row", "group"] = "row"
     """Whom the promise is for: one row, or all rows of one value of the plan's `group` (one person)."""
+    rows: Annotated[int, Field(ge=1)] = 1
+    """Of unit: group, training rows of one person that the promise is for; of who has more, so many are kept by chance. With 1
+    nobody may have more, and nothing is left out."""
     bounds: Literal["declared", "budget", "data"] = "declared"
     """Where ranges and levels come from. declared: `columns:` states them all; budget: what is not stated pays from the budget;
     data: they are read off, and the promise is not end to end (the card says so)."""
@@ -298,6 +301,8 @@ class Plan(Spec):
             raise ValueError("constraints are learned from the rows, which nobody would pay for; leave them out of a release")
         if self.privacy.unit == "group" and self.group is None:
             raise ValueError("privacy.unit: group promises for all rows of one person; name their column as `group`")
+        if self.privacy.rows > 1 and (self.privacy.unit != "group" or self.privacy.noise is not None):
+            raise ValueError("privacy.rows is of one person's rows; set privacy.unit: group, and state epsilon, not noise")
         if self.choose.how == "bakeoff":
             raise ValueError("choose: bakeoff looks at the rows without paying for it; name the family of a release")
 

@@ -64,14 +64,14 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     family = family_of(plan)
     checkpoint = run.folder / "checkpoint"
     resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
-    with paid(run, family) as spent:
-        fitted = family.fit(dataset(run, "train"), seed=plan.seed, progress=recorder, checkpoint=checkpoint)
+    with paid(run, family) as held:
+        fitted = held.family.fit(held.train, seed=plan.seed, progress=recorder, checkpoint=checkpoint)
         _save(run, fitted)
     write_text(run.folder / "training.json", json.dumps(recorder.curve))
     _keep_grids(run, checkpoint)
     shutil.rmtree(checkpoint, ignore_errors=True)
     facts = {"family": plan.generator.use, "resumed": resumed, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
-    return facts | ({"privacy": spent} if spent else {})
+    return facts | ({"privacy": dict(held.spent)} if held.spent else {})
 
 
 def _save(run: Run, fitted: Generator) -> None:

@@ -89,7 +89,7 @@ def decide(plan: Plan, schema: Schema, table: pa.Table) -> Decided:
         blind = not able and suspects(table, schema)
         said = f"Personal data was looked for by names and simple forms alone; {INSTALL} brings what knows more."
         return Decided(marked, marked, done, (said,) if blind else ())
-    return Decided(marked, _kept(marked, done), (*done, *dropped), tuple(_told(done, plan.privacy.locale)))
+    return Decided(marked, _kept(plan, marked, done), (*done, *dropped), tuple(_told(done, plan.privacy.locale)))
 
 
 def check_installed() -> None:
@@ -113,8 +113,9 @@ def _marked(schema: Schema, found: Iterable[Personal], able: bool) -> Schema:
     return replace(schema, columns=tuple(columns))
 
 
-def _kept(schema: Schema, found: Iterable[Personal]) -> Schema:
-    """What a release learns. The group's column stays, as an id: rows of one value must not be torn apart."""
+def _kept(plan: Plan, schema: Schema, found: Iterable[Personal]) -> Schema:
+    """What a release learns. The group's column stays, as an id: rows of one value must not be torn apart. So does one of
+    people to whom something is promised, whatever it looks like, unless the plan states its kind."""
     away = {one.column for one in found if one.done in (DROPPED, ANEW)}
     if schema.target in away:
         what = next(one.what for one in found if one.column == schema.target)
@@ -123,8 +124,10 @@ def _kept(schema: Schema, found: Iterable[Personal]) -> Schema:
             f"{schema.target!r} looks like personal data ({what}), which a release cannot learn; choose another target, "
             f"or state columns.{schema.target}.pii: none if it is none",
         )
+    stated = schema.group in plan.columns and plan.columns[str(schema.group)].kind is not None
+    tells = schema.group in away or (plan.privacy.unit == "group" and not stated)
     columns = tuple(
-        replace(c, kind="id", categories=()) if c.name in away and c.name == schema.group else c
+        replace(c, kind="id", categories=(), low=None, high=None) if tells and c.name == schema.group else c
         for c in schema
         if c.name not in away or c.name == schema.group
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from configs.components import families
 from configs.components import find as find_family
 from configs.errors import DataFault, KeyFault
 from configs.plan import Plan
+from data.dataset import Dataset
 from data.errors import DataError
 from flows.ledger import reserve, settle
 from flows.run import Run
@@ -55,17 +59,26 @@ def promised_settings(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for n in SETTINGS if n in known and (v := getattr(plan.privacy, n)) is not None}
 
 
-@contextmanager
-def paid(run: Run, family: Any) -> Iterator[dict[str, Any]]:
-    """The fit in this block is written into the ledger before it begins, and settled when it is done; what it spends, {} for a
-    run that promises nothing.
+@dataclass(frozen=True)
+class Fitting:
+    """What is fitted: the family with the settings of the promise for one row, the rows that it may learn from, and what it
+    spends of the source ({} for a run that promises nothing)."""
 
-    Raises LedgerError where the budget is used up, and DataFault where a person stands in several rows."""
-    plan = run.plan
+    family: Any
+    train: Dataset
+    spent: Mapping[str, Any]
+
+
+@contextmanager
+def paid(run: Run, family: Any) -> Iterator[Fitting]:
+    """The fit in this block is written into the ledger before it begins, and settled when it is done.
+
+    Raises LedgerError where the budget is used up, and DataFault where a person stands in more rows than the promise is for."""
+    plan, train = run.plan, dataset(run, "train")
     if plan.purpose != "release":
-        yield {}
+        yield Fitting(family, train, {})
         return
-    train, spec = dataset(run, "train"), plan.privacy
+    spec = plan.privacy
     for part in ("quasi", "secret"):
         for name in getattr(spec, part):
             try:
@@ -73,35 +86,76 @@ def paid(run: Run, family: Any) -> Iterator[dict[str, Any]]:
             except DataError as error:
                 raise DataFault(("privacy", part), str(error)) from None
     if spec.unit == "group":
-        _one_row_each(run)
+        train = _of_people(train, spec.rows, plan.seed)
+        family = for_people(family, spec.rows, train.num_rows)
     epsilon, delta = family.promised(train.num_rows, train.schema.learned)
+    epsilon, delta = people_from_row(epsilon, delta, spec.rows)
     path, source, fit = Path(spec.ledger), spec.source or plan.name, run.stages["split"]["key"][:16]
     data = run.stages["read"]["facts"]["data_sha256"]
     held = reserve(path, source=source, sha256=data, run=run.id, fit=fit, epsilon=epsilon, delta=delta, cap=spec.cap)
-    yield {
+    spent = {
         "epsilon": epsilon,
         "delta": delta,
         "source": source,
         "epsilon_of_source": held.epsilon,
         "delta_of_source": held.delta,
+        "unit": spec.unit,
+        "rows_of_unit": spec.rows,
     }
+    yield Fitting(family, train, spent)
     settle(path, run=run.id, fit=fit)
 
 
-def _one_row_each(run: Run) -> None:
-    """Raises DataFault where a value of the group has several training rows: a promise for one row is none for that person."""
-    train = dataset(run, "train")
+def people_from_row(epsilon: float, delta: float, rows: int) -> tuple[float, float]:
+    """What a promise for one row is for so many rows together.
+
+    Source: Dwork and Roth 2014 (The Algorithmic Foundations of Differential Privacy), theorem 2.2, with the terms of delta
+    along the chain of neighbours."""
+    return rows * epsilon, delta * math.fsum(math.exp(i * epsilon) for i in range(rows))
+
+
+def for_people(family: Any, rows: int, n: int) -> Any:
+    """The family with the budget of one row that keeps its own for so many rows; n: training rows."""
+    if rows == 1:
+        return family
+    from generators.tabular._dp_family import EPSILON, delta_of
+
+    each = (family.epsilon or EPSILON) / rows
+    _, grown = people_from_row(each, 1.0, rows)
+    return replace(family, epsilon=each, delta=delta_of(family, n) / grown)
+
+
+def _of_people(train: Dataset, rows: int, seed: int) -> Dataset:
+    """Training rows, at most so many of each value of the group. Which are kept hangs on that value and the seed alone: with
+    one person more or less, the others keep theirs.
+
+    Raises DataFault where the group is learned, or where `rows` is 1 and somebody has more."""
     group = train.schema.group
-    if group is None:
-        raise DataFault(("privacy", "unit"), "group: the plan names no group; state `group: <column>`, or promise for rows")
-    values = train.column(group).combine_chunks().dictionary_encode().indices.drop_null().to_numpy()
-    most = int(np.bincount(values).max(initial=0))
-    if most > 1:
+    assert group is not None  # the plan names it
+    if train.schema[group].learned:
+        raise DataFault(
+            ("privacy", "unit"), f"group: {group!r} tells people apart, and would be learned; state columns.{group}.kind: id"
+        )
+    people = train.column(group).combine_chunks().dictionary_encode()
+    codes = people.indices.fill_null(-1).to_numpy()
+    counts = np.bincount(codes[codes >= 0], minlength=len(people.dictionary))
+    if not (counts > rows).any():
+        return train
+    if rows == 1:
         raise DataFault(
             ("privacy", "unit"),
-            f"group: one value of {group!r} has {most} training rows, and the promise is for one row; keep one row of each, or "
-            "promise for rows and say so",
+            f"group: one value of {group!r} has {counts.max()} training rows, and the promise is for one row; state "
+            "privacy.rows, of how many of one person's rows it is, or promise for rows and say so",
         )
+    kept = np.ones(train.num_rows, dtype=bool)
+    order = np.argsort(codes, kind="stable")[(codes < 0).sum() :]
+    for person, own in enumerate(np.split(order, np.cumsum(counts)[:-1])):
+        if len(own) > rows:
+            digest = hashlib.sha256(f"{seed}|{people.dictionary[person].as_py()}".encode()).digest()
+            rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+            kept[own] = False
+            kept[np.sort(rng.permutation(own)[:rows])] = True
+    return train.take(np.flatnonzero(kept))
 
 
 def statement(run: Run) -> list[str]:
@@ -110,7 +164,8 @@ def statement(run: Run) -> list[str]:
     if facts is None:
         return []
     spec = plan.privacy
-    whom = "one person (all rows of one value of the group, of which train has one each)" if spec.unit == "group" else "one row"
+    of_people = f"one person (all rows of one value of the group, of which at most {spec.rows} each are learned from)"
+    whom = of_people if spec.unit == "group" else "one row"
     where = {
         "declared": "Ranges and levels were declared, not read off the rows",
         "budget": "Ranges and levels that were not declared were paid for from the budget",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ import pytest
 from scipy.stats import binom
 from typer.testing import CliRunner
 
+from data.dataset import Dataset
+from data.infer import infer
 from data.sources.csv import read as read_csv
 from flows.cli import app
 from flows.ledger import account
+from flows.stages.promise import _of_people, for_people, people_from_row
+from generators.tabular._dp_account import gaussian_delta
+from generators.tabular.dp_autoregressive import DPAutoregressive
 from tests.generators.test_dp import people
 
 pytest.importorskip("opacus")
@@ -109,10 +115,52 @@ def test_what_cannot_be_promised_is_one_sentence_and_spends_nothing(desk: Path, 
 
 def test_a_person_of_several_rows_is_no_row(desk: Path) -> None:
     rows = pacsv.read_csv(desk / "people.csv")
-    group = [f"p{i // 2}" for i in range(rows.num_rows)]
+    group = [f"p{i // 3}" for i in range(rows.num_rows)]
     pacsv.write_csv(rows.drop(["mail"]).append_column("who", [group]), desk / "people.csv")
-    code, shown = said("run", "plan.yaml", "--quiet", "-o", "group=who", "-o", "privacy.unit=group")
-    assert code == 2 and "one value of 'who' has 2 training rows, and the promise is for one row" in shown
+    of_people = ("-o", "group=who", "-o", "privacy.unit=group")
+    code, shown = said("run", "plan.yaml", "--quiet", *of_people, "-o", "columns.who.kind=categorical")
+    assert code == 2 and "'who' tells people apart, and would be learned; state columns.who.kind: id" in shown
+    code, shown = said("run", "plan.yaml", "--quiet", *of_people)
+    assert code == 2 and "one value of 'who' has 3 training rows, and the promise is for one row; state privacy.rows" in shown
+    code, shown = said("run", "plan.yaml", "--quiet", "-o", "privacy.rows=2")
+    assert code == 2 and "privacy.rows is of one person's rows; set privacy.unit: group" in shown
+    assert account(desk / "privacy.sqlite", "people", "").epsilon == 0
+    code, shown = said("run", "plan.yaml", "--quiet", *of_people, "-o", "privacy.rows=2")
+    assert code in (0, 3, 4), shown
+    assert [e.epsilon for e in account(desk / "privacy.sqlite", "people", "").entries] == [8.0]
+    version = next(p.parent for p in (desk / "published").rglob("manifest.json"))
+    card = " ".join((version / "README.md").read_text().split())
+    assert "one person (all rows of one value of the group, of which at most 2 each are learned from)" in card
+    state = json.loads(next((desk / "runs/people").rglob("model/state.json")).read_text())["spent"]
+    assert state["epsilon"] == pytest.approx(4.0) and state["rows"] == 480  # two rows of each of 240 people
+
+
+def test_whose_rows_are_kept_hangs_on_nobody_else() -> None:
+    table = people(300).table.append_column("who", [[f"p{i % 70}" for i in range(300)]])
+    data = Dataset(table, infer(table, target="label", group="who", stated={"who": {"kind": "id"}}))
+    first = _of_people(data, 2, 5)
+    assert max(Counter(first.column("who").to_pylist()).values()) == 2 and first.num_rows == 140
+    without = [i for i, who in enumerate(table.column("who").to_pylist()) if who != "p13"]
+    second = _of_people(data.take(without), 2, 5)
+    others = [row for row in first.table.to_pylist() if row["who"] != "p13"]
+    assert second.table.to_pylist() == others
+    assert _of_people(data, 2, 6).table != first.table
+
+
+def test_a_promise_for_a_person_is_that_of_the_rows_together() -> None:
+    """By the definition: a Gaussian mechanism of one row, asked about three rows at once."""
+    family = for_people(DPAutoregressive(epsilon=3.0, delta=1e-5), 3, 1000)
+    assert family.epsilon == 1.0 and people_from_row(1.0, family.delta, 3) == (3.0, pytest.approx(1e-5))
+    noise = 1 / _mu(1.0, family.delta)
+    assert gaussian_delta(3 / noise, 3.0) <= 1e-5 < gaussian_delta(5 / noise, 3.0)
+
+
+def _mu(epsilon: float, delta: float) -> float:
+    low, high = 1e-3, 10.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if gaussian_delta(middle, epsilon) <= delta else (low, middle)
+    return low
 
 
 def test_plan_shows_families_that_promise(desk: Path) -> None:
