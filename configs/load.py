@@ -116,13 +116,15 @@ def placed(path: Path, overrides: Iterable[str], fault: KeyFault) -> PlanError:
     return _parse(path, tuple(overrides)).fault(fault.key, fault.message)
 
 
-def dump(plan: Plan) -> str:
-    """The plan as YAML that `load` reads back to an equal one; every default is written out."""
+def dump(plan: Plan, *, without: Mapping[str, Any] | None = None) -> str:
+    """The plan as YAML that `load` reads back to an equal one; every default is written out.
+
+    without: keys that are left out, {"data": True, "privacy": {"ledger"}}; such a plan is to be read, not run."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel types this as None
     out = StringIO()
-    yaml.dump(plan.model_dump(mode="json", exclude_none=True), out)
+    yaml.dump(plan.model_dump(mode="json", exclude_none=True, exclude=without), out)
     return out.getvalue()
 
 

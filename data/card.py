@@ -178,8 +178,12 @@ def _making(facts: Facts, schema: Schema) -> str:
     judged = "Before publication the rows were judged against held-out real rows"
     judged += f" by the checks {_and(facts.judged)}" if facts.judged else ""
     judged += f"; {_and(facts.unjudged)} could not judge" if facts.unjudged else ""
-    return (f"## How it was made\n\nDrawn by {family}{seed}. {judged}; `report.html` and `report.json` hold the findings, "
-            "`manifest.json` the sha256 of every file, the plan and the lineage.")  # fmt: skip
+    where = "hold the findings, `manifest.json` the"
+    if facts.purpose == "release":
+        where = ("are the report for the outside: verdict, figure and limit of each check, and nothing of few real rows; the "
+                 "full one stays where the rows were made. `manifest.json` holds the")  # fmt: skip
+    return (f"## How it was made\n\nDrawn by {family}{seed}. {judged}; `report.html` and `report.json` {where} "
+            "sha256 of every file, the plan and the lineage.")  # fmt: skip
 
 
 def _promise(facts: Facts) -> str:

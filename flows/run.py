@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +26,11 @@ ROOM = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the walk: what it is called and what it writes."""
+    """One step of the walk: what it is called and what it writes; perhaps: what it writes for some plans alone."""
 
     name: str
     outputs: tuple[str, ...]
+    perhaps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,15 @@ class Run:
         return self.folder.name
 
     @property
+    def alias(self) -> str:
+        """What the run of a release is called outside: a name drawn at random, once.
+
+        The id follows from the bytes of the source, so that who knows all rows but one could try that one against it."""
+        if "alias" not in self.stages:
+            self.note("alias", secrets.token_hex(5))
+        return str(self.stages["alias"])
+
+    @property
     def plan(self) -> Plan:
         return load(self.folder / "plan.yaml")
 
@@ -116,7 +127,8 @@ class Run:
         """The same run with nothing done yet, and told not to take over what other runs did."""
         for kept in ("checkpoint", "bakeoff"):
             shutil.rmtree(self.folder / kept, ignore_errors=True)
-        self._write({"fingerprint": self.stages["fingerprint"], "fresh": True})
+        notes = {name: value for name, value in self.stages.items() if name in ("fingerprint", "alias")}
+        self._write({**notes, "fresh": True})
         return self
 
     def done(self, stage: Stage, key: str) -> dict[str, Any] | None:
@@ -137,7 +149,7 @@ class Run:
         for other in (run for run in all_runs(self.folder.parent.parent) if run.folder.parent == self.folder.parent):
             if other.folder != self.folder and (facts := other.done(stage, key)) is not None:
                 entry = other.stages[stage.name]
-                for out in stage.outputs:
+                for out in (*stage.outputs, *(name for name in stage.perhaps if (other.folder / name).exists())):
                     _copy(other.folder / out, self.folder / out)
                 self.finish(stage, key, facts, entry["seconds"])
                 return facts
@@ -145,7 +157,7 @@ class Run:
 
     def clear(self, stage: Stage) -> None:
         """Remove what an earlier or broken attempt at this stage left."""
-        for out in stage.outputs:
+        for out in (*stage.outputs, *stage.perhaps):
             path = self.folder / out
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

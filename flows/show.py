@@ -31,6 +31,8 @@ def show_outcome(folder: Path, stages: Mapping[str, Any]) -> None:
     show_decision(report)
     published = stages["publish"]
     print(f"report   {folder / 'report.html'}")
+    if (folder / "outside").is_dir():
+        print(f"         for the inside: it tells of real rows; the one beside the rows, and in {folder / 'outside'}, does not")
     print(f"{'dataset' if published['version'] else 'quarantine'}  {published['uri']}")
 
 

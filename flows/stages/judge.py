@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,12 @@ from generators.base import Progress
 
 if TYPE_CHECKING:
     from validators.base import Check, Evidence, Intent
+    from validators.gate import Decision
+
+#: Where the report of a release lies that goes out with its rows.
+OUTSIDE = "outside"
+#: What the full one of a release says of itself.
+INSIDE = "this report is for the inside: it tells of single real rows; the one that goes out lies in the folder {folder}"
 
 
 def check_gate(plan: Plan) -> None:
@@ -61,11 +68,16 @@ def _attacked(plan: Plan) -> bool:
 
 def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
     from validators.judge import pronounce
-    from validators.report import write_html, write_json
+    from validators.report import write_html, write_json, write_outside
 
     plan = run.plan
     evidence, running = _evidence(run)
-    decision = pronounce(evidence, docs=run.folder / "data_docs", lineage=lineage(run), progress=progress, only=running)
+    release, docs = plan.purpose == "release", run.folder / "data_docs"
+    decision = pronounce(evidence, docs=docs, lineage=lineage(run, inside=True), progress=progress, only=running)
+    if release:
+        told = replace(decision, lineage=lineage(run))
+        write_outside(told, run.folder / OUTSIDE, evidence=evidence, k=plan.privacy.k, title=plan.name)
+        decision = _inside(decision, run)
     write_json(decision, run.folder / "report.json")
     training = json.loads((run.folder / "training.json").read_text())
     write_html(
@@ -75,11 +87,16 @@ def _judge(run: Run, progress: Progress) -> Mapping[str, Any]:
         training=training,
         choice=_chosen(run),
         title=plan.name,
-        bins_only=plan.purpose == "release",
     )
     facts = {"verdict": decision.verdict, "reason": decision.reason, "next_action": decision.next_action}
     write_text(run.folder / "decision.json", json.dumps(facts, indent=1))
     return facts
+
+
+def _inside(decision: Decision, run: Run) -> Decision:
+    """The decision with a note that its report stays inside."""
+    noted = [*decision.lineage.get("notices", ()), INSIDE.format(folder=run.folder / OUTSIDE)]
+    return replace(decision, lineage={**decision.lineage, "notices": noted})
 
 
 def _evidence(run: Run) -> tuple[Evidence, list[Check]]:
@@ -156,16 +173,19 @@ def attempt(run: Run) -> int:
     return int(seen.index(draw)) + 1
 
 
-def lineage(run: Run) -> dict[str, Any]:
-    """Where a dataset comes from: data, plan, model, seed and the versions that made it."""
+def lineage(run: Run, *, inside: bool = False) -> dict[str, Any]:
+    """Where a dataset comes from: data, plan, model, seed and the versions that made it.
+
+    Of a release nothing that follows from the bytes of the real rows, but for those `inside`."""
     stages = run.stages
     packages = ["torch", "numpy", "pandas", "pyarrow", "scikit-learn", "great-expectations", "prefect"]
     packages += ["diffusers", "pillow"] if run.plan.modality == "image" else []
+    hidden = run.plan.purpose == "release" and not inside
     versions = {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
     # Who knows all rows but one could try that one against their sum.
-    data = {} if run.plan.purpose == "release" else {"data_sha256": stages["read"]["facts"]["data_sha256"]}
+    data = {} if hidden else {"data_sha256": stages["read"]["facts"]["data_sha256"]}
     return {
-        "run": run.id,
+        "run": run.alias if hidden else run.id,
         **data,
         "plan_sha256": file_sha256(run.folder / "plan.yaml"),
         "code_sha256": code_version("configs", "data", "generators", "validators", "flows"),
@@ -176,4 +196,4 @@ def lineage(run: Run) -> dict[str, Any]:
 
 
 _PLAIN = key_of("judge", "sample", "validators", "data", part=_gate_part)
-STEP = Step(Stage("judge", ("report.json", "report.html", "decision.json", "data_docs")), _key, _judge)
+STEP = Step(Stage("judge", ("report.json", "report.html", "decision.json", "data_docs"), (OUTSIDE,)), _key, _judge)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from configs.load import dump
 from configs.plan import Plan
 from data.dataset import Dataset
 from data.schema import Column, Schema
 from flows.run import Run, Stage, digest, write_text
-from flows.stages.judge import lineage
+from flows.stages.judge import OUTSIDE, lineage
 from flows.stages.personal import drawn_schema
 from flows.stages.promise import statement
 from flows.stages.shared import SYNTHETIC, Step, owned
@@ -58,15 +59,16 @@ def published_schema(run: Run) -> Schema:
 
 
 def _publication(run: Run) -> dict[str, Any]:
-    plan = run.plan
-    report = json.loads((run.folder / "report.json").read_text())
+    plan, release = run.plan, run.plan.purpose == "release"
+    told = run.folder / OUTSIDE if release else run.folder
+    report = json.loads((told / "report.json").read_text())
     return {
         "schema": published_schema(run),
         "rows_per_file": plan.publish.rows_per_file,
-        "run_id": run.id,
-        "report_json": run.folder / "report.json",
-        "report_html": run.folder / "report.html",
-        "plan_yaml": (run.folder / "plan.yaml").read_text(),
+        "run_id": run.alias if release else run.id,
+        "report_json": told / "report.json",
+        "report_html": told / "report.html",
+        "plan_yaml": _told_plan(run),
         "lineage": lineage(run),
         "facts": {
             "purpose": plan.purpose,
@@ -78,9 +80,16 @@ def _publication(run: Run) -> dict[str, Any]:
             "smallest_detectable_mode": report["smallest_detectable_mode"],
             "judged": [f["check"] for f in report["findings"] if f["verdict"] not in UNJUDGED],
             "unjudged": [f["check"] for f in report["findings"] if f["verdict"] in UNJUDGED],
-            **({"promise": statement(run)} if plan.purpose == "release" else {}),
+            **({"promise": statement(run)} if release else {}),
         },
     }
+
+
+def _told_plan(run: Run) -> str:
+    """The plan as the manifest shows it; of a release without where the real rows lie and what was spent of them."""
+    if run.plan.purpose != "release":
+        return (run.folder / "plan.yaml").read_text()
+    return dump(run.plan, without={"data": True, "privacy": {"ledger"}})
 
 
 def rows_to_publish(run: Run) -> Iterator[pa.RecordBatch]:

@@ -74,15 +74,23 @@ def test_a_release_holds_nothing_real_and_says_what_it_promises(desk: Path) -> N
     drawn = rows.column("pay").to_numpy()
     assert drawn.max() != top[-1] and not [v for v in top if piled(drawn, v, step=0.01)]
     secret = [str(v) for v in top] + real.column("mail").to_pylist()[:200]
-    secret.append(
-        json.loads((next((desk / "runs/people").iterdir()) / "stages.json").read_text())["read"]["facts"]["data_sha256"]
-    )
+    inside = next((desk / "runs/people").iterdir())
+    stages = json.loads((inside / "stages.json").read_text())
+    # The run's id follows from the bytes of the source, so it is one of them.
+    secret += [stages["read"]["facts"]["data_sha256"], stages["fingerprint"], inside.name, "people.csv"]
     for path in version.rglob("*"):
         if path.is_file() and path.suffix != ".parquet":
             text = path.read_text(errors="ignore")
             assert not [v for v in secret if v in text], path
     card = (version / "README.md").read_text()
     assert "What is promised" in card and "Epsilon 8, delta 0.00014" in card and "Not protected: the gate looked" in card
+    # The full report stays with the run, whose folder is told of; the other one lies beside the rows.
+    full, told = (json.loads((folder / "report.json").read_text()) for folder in (inside, version))
+    assert [f["verdict"] for f in told["findings"]] == [f["verdict"] for f in full["findings"]]
+    assert told.keys() == full.keys()
+    assert told["lineage"]["run"] == stages["alias"] and full["lineage"]["run"] == inside.name
+    assert f"report {inside.relative_to(desk) / 'report.html'} for the inside" in shown and "report for the outside" in card
+    assert (version / "report.html").read_bytes() == (inside / "outside/report.html").read_bytes()
     held = account(desk / "privacy.sqlite", "people", "")
     assert [(e.epsilon, e.state) for e in held.entries] == [(8.0, "spent")]
     # The same command again trains nothing, and spends nothing.

@@ -155,7 +155,7 @@ def test_the_map_shows_what_its_cells_look_like(html: str, judged: tuple[Evidenc
 
 def test_a_release_shows_no_real_picture(judged: tuple[Evidence, Decision, Pictures]) -> None:
     given, said, train = judged
-    html = render_html(said, evidence=given, bins_only=True)
+    html = render_html(said, evidence=given, fewest=5)
     shown = images(html)
     assert len(shown) > 30
     for side in ("train", "holdout"):
@@ -218,11 +218,11 @@ def test_large_and_coloured_pictures_are_small_on_the_page() -> None:
 @pytest.mark.browser
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on this machine: install Debian's package `chromium`")
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("bins_only", [False, True])
+@pytest.mark.parametrize("fewest", [1, 5])
 def test_the_page_keeps_its_width_and_loads_nothing(
-    tab: Tab, tmp_path: Path, judged: tuple[Evidence, Decision, Pictures], size: tuple[int, int], bins_only: bool  # noqa: F811
+    tab: Tab, tmp_path: Path, judged: tuple[Evidence, Decision, Pictures], size: tuple[int, int], fewest: int  # noqa: F811
 ) -> None:  # fmt: skip
-    page = write_html(judged[1], tmp_path / "report.html", evidence=judged[0], title="pits", bins_only=bins_only)
+    page = write_html(judged[1], tmp_path / "report.html", evidence=judged[0], title="pits", fewest=fewest)
     seen = tab.open(page, size=size)
     asked: list[Any] = [e["request"]["url"] for e in tab.named("Network.requestWillBeSent")]
     assert [url for url in asked if not url.startswith("data:")] == [page.resolve().as_uri()]

@@ -317,16 +317,16 @@ def test_a_release_shows_bins_only() -> None:
     made = schema(table, {"height": "numeric", "place": "numeric"}, {"town": ("common", "the one and only")})
     declared = replace(made["place"], low=-1, high=2, declared=frozenset({"low", "high"}))
     data = Dataset(table, replace(made, columns=(*made.columns[:2], declared)))
-    shown, hidden = render_html(decision(), evidence=same(data)), render_html(decision(), evidence=same(data), bins_only=True)
+    shown, hidden = render_html(decision(), evidence=same(data)), render_html(decision(), evidence=same(data), fewest=5)
     assert "the one and only" in shown
     assert 'class="dots c0"' in shown
     for secret in ("the one and only", "31.4M", "-27.2M", 'class="dots'):
         assert secret not in hidden
     assert ">-1<" in hidden
     assert ">2<" in hidden
-    bars = columns.compare(made["height"], *[report_rows.draw(data, seed=0)] * 3, bins_only=True)
+    bars = columns.compare(made["height"], *[report_rows.draw(data, seed=0)] * 3, fewest=5)
     counts = bars.real * 100
-    assert np.all((counts == 0) | (counts >= columns.FEWEST - 1e-9))
+    assert np.all((counts == 0) | (counts >= 5 - 1e-9))
 
 
 def test_write_puts_both_files_in_the_folder_and_where_asked(tmp_path: Path) -> None:

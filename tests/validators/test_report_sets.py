@@ -60,7 +60,7 @@ def test_topped_up_classes_weigh_what_they_hold() -> None:
 
 def test_a_side_without_rows_draws_nothing() -> None:
     assert report_rows.gather(replace(evidence(), synthetic=evidence().synthetic.take([]))) is None
-    assert pictures(None, [], bins_only=False).views["columns"] is None
+    assert pictures(None, []).views["columns"] is None
 
 
 # --- the lowest cells
@@ -134,7 +134,7 @@ def test_cells_that_a_check_has_left_are_marked() -> None:
     found = cloud.scatter(real, made, [culprit], Intent(), known={name: tall})
     assert found is not None and found.marks == (name,)
     assert found.marked.sum() == tall(real.rows).sum() > 0
-    assert 'class="dots thin"' in str(atlas.pictures(found, bins_only=False)[0])
+    assert 'class="dots thin"' in str(atlas.pictures(found)[0])
     without = cloud.scatter(real, made, [culprit], Intent())
     assert without is not None and without.marks == ()
 
@@ -145,7 +145,7 @@ def test_a_mode_that_is_lost_is_missing_on_the_map() -> None:
     assert found is not None
     gone = [cell for cell in found.cells if cell.state == "missing"]
     assert gone and all("west" in cell.name for cell in gone)
-    real, made = (str(chart) for chart in atlas.pictures(found, bins_only=False))
+    real, made = (str(chart) for chart in atlas.pictures(found))
     assert ">missing<" in made and ">missing<" not in real
     assert "is missing, ratio 0" in made
     assert sum(cell.real for cell in found.cells) == pytest.approx(1)
@@ -168,7 +168,7 @@ def test_a_small_mode_is_ringed_though_no_name_tells_where_it_lies() -> None:
     assert found is not None and found.marks == ()
     assert 1 <= len(found.holes) <= 4
     assert found.marked.mean() == pytest.approx(0.05, abs=0.015)
-    shown, gone = (str(chart) for chart in atlas.pictures(found, bins_only=False))
+    shown, gone = (str(chart) for chart in atlas.pictures(found))
     assert gone.count('class="hollow"') == len(found.holes) and "hollow" not in shown
     assert 1 <= gone.count(">missing<") <= len(found.holes)
     assert "without enough synthetic rows" in gone and "rows of missing cells are ringed" in shown
@@ -184,11 +184,11 @@ def test_a_release_shows_squares_of_five_and_no_cell_of_fewer() -> None:
     data = Dataset(odd, schema(odd, {"x": "numeric", "y": "numeric"}, {"c": ("a", "the only one")}))
     found = cloud.scatter(drawn(data), drawn(data), [], Intent(), limit=cloud.COUNTED)
     assert found is not None
-    shown, hidden = (str(atlas.pictures(found, bins_only=flag)[0]) for flag in (False, True))
+    shown, hidden = (str(atlas.pictures(found, fewest=flag)[0]) for flag in (1, 5))
     alone = next(i for i, cell in enumerate(found.cells) if cell.real < 0.05)
     assert f">{alone + 1}<" in shown and f">{alone + 1}<" not in hidden
     assert len(re.findall('class="square', hidden)) == 2
-    page = render_html(decision(), evidence=Evidence(train=data, reference=data, holdout=data, synthetic=data), bins_only=True)
+    page = render_html(decision(), evidence=Evidence(train=data, reference=data, holdout=data, synthetic=data), fewest=5)
     assert "the only one" not in page
 
 
@@ -211,8 +211,8 @@ def test_copies_rise_before_the_holdout_in_the_enlarged_picture() -> None:
 def test_few_near_rows_stay_unseen_in_a_release() -> None:
     found = near.Nearness(np.linspace(0.5, 2, 400), np.r_[np.full(4, 0.01), np.linspace(0.5, 2, 396)], 100)
     starts = []
-    for flag in (False, True):
-        curve = re.findall(r'd="M([^"]+)" class="fake line"', str(near.pictures(found, bins_only=flag)[1]))[0]
+    for flag in (1, 5):
+        curve = re.findall(r'd="M([^"]+)" class="fake line"', str(near.pictures(found, fewest=flag)[1]))[0]
         heights = [float(step.split()[1]) for step in curve.split("L")]
         starts.append(min(heights[:60]))
     assert starts[0] < near.HEIGHT == starts[1]

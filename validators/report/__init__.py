@@ -1,5 +1,6 @@
 """How does a Decision read, to a program (report.json) and to a person (report.html)?"""
 
+from validators.report.outside import outside, write_outside
 from validators.report.write import render_card, render_html, write, write_html, write_json
 
-__all__ = ["render_card", "render_html", "write", "write_html", "write_json"]
+__all__ = ["outside", "render_card", "render_html", "write", "write_html", "write_json", "write_outside"]

@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 
 from validators.report import svg
-from validators.report.cloud import FEWEST, Cloud
+from validators.report.cloud import Cloud
 from validators.report.rows import Array
 from validators.report.text import figure, many
 
@@ -15,22 +15,21 @@ WIDTH, HEIGHT, PAD = 440.0, 340.0, 14.0
 GRID = (36, 28)
 
 
-def pictures(cloud: Cloud, *, bins_only: bool) -> tuple[Markup, Markup]:
-    """The real rows and the synthetic rows, on the same axes."""
+def pictures(cloud: Cloud, *, fewest: int = 1) -> tuple[Markup, Markup]:
+    """The real rows and the synthetic rows, on the same axes; above 1, squares of at least `fewest` rows in place of rows."""
     return (
-        _map(cloud, cloud.real, cloud.real_cells, real=True, bins_only=bins_only),
-        _map(cloud, cloud.synthetic, cloud.synthetic_cells, real=False, bins_only=bins_only),
+        _map(cloud, cloud.real, cloud.real_cells, real=True, fewest=fewest),
+        _map(cloud, cloud.synthetic, cloud.synthetic_cells, real=False, fewest=fewest),
     )
 
 
-def _map(cloud: Cloud, places: Array, codes: Array, *, real: bool, bins_only: bool) -> Markup:
+def _map(cloud: Cloud, places: Array, codes: Array, *, real: bool, fewest: int) -> Markup:
     parts: list[Markup | str] = [svg.rect(0, 0, WIDTH, HEIGHT, "ground", rx=4)]
-    parts += _squares(places, codes) if bins_only else _dots(places, codes, len(cloud.cells))
-    if real and cloud.marked.any() and not bins_only:
+    parts += _squares(places, codes, fewest) if fewest > 1 else _dots(places, codes, len(cloud.cells))
+    if real and cloud.marked.any() and fewest == 1:
         spots = _spots(places[cloud.marked])
         # A ring is a wide dot in ink with a narrower one in the colour of the card on it.
         parts += [svg.dots(spots, "dots thin"), svg.dots(spots, "dots hole")]
-    fewest = FEWEST if bins_only else 1
     for i, cell in enumerate(cloud.cells):
         # The middle of a cell of one row is that row.
         if (cloud.real_cells == i).sum() >= fewest:
@@ -80,14 +79,14 @@ def _holes(spots: list[tuple[float, float]]) -> list[Markup | str]:
     return parts
 
 
-def _squares(places: Array, codes: Array) -> list[Markup]:
-    """Squares larger where more rows lie, in the colour of the cell that most of them belong to; none below FEWEST."""
+def _squares(places: Array, codes: Array, fewest: int) -> list[Markup]:
+    """Squares larger where more rows lie, in the colour of the cell that most of them belong to; none below `fewest`."""
     squares = np.minimum((places * GRID).astype(int), np.array(GRID) - 1)
     spots, back, counts = np.unique(squares, axis=0, return_inverse=True, return_counts=True)
     back, most = back.reshape(-1), counts.max(initial=1)
     wide, high = (WIDTH - 2 * PAD) / GRID[0], (HEIGHT - 2 * PAD) / GRID[1]
     parts = []
-    for k in np.flatnonzero(counts >= FEWEST):
+    for k in np.flatnonzero(counts >= fewest):
         (i, j), side = spots[k].tolist(), 0.4 + 0.6 * float(counts[k] / most) ** 0.5
         x, y = PAD + (i + 0.5 - side / 2) * wide, HEIGHT - PAD - (j + 0.5 + side / 2) * high
         parts.append(svg.rect(x, y, side * wide, side * high, f"square b{int(np.bincount(codes[back == k]).argmax())}"))

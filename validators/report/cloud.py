@@ -21,8 +21,6 @@ POINTS, COUNTED, CELLS = 1_500, 5_000, 8
 FINE, FINE_ROWS = 32, 60
 #: Fewer rows where each takes many features, so that the map never costs more than a second or two.
 MOST_FEATURES = 6_000_000
-#: In a release, fewer rows than this never show (the k of the privacy rules).
-FEWEST = 5
 MARKS = 5
 ALPHA = 0.05
 

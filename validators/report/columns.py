@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -22,8 +22,6 @@ BINS = 24
 LEVELS = 9
 #: One value held by more than this share of the real rows gets a bar of its own, else it would flatten the rest.
 SPIKE = 0.4
-#: In a release, fewer real rows than this never show (the k of the privacy rules).
-FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class Bars:
     """One column on shared bins. Shares sum to 1 over the bars, each set by itself.
 
     names: what each bar holds; special: whether it stands apart (null, spike, other); edges: of the numeric bins;
-    real, again, synthetic: (bars,) shares of reference, holdout and synthetic rows.
+    real, again, synthetic: (bars,) shares of reference, holdout and synthetic rows; wide: (bars,) how many bins were put
+    together for each, all 1 where it is None.
     """
 
     column: Column
@@ -41,6 +40,7 @@ class Bars:
     again: Array
     synthetic: Array
     ends: tuple[str, str] | None = None
+    wide: Array | None = None
 
     @property
     def difference(self) -> float:
@@ -53,56 +53,76 @@ class Bars:
         return float(np.abs(self.real - self.again).sum() / 2)
 
 
-def compare(column: Column, real: Drawn, again: Drawn, synthetic: Drawn, *, bins_only: bool = False) -> Bars:
-    """Count one column of the three sets on bins that they share."""
+def compare(column: Column, real: Drawn, again: Drawn, synthetic: Drawn, *, fewest: int = 1) -> Bars:
+    """Count one column of the three sets on bins that they share, each of `fewest` real rows or more where that is above 1."""
     sets = (real, again, synthetic)
-    return (_levels if column.discrete else _histogram)(column, sets, bins_only)
+    return (_levels if column.discrete else _histogram)(column, sets, fewest)
 
 
-def _levels(column: Column, sets: Sequence[Drawn], bins_only: bool) -> Bars:
+def _levels(column: Column, sets: Sequence[Drawn], fewest: int) -> Bars:
     columns = [each.rows.column(column.name).to_pylist() for each in sets]
     places: dict[Any, int] = {None: 0}
     codes = [np.array([places.setdefault(v, len(places)) for v in values], dtype=np.int64) for values in columns]
     counts = [_shares(code, each.weights, len(places)) for code, each in zip(codes, sets, strict=True)]
     rank = np.argsort(-np.maximum(counts[0], counts[2])[1:], kind="stable") + 1
-    if bins_only:
-        seen = np.bincount(codes[0], minlength=len(places))
-        rank = rank[seen[rank] >= FEWEST]
+    seen = np.bincount(codes[0], minlength=len(places))
+    if fewest > 1:
+        rank = rank[seen[rank] >= fewest]
     shown = rank[:LEVELS] if len(rank) > LEVELS + 1 or len(rank) < len(places) - 1 else rank
     rest = np.setdiff1d(np.arange(1, len(places)), shown)
+    if 0 < seen[rest].sum() < fewest:
+        # So few others would be told of by what is left; one more level hides them.
+        shown, rest = shown[:-1], np.append(rest, shown[-1:])
     labels = list(places)
     names = [clean(labels[i]) for i in shown]
     apart = [False] * len(names)
     columns_of = [c[shown] for c in counts]
     if len(rest):
-        names, apart = [*names, f"{len(rest):,} other"], [*apart, True]
+        names, apart = [*names, "any other" if fewest > 1 else f"{len(rest):,} other"], [*apart, True]
         columns_of = [np.append(kept, c[rest].sum()) for kept, c in zip(columns_of, counts, strict=True)]
-    return _with_nulls(column, names, apart, columns_of, [c[0] for c in counts])
+    real, again, made = columns_of
+    bars = Bars(column, tuple(names), np.array(apart, dtype=bool), real, again, made)
+    return _with_nulls(bars, [c[0] for c in counts], seen, fewest)
 
 
-def _histogram(column: Column, sets: Sequence[Drawn], bins_only: bool) -> Bars:
+def _histogram(column: Column, sets: Sequence[Drawn], fewest: int) -> Bars:
     columns = [_numbers(each, column) for each in sets]
-    spike = _spike(columns[0])
-    edges = _edges(column, [v[~np.isnan(v) & (v != spike)] for v in columns], bins_only)
+    spike = _spike(columns[0], fewest)
+    edges = _edges(column, [v[~np.isnan(v) & (v != spike)] for v in columns], fewest)
     bins = len(edges) - 1
-    counts: list[tuple[Array, Array]] = []
-    for values, each in zip(columns, sets, strict=True):
+    codes: list[Array] = []
+    for values in columns:
         code = np.searchsorted(edges, np.where(np.isnan(values), edges[0], values), side="right").clip(1, max(bins, 1)) + 1
         code[values == spike] = 1
         code[np.isnan(values)] = 0
-        counts.append((_shares(code, each.weights, bins + 2), np.bincount(code, minlength=bins + 2)))
-    names, ends = _bin_names(column, edges)
-    shares = [s[2:] for s, _ in counts]
-    if bins_only:
-        shares = [
-            np.where(n[2:] < FEWEST, 0.0, s) if i < 2 else s for i, (s, (_, n)) in enumerate(zip(shares, counts, strict=True))
-        ]
-    apart = [False] * bins
+        codes.append(code)
+    counts = [_shares(code, each.weights, bins + 2) for code, each in zip(codes, sets, strict=True)]
+    seen = np.bincount(codes[0], minlength=bins + 2)
+    starts = _starts(seen[2:], fewest)
+    shares = [np.add.reduceat(c[2:], starts) if len(starts) else c[:0] for c in counts]
+    names, ends = _bin_names(column, edges[[*starts, bins]] if len(starts) else edges[:1])
+    apart, wide = [False] * len(names), np.diff([*starts, bins]).astype(float)
     if spike is not None:
-        names = ["top" if bins_only else f"= {_written(column, spike)}", *names]
-        apart = [True, *apart]
-        shares = [np.concatenate([s[1:2], kept]) for kept, (s, _) in zip(shares, counts, strict=True)]
-    return _with_nulls(column, names, apart, shares, [s[0] for s, _ in counts], ends)
+        names = ["top" if fewest > 1 else f"= {_written(column, spike)}", *names]
+        apart, wide = [True, *apart], np.append(1.0, wide)
+        shares = [np.append(c[1:2], kept) for kept, c in zip(shares, counts, strict=True)]
+    real, again, made = shares
+    bars = Bars(column, tuple(names), np.array(apart, dtype=bool), real, again, made, ends, wide)
+    return _with_nulls(bars, [c[0] for c in counts], seen, fewest)
+
+
+def _starts(counts: Array, fewest: int) -> Array:
+    """First bins of groups of neighbours that hold `fewest` real rows or more each: all bins where that is 1, none where all
+    together hold fewer."""
+    if fewest == 1 or counts.sum() < fewest:
+        return np.arange(len(counts)) if fewest == 1 else np.zeros(0, dtype=int)
+    starts, held = [0], 0
+    for i, count in enumerate(counts):
+        if held >= fewest and counts[i:].sum() >= fewest:
+            starts.append(i)
+            held = 0
+        held += int(count)
+    return np.array(starts)
 
 
 def _bin_names(column: Column, edges: Array) -> tuple[list[str], tuple[str, str] | None]:
@@ -115,18 +135,23 @@ def _bin_names(column: Column, edges: Array) -> tuple[list[str], tuple[str, str]
     return names, (show(edges[0]), show(last[-1]))
 
 
-def _with_nulls(
-    column: Column,
-    names: list[str],
-    apart: list[bool],
-    shares: list[Array],
-    nulls: list[float],
-    ends: tuple[str, str] | None = None,
-) -> Bars:
-    if any(nulls):
-        names, apart = [*names, "missing"], [*apart, True]
-        shares = [np.append(s, n) for s, n in zip(shares, nulls, strict=True)]
-    return Bars(column, tuple(names), np.array(apart, dtype=bool), shares[0], shares[1], shares[2], ends)
+def _with_nulls(bars: Bars, nulls: Sequence[float], seen: Array, fewest: int) -> Bars:
+    """With a bar of missing values where there are any; of fewer than `fewest` real ones nothing shows, nor what they leave.
+
+    seen: (n,) how many real rows there are of each kind, those without a value first."""
+    sets = (bars.real, bars.again, bars.synthetic)
+    if 0 < seen[1:].sum() < fewest:
+        none = np.zeros(0)
+        return Bars(bars.column, (), np.zeros(0, dtype=bool), none, none, none)
+    if not any(nulls):
+        return bars
+    if 0 < seen[0] < fewest:
+        real, again, made = (s / (1 - n) if n < 1 else s for s, n in zip(sets, nulls, strict=True))
+        return replace(bars, real=real, again=again, synthetic=made)
+    real, again, made = (np.append(s, n) for s, n in zip(sets, nulls, strict=True))
+    wide = None if bars.wide is None else np.append(bars.wide, 1.0)
+    names, special = (*bars.names, "missing"), np.append(bars.special, True)
+    return replace(bars, names=names, special=special, real=real, again=again, synthetic=made, wide=wide)
 
 
 def _shares(codes: Array, weights: Array, length: int) -> Array:
@@ -142,26 +167,26 @@ def _numbers(drawn: Drawn, column: Column) -> Array:
         return np.full(len(drawn), np.nan)
 
 
-def _spike(values: Array) -> float | None:
+def _spike(values: Array, fewest: int) -> float | None:
     values = values[np.isfinite(values)]
     if not len(values):
         return None
     distinct, counts = np.unique(values, return_counts=True)
     top = int(counts.argmax())
-    return float(distinct[top]) if counts[top] > SPIKE * len(values) and len(distinct) > BINS else None
+    alone = counts[top] > SPIKE * len(values) and len(distinct) > BINS and counts[top] >= fewest
+    return float(distinct[top]) if alone else None
 
 
-def _edges(column: Column, columns: Sequence[Array], bins_only: bool) -> Array:
+def _edges(column: Column, columns: Sequence[Array], fewest: int) -> Array:
     """Edges of the bins: one a value for few whole numbers, else even between the outer quantiles."""
     real = columns[0][np.isfinite(columns[0])]
-    pooled = real if bins_only else np.concatenate([c[np.isfinite(c)] for c in columns])
-    if not len(pooled):
+    pooled = real if fewest > 1 else np.concatenate([c[np.isfinite(c)] for c in columns])
+    if len(pooled) < fewest:
         return np.array([0.0])
     pooled = pooled.clip(-1e300, 1e300)
-    outer = (0.01, 0.99) if bins_only else (0.002, 0.998)
-    low, high = np.quantile(pooled, outer)
-    if bins_only:
-        low, high = _stated(column, float(low), float(high))
+    low, high = np.quantile(pooled, (0.01, 0.99) if fewest > 1 else (0.002, 0.998))
+    if fewest > 1:
+        low, high = _stated(column, float(low), float(high), np.sort(pooled), fewest)
     if column.kind == "integer":
         low, high = np.floor(low), np.ceil(high)
         step = max(1.0, np.ceil((high - low + 1) / BINS))
@@ -172,10 +197,17 @@ def _edges(column: Column, columns: Sequence[Array], bins_only: bool) -> Array:
     return np.linspace(low, high, BINS + 1)
 
 
-def _stated(column: Column, low: float, high: float) -> tuple[float, float]:
-    """Declared bounds where the plan has them, else the quantiles rounded: no real extreme on an axis."""
+def _stated(column: Column, low: float, high: float, real: Array, fewest: int) -> tuple[float, float]:
+    """Declared bounds where the plan has them, else the quantiles rounded: no real extreme on an axis.
+
+    real: (n,) in order. An end has `fewest` real values on its far side, but for what rounding adds, and is none of them."""
+    few = fewest - 1
+    low, high = max(low, float(real[few])), min(high, float(real[-1 - few]))
+    low, high = min(low, high), max(low, high)
     unit = 10.0 ** np.floor(np.log10(max(high - low, 1e-12)) - 1)
     low, high = np.floor(low / unit) * unit, np.ceil(high / unit) * unit
+    low -= unit * (low == real[0] != real[few])
+    high += unit * (high == real[-1] != real[-1 - few])
     if column.kind == "datetime":
         return low, high
     if "low" in column.declared and column.low is not None:
@@ -230,16 +262,18 @@ def _tip(bars: Bars, i: int) -> str:
 
 def _upright(bars: Bars) -> Markup:
     plain, apart = np.flatnonzero(~bars.special), np.flatnonzero(bars.special)
-    top = max(float(v[plain].max(initial=0)) for v in (bars.real, bars.synthetic)) or 1.0
-    wide = (WIDTH - 38 * len(apart)) / max(len(plain), 1)
+    wide = np.ones(len(bars.names)) if bars.wide is None else bars.wide
+    top = max(float((v / wide)[plain].max(initial=0)) for v in (bars.real, bars.synthetic)) or 1.0
+    room = (WIDTH - 38 * len(apart)) / max(float(wide[plain].sum()), 1.0)
     left = 38.0 if len(apart) and apart[0] == 0 and len(plain) else 0.0
-    spots = {int(i): (left + k * wide, wide) for k, i in enumerate(plain)}
+    before = np.cumsum(wide[plain]) - wide[plain]
+    spots = {int(i): (left + room * float(b), room * float(wide[i])) for i, b in zip(plain, before, strict=True)}
     spots |= {int(i): (0.0 if i == 0 else WIDTH - 28.0, 28.0) for i in apart}
     parts: list[Markup | str] = []
     outline: list[tuple[float, float]] = []
     for i, (x, w) in spots.items():
         # A bar that stands apart is drawn against all rows: beside it the others would be flat.
-        scale = HEIGHT / (1.0 if bars.special[i] else top)
+        scale = HEIGHT / (1.0 if bars.special[i] else top * float(wide[i]))
         real, fake = scale * float(bars.real[i]), scale * float(bars.synthetic[i])
         if bars.special[i]:
             parts.append(svg.rect(x, 0, w - 1, HEIGHT, "track"))

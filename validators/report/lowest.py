@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from validators.base import Culprit
-from validators.report.columns import FEWEST, Bars
+from validators.report.columns import Bars
 from validators.report.rows import Drawn
 from validators.report.text import clean
 from validators.stats import rate_ratio
@@ -16,6 +16,8 @@ from validators.stats import rate_ratio
 ALPHA = 0.05
 #: With fewer expected rows a ratio is mostly chance.
 LEAST_EXPECTED = 10.0
+#: With fewer unseen rows a cell is not looked at.
+LEAST = 5
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,25 @@ class _Cell:
         return math.log((self.got + 0.5) / (self.expected + 0.5)) / math.sqrt(1 / (self.got + 0.5) + 1 / self.real)
 
 
-def lowest(bars: Sequence[Bars], holdout: Drawn, synthetic: Drawn, *, count: int, known: Collection[str]) -> list[Culprit]:
-    """The `count` bars that hold the fewest synthetic rows, measured by the unseen real ones; `known` names are left out.
+def lowest(
+    bars: Sequence[Bars], holdout: Drawn, synthetic: Drawn, *, count: int, known: Collection[str], fewest: int = 1
+) -> list[Culprit]:
+    """The `count` bars that hold the fewest synthetic rows, measured by the unseen real ones; `known` names are left out,
+    as are bars of fewer than `fewest` unseen rows.
 
     The intervals are at 95 % for all bars together."""
-    cells = [cell for each in bars for cell in _cells(each, holdout, synthetic)]
+    cells = [cell for each in bars for cell in _cells(each, holdout, synthetic, max(fewest, LEAST))]
     alpha = ALPHA / max(len(cells), 1)
     worst = sorted((cell for cell in cells if cell.name not in known), key=lambda cell: cell.depth)[:count]
     scale = synthetic.total / max(synthetic.size, 1.0)
     return [_culprit(cell, alpha, scale) for cell in worst]
 
 
-def _cells(bars: Bars, holdout: Drawn, synthetic: Drawn) -> Iterator[_Cell]:
+def _cells(bars: Bars, holdout: Drawn, synthetic: Drawn, least: int) -> Iterator[_Cell]:
     made, unseen = synthetic.size, holdout.size
     for place, name in enumerate(bars.names):
         got, real = float(bars.synthetic[place]) * made, float(bars.again[place]) * unseen
-        if real >= FEWEST and unseen and real / unseen * made >= LEAST_EXPECTED:
+        if real >= least and unseen and real / unseen * made >= LEAST_EXPECTED:
             target = bars.column.name == synthetic.rows.schema.target
             told = _named(bars, name, special=bool(bars.special[place]), target=target)
             yield _Cell(told, got, made, real, unseen)

@@ -10,7 +10,7 @@ import numpy as np
 from data.dataset import Dataset
 from data.encode_values import floats
 from data.errors import DataError
-from data.schema import Column
+from data.schema import Column, Schema
 from validators.report.rows import Array
 from validators.report.text import finite
 
@@ -38,6 +38,15 @@ def members(cell: str, rows: Dataset, known: Known | None = None) -> Array | Non
             return None
         inside &= found
     return inside
+
+
+def levels_alone(cell: str, schema: Schema) -> bool:
+    """Whether a cell is made of levels of discrete columns: no range, no number, and nothing that its name does not tell."""
+    parts, _, within = cell.partition(" within class ")
+    if not within and cell.startswith("class "):
+        return True
+    names = [column.name for column in schema.learned if column.discrete]
+    return all(any(part.strip().startswith(f"{name.strip()}=") for name in names) for part in parts.split(" & "))
 
 
 _RANGE = re.compile(r"(?P<how>=| over | up to )(?P<low>\S+?)(?: to (?P<high>\S+))?$")

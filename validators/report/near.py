@@ -18,8 +18,6 @@ ROWS, TRAIN = 1_000, 20_000
 #: Training rows that fit where each takes many features.
 MOST_FEATURES = 4_000_000
 LEAST_ROWS = 5
-#: In a release, fewer rows than this never show (the k of the privacy rules).
-FEWEST = 5
 STEPS = 121
 WIDTH, HEIGHT, LEFT, TOP = 420.0, 180.0, 40.0, 10.0
 #: The part of the rows that the first picture shows, as the last few are far out, and the second, where copies are.
@@ -60,13 +58,12 @@ def nearness(train: Dataset, holdout: Drawn, synthetic: Drawn, *, seed: int = 0)
     return Nearness(far[0], far[1], len(some))
 
 
-def pictures(found: Nearness, *, bins_only: bool = False) -> tuple[Markup, Markup]:
-    """Share of rows within a closeness: all rows, and the nearest of them enlarged."""
+def pictures(found: Nearness, *, fewest: int = 1) -> tuple[Markup, Markup]:
+    """Share of rows within a closeness: all rows, and the nearest of them enlarged. fewest: rows that a curve begins with."""
     both = np.concatenate([found.holdout, found.synthetic])
     whole = float(np.quantile(both, SHOWN)) or 1.0
     # Where the nearer of the two sides has its share within the enlarged part.
     close = max(float(np.quantile(found.holdout, NEAR)), 0.02 * whole)
-    fewest = FEWEST if bins_only else 1
     top = _ceiling(found, close)
     return _curves(found, whole, 1.0, _label(found), fewest), _curves(found, close, top, _near(found), fewest)
 

@@ -40,12 +40,12 @@ def build(
     training: Sequence[Mapping[str, Any]] | None = None,
     choice: Mapping[str, Any] | None = None,
     title: str | None = None,
-    bins_only: bool = False,
+    fewest: int = 1,
 ) -> View:
     """Everything the template needs, drawn and worded."""
     flagged = verdict.worst(decision.findings)
     unit = "picture" if gallery.pictorial(evidence) else "row"
-    pictures = sets.pictures(evidence, flagged, bins_only=bins_only)
+    pictures = sets.pictures(evidence, flagged, fewest=fewest)
     view = {
         **head(decision, title),
         "sizes": _sizes(evidence),
@@ -60,14 +60,15 @@ def build(
         "confusion": _confusion(decision),
         "benefit": benefit.section(decision.findings),
         "lineage": _lineage(decision),
-        "bins_only": bins_only,
+        "fewest": fewest,
+        "bins_only": fewest > 1,
         "choice": choices.section(choice),
         "training": _training(training),
         **pictures.views,
     }
     # Checks and charts speak of rows; images and names of classes are left as they are.
     spoken = _in_pictures(view) if unit == "picture" else view
-    return {**spoken, "unit": unit, **gallery.sections(evidence, decision.findings, bins_only=bins_only)}
+    return {**spoken, "unit": unit, **gallery.sections(evidence, decision.findings, bins_only=fewest > 1)}
 
 
 def _in_pictures(view: Any) -> Any:

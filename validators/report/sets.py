@@ -34,8 +34,9 @@ class Pictures:
     lowest: Sequence[Culprit] = ()
 
 
-def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit]], *, bins_only: bool) -> Pictures:
-    """Everything that is drawn from rows; they are drawn once and looked at by all pictures. flagged: cells by their check."""
+def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit]], *, fewest: int = 1) -> Pictures:
+    """Everything that is drawn from rows; they are drawn once and looked at by all pictures. flagged: cells by their check;
+    fewest: above 1, real rows show in bins of at least so many alone."""
     rows = None if evidence is None else gather(evidence)
     if evidence is None or rows is None:
         return Pictures()
@@ -45,18 +46,18 @@ def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit
     near_rows = gather(evidence.memo[gallery.TRACES]) if looked_at else rows
     real, again, fake = plain.reference, plain.holdout, plain.synthetic
     shown = [c for c in real.rows.schema.learned if c.name in fake.rows.schema]
-    bars = [columns.compare(c, real, again, fake, bins_only=bins_only) for c in shown[:LAST]]
+    bars = [columns.compare(c, real, again, fake, fewest=fewest) for c in shown[:LAST]]
     bars.sort(key=lambda b: b.noise - b.difference)
     # Other checks name whole classes and rows, which would ring half of the map.
     regions = [culprit for finding, culprit in flagged if finding.check == MODES]
     views = {
         "columns": _columns(evidence, bars, shown[LAST:], plain),
         "trends": None if looked_at else _trends([b.column for b in bars], real, fake, target=real.rows.schema.target),
-        "scatter": _scatter(evidence, rows.reference, rows.synthetic, regions, bins_only),
-        "nearness": _nearness(near_rows, bins_only),
+        "scatter": _scatter(evidence, rows.reference, rows.synthetic, regions, fewest),
+        "nearness": _nearness(near_rows, fewest),
     }
     few, known = WORST - len(flagged), {culprit.cell for _, culprit in flagged}
-    return Pictures(views, lowest(bars, again, fake, count=few, known=known) if few > 0 else ())
+    return Pictures(views, lowest(bars, again, fake, count=few, known=known, fewest=fewest) if few > 0 else ())
 
 
 def _columns(evidence: Evidence, bars: Sequence[columns.Bars], unnamed: Sequence[Column], rows: Rows) -> View:
@@ -113,7 +114,8 @@ def _trends(ranked: Sequence[Column], real: Drawn, fake: Drawn, *, target: str |
     }
 
 
-def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Culprit], bins_only: bool) -> View | None:
+def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Culprit], fewest: int) -> View | None:
+    bins_only = fewest > 1
     limit = cloud.COUNTED if bins_only else cloud.POINTS
     found = cloud.scatter(real, fake, culprits, evidence.intent, limit=limit, known=evidence.memo.get(CELLS))
     if found is None:
@@ -133,9 +135,10 @@ def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Cu
             "chart": draw.whisker(cell.ratio, cell.interval, evidence.intent.rho),
         }
         for i, cell in enumerate(found.cells)
+        if int((found.real_cells == i).sum()) >= fewest
     ]
     return {
-        "charts": atlas.pictures(found, bins_only=bins_only),
+        "charts": atlas.pictures(found, fewest=fewest),
         "cells": cells,
         "explained": share(found.explained),
         "marks": [] if bins_only else [crop(name, 100) for name in found.marks],
@@ -145,19 +148,25 @@ def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Cu
     }
 
 
-def _nearness(rows: Rows | None, bins_only: bool) -> View | None:
+def _nearness(rows: Rows | None, fewest: int) -> View | None:
     if rows is None:
         return None
     found = near.nearness(rows.at.train, rows.holdout, rows.synthetic, seed=rows.at.intent.seed + 3)
     if found is None:
         return None
-    quantiles = (0.01, 0.05, 0.25, 0.5, 0.75)
+    # Beyond an outer quantile of few rows lies one row's own distance.
+    quantiles = [q for q in (0.01, 0.05, 0.25, 0.5, 0.75) if fewest == 1 or q * len(found.holdout) >= fewest]
     table = [
         (f"{100 * q:g} %", *(figure(float(np.quantile(v, q))) for v in (found.holdout, found.synthetic))) for q in quantiles
     ]
-    exact = [share(float((v == 0).mean())) for v in (found.holdout, found.synthetic)]
+    exact = [_exact(int((v == 0).sum()), len(v), fewest) for v in (found.holdout, found.synthetic)]
     return {
-        "charts": near.pictures(found, bins_only=bins_only),
+        "charts": near.pictures(found, fewest=fewest),
         "table": [("copies", *exact), *table],
         "drawn": f"{len(found.holdout):,} rows of each against {many(found.train_rows, 'training row')}",
     }
+
+
+def _exact(count: int, rows: int, fewest: int) -> str:
+    """The share of copies; of fewer than `fewest` rows no more than that."""
+    return share(count / rows) if count >= fewest or fewest == 1 else f"fewer than {fewest} rows"

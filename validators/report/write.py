@@ -28,7 +28,7 @@ def write(
     training: Training | None = None,
     choice: Mapping[str, Any] | None = None,
     title: str | None = None,
-    bins_only: bool = False,
+    fewest: int = 1,
 ) -> tuple[Path, ...]:
     """Write report.json and report.html into `folder`, and either of them to a path of its own.
 
@@ -36,7 +36,7 @@ def write(
     """
     page = None
     if folder is not None or html is not None:
-        page = render_html(decision, evidence=evidence, training=training, choice=choice, title=title, bins_only=bins_only)
+        page = render_html(decision, evidence=evidence, training=training, choice=choice, title=title, fewest=fewest)
     written = [write_json(decision, path) for path in (folder and folder / "report.json", json) if path is not None]
     pages = [path for path in (folder and folder / "report.html", html) if path is not None]
     return (*written, *(_replace(path, page or "") for path in pages))
@@ -55,11 +55,11 @@ def write_html(
     training: Training | None = None,
     choice: Mapping[str, Any] | None = None,
     title: str | None = None,
-    bins_only: bool = False,
+    fewest: int = 1,
 ) -> Path:
     """Write the page that `render_html` gives."""
     return _replace(
-        path, render_html(decision, evidence=evidence, training=training, choice=choice, title=title, bins_only=bins_only)
+        path, render_html(decision, evidence=evidence, training=training, choice=choice, title=title, fewest=fewest)
     )
 
 
@@ -70,16 +70,16 @@ def render_html(
     training: Training | None = None,
     choice: Mapping[str, Any] | None = None,
     title: str | None = None,
-    bins_only: bool = False,
+    fewest: int = 1,
 ) -> str:
     """One self-contained page: no script, no network request, every chart drawn by hand as SVG.
 
     title: the dataset's name. choice: how the family was chosen, as choice.json says it.
-    bins_only: for a release; no real row, no real extreme, no bin of fewer than five rows.
+    fewest: above 1, of a release: no real row, no real extreme, no bin of fewer real rows than that.
     """
     from validators.report.page import build
 
-    view = build(decision, evidence=evidence, training=training, choice=choice, title=title, bins_only=bins_only)
+    view = build(decision, evidence=evidence, training=training, choice=choice, title=title, fewest=fewest)
     return _filled("page", view)
 
 
