@@ -13,7 +13,7 @@ from data.encode_values import Scale
 from generators.tabular._dp_noise import Noise
 
 Array = np.ndarray
-#: Bins of the first look at a column of numbers, parts that a heavy one is cut into at each later look, and looks.
+#: Bins of the first look at a column of numbers, parts that a heavy one is cut into at most at each later look, and looks.
 FIRST, CUT, LOOKS = 64, 40, 3
 #: Bins and atoms of a column at most, and noise of a count that a bin must stand above, in standard deviations.
 BINS, CLEAR = 32, 4.0
@@ -42,6 +42,16 @@ def place_among(x: Array, atoms: Sequence[float]) -> Array:
     return np.where(known[at] == x, at, -1)
 
 
+def without(first: Array, last: Array, u: Array, atoms: Sequence[float]) -> Array:
+    """Whole numbers from first to last, each as likely; none is an atom unless all are. atoms: ascending; u: in [0, 1)."""
+    inside = np.searchsorted(atoms, last, side="right") - np.searchsorted(atoms, first)
+    others = last - first + 1 - inside
+    x: Array = np.floor(first + u * np.where(others > 0, others, last - first + 1))
+    for atom in atoms:
+        x += (others > 0) & (first <= atom) & (atom <= x)
+    return x
+
+
 def divided(
     train: Dataset, scales: Mapping[str, Scale], noise: float, delta: float, source: Noise
 ) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
@@ -64,8 +74,8 @@ def divided(
             edges = _finer(bins[name], scale, most[name]) if look else _first(scale)
             noisy = _counted(read[name], edges) + deviation * source.normal(len(edges) - 1)
             new = _Bins(edges, noisy, np.full(len(noisy), deviation**2))
-            bins[name] = _known(bins[name], new) if look else new
-    return {name: (_merged(_trimmed(bins[name]), most[name]), atoms[name]) for name in scales}
+            bins[name] = _trimmed(_known(bins[name], new), bins[name].edges) if look else _trimmed(new, edges[[0, -1]])
+    return {name: (_merged(bins[name], most[name]), atoms[name]) for name in scales}
 
 
 @dataclass(frozen=True)
@@ -95,25 +105,29 @@ def _atoms(x: Array, scale: Scale, deviation: float, least: float, source: Noise
     return tuple(float(v) for v in values[heavy])
 
 
-def _trimmed(bins: _Bins) -> _Bins:
+def _trimmed(bins: _Bins, before: Array) -> _Bins:
     """Without ends that hold hardly any rows, as far as noisy counts tell. Those few count as the last bin that is kept:
-    numbers drawn evenly over a wide empty bin would be far from any real one."""
-    share, k = TRIMMED * max(float(bins.counts.sum()), 0.0), len(bins.counts)
-    shown, first, last = np.zeros(0, dtype=bool), k, 0
-    # Neighbours together show what none shows alone; where a part of them shows, the rest is not asked.
-    for size in [2**power for power in range(k.bit_length())]:
-        starts = np.arange(0, k, size)
-        counts, variances = (np.add.reduceat(x, starts) for x in (bins.counts, bins.variances))
-        # Of the blocks half as large, two lie in each.
-        inside = np.logical_or.reduceat(shown, np.arange(0, len(shown), 2)) if size > 1 else np.zeros(k, dtype=bool)
-        new = np.flatnonzero((counts > np.maximum(share, CLEAR * np.sqrt(variances))) & ~inside)
-        if len(new):
-            first, last = min(first, int(starts[new[0]])), max(last, min(int(starts[new[-1]]) + size, k))
-        shown = inside
-        shown[new] = True
+    numbers drawn evenly over a wide empty bin would be far from any real one. before: edges of the look before, whose first and
+    last bin alone are trimmed now: the noise of many narrow bins hides what one wide one showed."""
+    share = TRIMMED * max(float(bins.counts.sum()), 0.0)
+    low, high = (int(np.searchsorted(bins.edges, end)) for end in (before[1], before[-2]))
+    first = _first_shown(bins.counts[:low], bins.variances[:low], share)
+    last = len(bins.counts) - _first_shown(bins.counts[high:][::-1], bins.variances[high:][::-1], share)
     if first >= last:
         return bins
     return _Bins(bins.edges[first : last + 1], bins.counts[first:last], bins.variances[first:last])
+
+
+def _first_shown(counts: Array, variances: Array, share: float) -> int:
+    """Where the first bins begin that together hold `share` rows and stand clear of their noise: bins that show nothing alone
+    may do so together. 0 where none do."""
+    rows, noise = np.r_[0.0, np.cumsum(counts)], np.r_[0.0, np.cumsum(variances)]
+    for end in range(1, len(rows)):
+        held, unsure = rows[end] - rows[:end], noise[end] - noise[:end]
+        shown = np.flatnonzero(held > np.maximum(share, CLEAR * np.sqrt(unsure)))
+        if len(shown):
+            return int(shown[-1])
+    return 0
 
 
 def _first(scale: Scale) -> Array:
@@ -128,13 +142,16 @@ def _first(scale: Scale) -> Array:
 
 
 def _finer(bins: _Bins, scale: Scale, most: int) -> Array:
-    """Edges: bins that hold more than one in `most` rows are cut."""
-    heavy = bins.counts > np.maximum(bins.counts.sum() / most, CLEAR * np.sqrt(bins.variances))
+    """Edges: bins that hold more than one in `most` rows are cut, into no more parts than would each stand clear of the noise
+    if they held as many."""
+    clear = CLEAR * np.sqrt(bins.variances)
+    parts = np.clip(bins.counts // clear, 1, CUT).astype(int)
+    parts[bins.counts <= bins.counts.sum() / most] = 1
     least = 1.0 if scale.whole else 10.0**-scale.decimals if scale.decimals is not None else 0.0
     out = [bins.edges[:1]]
-    for i, cut in enumerate(heavy):
+    for i, cut in enumerate(parts):
         a, b = bins.edges[i], bins.edges[i + 1]
-        inner = np.linspace(a, b, CUT + 1)[1:] if cut and b - a > 1.5 * least else np.array([b])
+        inner = np.linspace(a, b, cut + 1)[1:] if cut > 1 and b - a > 1.5 * least else np.array([b])
         out.append(np.unique(np.ceil(inner)) if scale.whole else inner)
     return np.unique(np.concatenate(out))
 

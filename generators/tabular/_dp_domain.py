@@ -20,7 +20,7 @@ from data.schema import Column
 from generators.base import GeneratorError
 from generators.tabular._conditions import place_of
 from generators.tabular._dp_account import Part
-from generators.tabular._dp_bins import CLEAR, LOOKS, divided, hidden, place_among
+from generators.tabular._dp_bins import CLEAR, LOOKS, divided, hidden, place_among, without
 from generators.tabular._dp_noise import Noise
 
 Array = np.ndarray
@@ -96,8 +96,7 @@ class Cells:
         low, high = edges[at], edges[at + 1]
         u = rng.random(len(codes))
         if self.scale.whole:
-            first, last = np.ceil(low), np.maximum(np.ceil(high) - 1, np.ceil(low))
-            x = np.floor(first + u * (last - first + 1))
+            x = without(np.ceil(low), np.maximum(np.ceil(high) - 1, np.ceil(low)), u, self.atoms)
         else:
             x = low + u * (high - low)
         if self.atoms:

@@ -19,7 +19,7 @@ from data.infer import infer
 from generators.base import GeneratorError
 from generators.tabular import _dp_account as account
 from generators.tabular._dp_account import Part, gaussian_delta, gaussian_epsilon, noise_for, rho_epsilon, rho_for, spent
-from generators.tabular._dp_bins import LOOKS, hidden
+from generators.tabular._dp_bins import LOOKS, hidden, without
 from generators.tabular._dp_domain import DELTA_PART, Cells, find, left, looks
 from generators.tabular._dp_net import Net
 from generators.tabular._dp_noise import Noise
@@ -223,6 +223,16 @@ def test_what_many_rows_hold_is_drawn_as_it_is_and_what_few_hold_is_not_told() -
             assert np.array_equal(out == atom, pay == atom)
         again = Cells.from_state(json.loads(json.dumps(found.to_state())))
         assert again == found
+
+
+def test_whole_numbers_of_a_bin_are_none_of_the_atoms() -> None:
+    u = np.random.default_rng(0).random(60_000)
+    ones = np.ones(len(u))
+    out = without(3 * ones, 9 * ones, u, (1.0, 3.0, 4.0, 7.0, 11.0))
+    values, counts = np.unique(out, return_counts=True)
+    assert values.tolist() == [5, 6, 8, 9] and counts.min() > 0.24 * len(u)
+    assert set(without(3 * ones, 4 * ones, u, (3.0, 4.0))) == {3.0, 4.0}
+    assert without(np.array([0.0, 5.0]), np.array([2.0, 5.0]), np.array([0.99, 0.0]), (2.0,)).tolist() == [1.0, 5.0]
 
 
 def test_a_single_row_s_value_is_told_with_a_chance_below_delta() -> None:
