@@ -29,6 +29,13 @@ SPARED = 2
 TIMES = 10
 #: Odds of a copy, synthetic against holdout, from which a significant excess blocks or warns.
 TOLERANCE, WARNS = 2.0, 1.25
+#: Near copies are no news where the same test asked the other way round is as surprising as this, with odds above those over
+#: this; odds above the last say no more.
+ALIKE_ALPHA, ALIKE, MOST_ODDS = 0.01, 2.0, 50.0
+#: Synthetic rows that lie nearest, as a share of all and at least so many, are asked which side's points they lie at.
+RATHER, RATHER_LEAST = 0.05, 50
+#: Points this near are the same, up to rounding.
+SAME = 1e-6
 LEAST_ROWS = 50
 MOST_TRAIN = 100_000
 SHOWN = 10
@@ -39,7 +46,7 @@ class Excess:
     """Hits among synthetic and holdout rows, how surprising their difference is, and the alpha it may spend.
 
     what: "exact" copies, those of rows that stand "once" in train, or "near" ones; tail: share of all rows that count as
-    near."""
+    near; alike: whether synthetic rows lie as near to rows of the holdout, whom the generator never saw."""
 
     hits: int
     rows: int
@@ -48,6 +55,7 @@ class Excess:
     alpha: float
     what: str = "exact"
     tail: float = 0.0
+    alike: bool = False
 
     @property
     def p(self) -> float:
@@ -72,7 +80,7 @@ class Excess:
     def verdict(self) -> Verdict:
         if self.p > self.alpha or self.odds <= WARNS:
             return "PASS"
-        return "BLOCK" if self.odds > TOLERANCE else "WARN"
+        return "BLOCK" if self.odds > TOLERANCE and not self.alike else "WARN"
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,9 @@ class CopiesCheck:
     rank is the statistic, in place of the first. So a
     generator that keeps to dense regions, where every row has near neighbours, is no copier, and a copy is one however
     far apart the rows of its region lie. An excess blocks when its odds are above 2, so that a table of few distinct rows
-    is not blamed for being one.
+    is not blamed for being one. An excess of near copies is asked the other way round as well, how near synthetic rows lie to
+    holdout rows, against training rows: where they do as much, numbers of a grid were drawn beside it, or the generator saw
+    the holdout too, and that warns.
 
     Source: the ratio is that of authenticity, Alaa et al. 2022, How faithful is your synthetic data?, section 3."""
 
@@ -181,12 +191,58 @@ def _near(at: Sides, h: Array, known: Array, alpha: float) -> tuple[list[Excess]
     if len(base) < 2:
         return [], []
     close_h, _ = closeness(space.points(at.holdout, h), base)
-    close_s, place = closeness(space.points(at.sample, s), base)
+    made = space.points(at.sample, s)
+    close_s, place = closeness(made, base)
     cuts = _cuts(close_h, close_s)
     found = [_excess(close_s, close_h, cut, alpha / len(cuts)) for cut in cuts]
+    if any(e.verdict != "PASS" for e in found):
+        train = space.points(at.train, rng.permutation(kept)[: len(at.h)])
+        found = _alike(found, made, space.points(at.holdout, at.h), train)
     order = np.argsort(close_s, kind="stable")[:SHOWN]
     pairs = [(int(at.places[s[i]]), int(kept[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= max(cuts)]
     return found, pairs
+
+
+def _alike(found: list[Excess], made: Array, unseen: Array, train: Array) -> list[Excess]:
+    """The tests, marked where synthetic rows lie as near to unseen rows, against training rows, as the other way round, and do
+    not lie near to more training rows that nobody else is.
+
+    made, unseen, train: points (n, d)."""
+    base = np.unique(unseen, axis=0)
+    if len(base) < 2 or _rather(made, np.unique(train, axis=0), base) <= ALIKE_ALPHA:
+        return found
+    close_s, close_t = (closeness(_without(points, base), base)[0] for points in (made, train))
+    if min(len(close_s), len(close_t)) < LEAST_ROWS:
+        return found
+    out = []
+    for test in found:
+        cut = float(np.quantile(np.concatenate([close_s, close_t]), test.tail)) + 1e-7
+        back = _excess(close_s, close_t, cut, ALIKE_ALPHA)
+        alike = back.p <= ALIKE_ALPHA and min(back.odds, MOST_ODDS) >= min(test.odds, MOST_ODDS) / ALIKE
+        out.append(replace(test, alike=alike))
+    return out
+
+
+def _rather(made: Array, train: Array, unseen: Array) -> float:
+    """How surprising it is that the nearest synthetic rows lie at so many points of train and so few of the holdout, points of
+    both left out: the one-sided p of a sign test over the points that are hit, as many of each side being there to be hit."""
+    alone = _without(train, unseen), _without(unseen, train)
+    many = min(map(len, alone))
+    if many < 2:
+        return 1.0
+    rng = np.random.default_rng(many)  # np.unique has sorted them
+    both = np.concatenate([side[rng.permutation(len(side))[:many]] for side in alone])
+    close, place = closeness(made, both)
+    hit = np.unique(place[np.argsort(close, kind="stable")[: max(RATHER_LEAST, int(RATHER * len(made)))]])
+    from scipy.stats import binom
+
+    return float(binom.sf((hit < many).sum() - 1, len(hit), 0.5))
+
+
+def _without(points: Array, base: Array) -> Array:
+    """The points that are none of the base's: exact ones are put aside."""
+    far = nearest(points, base)[0][:, 0]
+    return points[far > SAME]
 
 
 def _cuts(close_h: Array, close_s: Array) -> list[float]:
@@ -261,6 +317,7 @@ def _told(excess: Excess) -> dict[str, Any]:
         "holdout_rows": excess.base_rows,
         "p": excess.p,
         "alpha": excess.alpha,
+        "alike": excess.alike,
     }
 
 
@@ -269,9 +326,10 @@ def _summary(lead: Excess, verdict: str, exact: Excess, near: list[Excess]) -> s
         nearly = f"are among the {percent(lead.tail)} that lie nearest, for their region, to"
         what = nearly if lead.what == "near" else "are exact copies of"
         which = "training rows that stand once in train" if lead.what == "once" else "training rows"
+        why = "; they lie as near to unseen rows: they stand beside a grid of values, or the generator saw those rows too"
         return (
             f"{lead.hits} of {lead.rows} synthetic rows {what} {which}, "
-            f"against {lead.base_hits} of {lead.base_rows} unseen real rows"
+            f"against {lead.base_hits} of {lead.base_rows} unseen real rows{why if lead.alike else ''}"
         )
     said = f"{percent(exact.share)} exact copies of training rows, {percent(exact.base)} among unseen real rows"
     if not near:

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.dataset import Dataset
 from tests.validators.rows import evidence, frame
+from validators.base import Evidence, Finding
 from validators.copies import CopiesCheck
 from validators.coverage import CoverageCheck, cover, coverage, expected_coverage
 from validators.duplicates import DuplicatesCheck
@@ -23,6 +25,35 @@ def test_two_percent_of_near_copies_block(seed: int) -> None:
     train = frame(2000, 100 + seed)
     found = CopiesCheck().evaluate(evidence(train, frame(2000, 200 + seed), near_copies(frame(2000, 300 + seed), train, 0.02)))
     assert found.verdict == "BLOCK" and "synthetic row" in found.culprits[0].cell
+
+
+def gridded(n: int, seed: int, beside: float = 0.0) -> pd.DataFrame:
+    """Numbers of a grid that most rows share, some of them alone; `beside` it when somebody draws them smoothly."""
+    rng = np.random.default_rng(seed)
+    often = rng.random(n) < 0.6
+    rows = pd.DataFrame({f"x{i}": np.where(often, rng.integers(0, 3, n), rng.integers(0, 400, n)) / 10.0 for i in range(3)})
+    return moved(rows, rng, beside).assign(label=np.where(rng.random(n) < 0.3, "yes", "no"))
+
+
+def moved(rows: pd.DataFrame, rng: np.random.Generator, by: float) -> pd.DataFrame:
+    return rows.assign(x1=rows.x1 + rng.normal(0, 1, len(rows)) * by)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_beside_a_grid_are_no_copies_and_jittered_training_rows_are(seed: int) -> None:
+    train, holdout, made = gridded(3000, 100 + seed), gridded(1500, 200 + seed), gridded(3000, 300 + seed, beside=0.01)
+    schema = Dataset.from_pandas(train, target="label").schema
+
+    def judged(rows: pd.DataFrame) -> Finding:
+        sides = [Dataset.from_pandas(some, schema) for some in (train, holdout, rows)]
+        return CopiesCheck().evaluate(Evidence(train=sides[0], reference=sides[0], holdout=sides[1], synthetic=sides[2]))
+
+    found = judged(made)
+    assert found.verdict == "WARN" and "they lie as near to unseen rows: they stand beside a grid" in found.summary
+    jittered = moved(train, np.random.default_rng(seed), 0.01)
+    assert judged(jittered).verdict == "BLOCK"
+    some = pd.concat([made.iloc[:2700], jittered.tail(300)], ignore_index=True)
+    assert judged(some).verdict == "BLOCK"
 
 
 def test_exact_copies_are_named_by_position() -> None:
