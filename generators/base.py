@@ -26,6 +26,11 @@ class GeneratorError(UserError):
     """The family cannot do what was asked: of this data, of this condition, or with these settings."""
 
 
+class NoisyError(GeneratorError):
+    """Noisy counts show too little to learn from. Their noise was seen, so that their budget is spent though there is no model:
+    who could try again for nothing would do so until noise allows it."""
+
+
 #: What a family may do when it goes wrong, or even when it does not: draw too few kinds of rows, draw them without detail, take
 #: long for each, end elsewhere with every seed, hold training rows.
 Failure = Literal["diversity", "blur", "slow", "instability", "privacy"]

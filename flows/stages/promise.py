@@ -21,10 +21,10 @@ from data.errors import DataError
 from flows.ledger import reserve, settle
 from flows.run import Run
 from flows.stages.shared import dataset
-from generators.base import Generator
+from generators.base import Generator, NoisyError
 
 #: What of `privacy` a family takes as its own setting.
-SETTINGS = ("epsilon", "noise", "delta", "bounds")
+SETTINGS = ("epsilon", "noise", "delta", "bounds", "k")
 
 
 def check_promise(plan: Plan) -> None:
@@ -71,7 +71,8 @@ class Fitting:
 
 @contextmanager
 def paid(run: Run, family: Any) -> Iterator[Fitting]:
-    """The fit in this block is written into the ledger before it begins, and settled when it is done.
+    """The fit in this block is written into the ledger before it begins, and settled when it is done, or when noise has shown
+    that it cannot be.
 
     Raises LedgerError where the budget is used up, and DataFault where a person stands in more rows than the promise is for."""
     plan, train = run.plan, dataset(run, "train")
@@ -102,7 +103,11 @@ def paid(run: Run, family: Any) -> Iterator[Fitting]:
         "unit": spec.unit,
         "rows_of_unit": spec.rows,
     }
-    yield Fitting(family, train, spent)
+    try:
+        yield Fitting(family, train, spent)
+    except NoisyError:
+        settle(path, run=run.id, fit=fit)
+        raise
     settle(path, run=run.id, fit=fit)
 
 

@@ -53,17 +53,17 @@ def without(first: Array, last: Array, u: Array, atoms: Sequence[float]) -> Arra
 
 
 def divided(
-    train: Dataset, scales: Mapping[str, Scale], noise: float, delta: float, source: Noise
+    train: Dataset, scales: Mapping[str, Scale], noise: float, delta: float, source: Noise, k: int = 1
 ) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
     """Edges of bins, and atoms, of each column. Atoms are found by one noisy count of distinct values, bins of the others by
     LOOKS noisy counts of all these columns, each finer where the one before showed many rows.
 
-    noise: multiplier of each look; delta: how likely a value that a single row holds may be told."""
+    noise: multiplier of each look; delta: how likely a value that fewer than k rows hold may be told."""
     deviation = noise * math.sqrt(len(scales))
     read = {name: scale.read(train.column(name), name) for name, scale in scales.items()}
     read = {name: x[~np.isnan(x)] for name, x in read.items()}
     atoms: dict[str, tuple[float, ...]] = {}
-    least = hidden(deviation, delta, len(scales))
+    least = hidden(deviation, delta, len(scales)) + k - 1
     for name, scale in scales.items():
         atoms[name] = _atoms(read[name], scale, deviation, least, source)
         read[name] = read[name][place_among(read[name], atoms[name]) < 0]

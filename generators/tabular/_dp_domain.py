@@ -17,7 +17,7 @@ import pyarrow as pa
 from data.dataset import Dataset
 from data.encode_values import Levels, Scale, Values
 from data.schema import Column
-from generators.base import GeneratorError
+from generators.base import GeneratorError, NoisyError
 from generators.tabular._conditions import place_of
 from generators.tabular._dp_account import Part
 from generators.tabular._dp_bins import CLEAR, LOOKS, divided, hidden, place_among, without
@@ -141,7 +141,7 @@ def left(columns: Sequence[Column], bounds: Bounds) -> float:
     return 1 - DELTA_PART * (undeclared + any(not c.discrete for c in columns))
 
 
-def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noise) -> Found:
+def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noise, *, k: int = 1) -> Found:
     """The tokens of every learned column.
 
     noise: multiplier of each look (its standard deviation is that times the root of the columns looked at); delta: of the whole
@@ -150,7 +150,7 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
     if bounds == "declared":
         refuse_undeclared(columns)
     open_ = [c for c in columns if not _stated(c)] if bounds == "budget" else []
-    levels, ends = _undeclared(train, open_, noise, delta * DELTA_PART, source) if open_ else ({}, {})
+    levels, ends = _undeclared(train, open_, noise, delta * DELTA_PART, source, k) if open_ else ({}, {})
     cells: dict[str, Cells] = {}
     numbers: dict[str, Scale] = {}
     for column in columns:
@@ -162,7 +162,7 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
             numbers[column.name] = _scale(train, column, ends.get(column.name))
     parts = [Part(noise)] if open_ else []
     if numbers:
-        for name, (edges, atoms) in divided(train, numbers, noise, delta * DELTA_PART, source).items():
+        for name, (edges, atoms) in divided(train, numbers, noise, delta * DELTA_PART, source, k).items():
             nulls = _nulls(train.schema[name], bounds)
             cells[name] = Cells(name, scale=numbers[name], edges=edges, atoms=atoms, nulls=nulls)
         parts += [Part(noise)] * (1 + LOOKS)
@@ -237,27 +237,27 @@ def _raw(column: Column) -> int:
 
 
 def _undeclared(
-    train: Dataset, columns: Sequence[Column], noise: float, delta: float, source: Noise
+    train: Dataset, columns: Sequence[Column], noise: float, delta: float, source: Noise, k: int
 ) -> tuple[dict[str, Levels], dict[str, tuple[float, float]]]:
     """Levels and ends that noisy counts show.
 
-    A level that few rows hold must not be shown only because it was there: its count has to stand so far above the noise that a
-    single row lifts it there with a chance below delta.
+    A level that few rows hold must not be shown only because it was there: its count has to stand so far above the noise that
+    fewer than k rows lift it there with a chance below delta.
 
     Source: Korolova et al. 2009 (WWW), with Gaussian noise as in Gopi et al. 2020 (arXiv 2006.03684), section 4."""
     deviation, discrete = noise * math.sqrt(len(columns)), [c for c in columns if c.discrete]
     levels: dict[str, Levels] = {}
     ends: dict[str, tuple[float, float]] = {}
-    least = hidden(deviation, delta, len(discrete))
+    least = hidden(deviation, delta, len(discrete)) + k - 1
     for column in columns:
         if column.discrete:
             seen = Levels.fit(train.column(column.name), column)
             noisy = np.array(seen.counts) + deviation * source.normal(len(seen.counts))
             kept = sorted((v for v, count in zip(seen.values, noisy, strict=True) if count >= least), key=str)
             if not kept:
-                raise GeneratorError(
+                raise NoisyError(
                     f"no level of column {column.name!r} is held by enough rows to be found within the budget; state "
-                    f"columns.{column.name}.categories"
+                    f"columns.{column.name}.categories, or leave the column out with columns.{column.name}.drop: true"
                 )
             levels[column.name] = Levels(column.dtype, tuple(kept), (1,) * len(kept))
         else:
@@ -276,7 +276,7 @@ def _ends(train: Dataset, column: Column, deviation: float, source: Noise) -> tu
     counts = np.bincount(np.clip(np.searchsorted(marks, x, side="right") - 1, 0, len(marks) - 2), minlength=len(marks) - 1)
     shown = np.flatnonzero(counts + deviation * source.normal(len(counts)) > CLEAR * 1.5 * deviation)
     if not len(shown):
-        raise GeneratorError(
+        raise NoisyError(
             f"the range of column {column.name!r} cannot be found within the budget; state columns.{column.name}.low and .high"
         )
     return float(marks[shown[0]]), float(marks[shown[-1] + 1])

@@ -66,7 +66,8 @@ class DPAutoregressive:
         epsilon: the budget; 3 where neither it nor `noise` is stated. noise: the noise of a step, over `clip`, in its place.
             delta: how likely the promise may fail; 1 / (10 n) if not stated.
         bounds: whether ranges and levels that the plan does not declare are refused ("declared"), paid for ("budget"), or read
-            off ("data"), which is then not private end to end.
+            off ("data"), which is then not private end to end. k: noisy counts do not find what fewer rows hold, whatever the
+            budget.
         steps, batch_size: how often it learns, and from how many rows on average. learning_rate: of Adam. clip: the most that a
             row's gradient may be long. width, blocks: of the network.
         secure: noise from the system's secrets; without, from the seed, for tests: who knows the seed can take it off.
@@ -92,6 +93,7 @@ class DPAutoregressive:
     noise: float | None = None
     delta: float | None = None
     bounds: Literal["declared", "budget", "data"] = "declared"
+    k: int = 5
     steps: int = 600
     batch_size: int = 512
     learning_rate: float = 0.01
@@ -116,7 +118,7 @@ class DPAutoregressive:
         Raises GeneratorError when there is nothing to learn, for settings that make no sense, for a budget that is too small,
         and for columns that declare too little."""
         refuse(train)
-        at_least(self, 1, "steps", "batch_size", "width", "blocks")
+        at_least(self, 1, "steps", "batch_size", "width", "blocks", "k")
         at_least(self, 1e-9, "learning_rate", "clip")
         try:
             import opacus  # noqa: F401
@@ -130,7 +132,7 @@ class DPAutoregressive:
         rest = left(columns, self.bounds) * delta
         noise = self.noise or self._noise(rows, columns, epsilon, rest)
         look = self._look_noise(columns, epsilon, rest)
-        found = find(train, self.bounds, look[0], delta, source)
+        found = find(train, self.bounds, look[0], delta, source, k=self.k)
         # The class first, then from few tokens to many.
         self.cells_ = tuple(sorted(found.cells, key=lambda c: (c.name != train.schema.target, c.size)))
         tokens = encode(train, self.cells_)

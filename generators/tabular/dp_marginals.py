@@ -55,7 +55,8 @@ class DPMarginals:
         epsilon: the budget; 3 where neither it nor `noise` is stated. noise: in place of it, the noise of a single Gaussian
             mechanism that would spend as much. delta: how likely the promise may fail; 1 / (10 n) if not stated.
         bounds: whether ranges and levels that the plan does not declare are refused ("declared"), paid for ("budget"), or read
-            off ("data"), which is then not private end to end.
+            off ("data"), which is then not private end to end. k: noisy counts do not find what fewer rows hold, whatever the
+            budget.
         marginals: how many beyond single columns; twice the columns if not stated.
         secure: noise from the system's secrets; without, from the seed, for tests: who knows the seed can take it off.
 
@@ -76,6 +77,7 @@ class DPMarginals:
     noise: float | None = None
     delta: float | None = None
     bounds: Literal["declared", "budget", "data"] = "declared"
+    k: int = 5
     marginals: int | None = None
     secure: bool = True
 
@@ -94,7 +96,7 @@ class DPMarginals:
         Raises GeneratorError when there is nothing to learn, for settings that make no sense, for columns that declare too
         little, and without mbi."""
         refuse(train)
-        at_least(self, 1, "marginals")
+        at_least(self, 1, "marginals", "k")
         source, rows = noise_of(self, seed), train.num_rows
         epsilon, delta = self.promised(rows, train.schema.learned)
         # Finding values that only the rows show uses a part of delta; the conversion has the rest.
@@ -102,7 +104,7 @@ class DPMarginals:
         rho = rho_for(epsilon, rest) if self.noise is None else 1 / (2 * self.noise**2)
         count = looks(train.schema.learned, self.bounds)
         domain = rho * DOMAIN_PART if count else 0.0
-        found = find(train, self.bounds, math.sqrt(count / (2 * domain)) if count else 1.0, delta, source)
+        found = find(train, self.bounds, math.sqrt(count / (2 * domain)) if count else 1.0, delta, source, k=self.k)
         self.cells_ = found.cells
         sizes, names = [c.size for c in found.cells], [c.name for c in found.cells]
         target = train.schema.target

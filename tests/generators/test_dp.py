@@ -195,6 +195,16 @@ def test_a_level_that_few_rows_hold_does_not_show() -> None:
         assert set(found.levels.values) == {"york", "leeds", "hull", "ripon"}
 
 
+def test_however_large_the_budget_a_level_of_fewer_than_k_rows_does_not_show() -> None:
+    rows = people(3000)
+    city = ["hamlet"] * 4 + ["village"] * 6 + rows.column("city").to_pylist()[10:]
+    table = rows.table.set_column(2, "city", pa.array(city))
+    data = Dataset(table, infer(table, target="label", stated={k: v for k, v in STATED.items() if k != "city"}))
+    for k, shown in ((1, {"hamlet", "village"}), (5, {"village"}), (6, set())):
+        found = next(c for c in find(data, "budget", 1e-3, 1e-6, Noise(k), k=k).cells if c.name == "city")
+        assert found.levels is not None and set(found.levels.values) & {"hamlet", "village"} == shown
+
+
 def test_bins_are_narrow_where_rows_are_and_say_nothing_else_of_them() -> None:
     data = people(4000)
     pay = next(c for c in find(data, "declared", 2.0, 1e-6, Noise(1)).cells if c.name == "pay")
