@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,11 +23,15 @@ TOLERANCE, WARNS = 1.25, 1.1
 #: Numbers of more distinct values than this are cut into so many bins of equal counts.
 DISTINCT, BINS = 100, 20
 LEAST = 50
+#: An excess is one of training rows when their combinations come out rather than those of unseen rows with a p below this.
+SPREAD_ALPHA = 0.01
 
 
 @dataclass(frozen=True)
 class _Rare:
-    """Rows in combinations that `low` to `high` training rows hold: among synthetic and among holdout rows."""
+    """Rows in combinations that `low` to `high` training rows hold: among synthetic and among holdout rows. rather: how
+    surprising it is, if training rows meant no more to the generator than unseen ones, that so many combinations of theirs and
+    so few of the others come out."""
 
     low: int
     high: int
@@ -35,6 +39,7 @@ class _Rare:
     rows: int
     base_hits: int
     base_rows: int
+    rather: float = 0.0
 
     @property
     def p(self) -> float:
@@ -51,7 +56,7 @@ class _Rare:
         return "one training row holds" if self.high == 1 else f"fewer than {self.high + 1} training rows hold"
 
     def verdict(self, alpha: float) -> Verdict:
-        if self.p > alpha or self.odds <= WARNS:
+        if self.p > alpha or self.odds <= WARNS or self.rather > SPREAD_ALPHA:
             return "PASS"
         return "BLOCK" if self.odds > TOLERANCE else "WARN"
 
@@ -83,6 +88,8 @@ class RareCheck:
         known, counts = np.unique(cells[0], return_counts=True)
         held = [_held(some, known, counts) for some in cells[1:]]
         tests = [_count(low, high, *held) for low, high in dict.fromkeys(((1, roles.k - 1), (1, 1)))]
+        rng = np.random.default_rng([at.intent.seed, 13])
+        tests = [replace(t, rather=_rather(t.high, cells, rng)) if t.verdict(1.0) != "PASS" else t for t in tests]
         return _finding(tests, evidence.intent.level(CHECK) / len(tests), columns, int((counts < roles.k).sum()))
 
 
@@ -117,6 +124,22 @@ def _held(cells: Array, known: Array, counts: Array) -> Array:
 def _count(low: int, high: int, holdout: Array, made: Array) -> _Rare:
     hits = [int(((some >= low) & (some <= high)).sum()) for some in (made, holdout)]
     return _Rare(low, high, hits[0], len(made), hits[1], len(holdout))
+
+
+def _rather(high: int, cells: Sequence[Array], rng: np.random.Generator) -> float:
+    """How surprising it is that synthetic rows have so many of the rare combinations of training rows that no unseen row
+    holds, and so few of those the other way round. cells: keys of training, unseen and synthetic rows, (n,) each."""
+    train, unseen, made = cells
+    many = min(len(train), len(unseen))
+    sides = [np.unique(rng.permutation(side)[:many], return_counts=True) for side in (train, unseen)]
+    rare = [keys[counts <= high] for keys, counts in sides]
+    alone = [np.setdiff1d(some, other) for some, (other, _) in zip(rare, reversed(sides), strict=True)]
+    hits = [int(np.isin(some, made).sum()) for some in alone]
+    if not sum(hits):
+        return 1.0
+    from scipy.stats import binom
+
+    return float(binom.sf(hits[0] - 1, sum(hits), len(alone[0]) / sum(map(len, alone))))
 
 
 def _finding(tests: list[_Rare], alpha: float, columns: Sequence[Column], cells: int) -> Finding:
@@ -160,4 +183,5 @@ def _plain(test: _Rare) -> dict[str, Any]:
         "holdout_rows": test.base_rows,
         "odds": odds,
         "p": test.p,
+        "rather": test.rather,
     }

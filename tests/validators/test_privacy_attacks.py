@@ -224,9 +224,11 @@ def rare(made: pd.DataFrame, train: pd.DataFrame, holdout: pd.DataFrame, quasi: 
     )
 
 
-def zipf(n: int, seed: int) -> pd.DataFrame:
+def zipf(n: int, seed: int, spread: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     towns = np.minimum(rng.zipf(1.3, size=n), 5000)
+    if spread:
+        towns = np.where(rng.random(n) < spread, rng.integers(1, 1200, n), towns)
     return pd.DataFrame({"town": [f"t{i % 40}" for i in towns], "age": 20 + towns // 40, "size": rng.normal(size=n)})
 
 
@@ -240,6 +242,17 @@ def test_rare_combinations_are_counted_against_the_holdout() -> None:
     assert tests[1]["holdout_hits"] == sum(n == 1 for n in held)
     assert tests[4]["holdout_hits"] == sum(1 <= n <= 4 for n in held)
     assert fair.details["rare_cells"] == int((counts < 5).sum())
+
+
+def test_rows_spread_over_what_is_rare_are_no_excess_of_training_rows() -> None:
+    """A generator that draws what is rare too often falls into rare combinations of everybody."""
+    train, holdout, spread = zipf(4000, 1), zipf(4000, 2), zipf(4000, 3, spread=0.3)
+    found = rare(spread, train, holdout, ("town", "age"))
+    assert found.verdict == "PASS" and found.value is not None and found.value > 1.25
+    assert found.p_value is not None and found.p_value < 1e-6
+    assert all(test["rather"] > 0.01 for test in found.details["tests"])
+    mixed = pd.concat([spread.head(3600), train.tail(400)], ignore_index=True)
+    assert rare(mixed, train, holdout, ("town", "age")).verdict == "BLOCK"
 
 
 def test_numbers_of_many_values_are_compared_in_bins() -> None:
