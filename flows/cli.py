@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from data.errors import UserError
+from flows import options as opt
 from flows.usage import Verbs, verb
 
 app = typer.Typer(
@@ -22,16 +23,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 PASS or WARN; 2 bad input or plan; 3 BLOCK; 4 INCONCLUSIVE; 130 stopped; 1 anything unexpected.",
 )
 
-RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of all runs.", envvar="COUNTERPOISE_RUNS")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-OverrideOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--override", "-o", metavar="KEY=VALUE", help="Change a key of the plan, e.g. -o generator.epochs=5; repeatable."
-    ),
-]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")]
-HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
 RUNS = Path("runs")
 SCORE_EXAMPLE = """Of a table, the default family scores: counterpoise score parts new_rows.csv --out unusual.csv
 
@@ -103,12 +94,12 @@ def init(
 @verb
 def plan(
     config: Annotated[str, typer.Argument(metavar="PLAN", help="The plan; or data, for which a first plan is then made up.")],
-    override: OverrideOption = None,
+    override: opt.Override = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Time some steps of the family's training (seconds).")
     ] = True,
-    as_json: JsonOption = None,
-    runs: RunsOption = RUNS,
+    as_json: opt.Json = None,
+    runs: opt.Runs = RUNS,
 ) -> int:
     """Dry run: the data, the family chosen and why, rows per class, cost, and the smallest mode that could not go missing."""
     from flows.begin import foreseen
@@ -138,7 +129,7 @@ def plan(
 @verb
 def run(
     config: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan.")],
-    override: OverrideOption = None,
+    override: opt.Override = None,
     engine: Annotated[
         Literal["local", "prefect"],
         typer.Option(
@@ -149,10 +140,10 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Where a sweep finds that rows bring nothing, draw and publish them all the same.")
     ] = False,
-    as_json: JsonOption = None,
-    as_html: HtmlOption = None,
-    runs: RunsOption = RUNS,
-    quiet: QuietOption = False,
+    as_json: opt.Json = None,
+    as_html: opt.Html = None,
+    runs: opt.Runs = RUNS,
+    quiet: opt.Quiet = False,
 ) -> int:
     """Read, profile, choose, split, fit, sample, judge, and publish or quarantine.
 
@@ -196,9 +187,9 @@ def tune(
         Path | None, typer.Option("--out", help="The plan to write; <plan>.tuned.yaml beside it if not given.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing plan.")] = False,
-    override: OverrideOption = None,
-    runs: RunsOption = RUNS,
-    quiet: QuietOption = False,
+    override: opt.Override = None,
+    runs: opt.Runs = RUNS,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Search the settings of the plan's family by trials on reference rows, and write the plan with the best ones."""
     from flows.begin import tuned
@@ -219,25 +210,23 @@ def judge(
     ] = None,
     target: Annotated[str | None, typer.Option("--target", "-t", help="The column of the classes.")] = None,
     intended: Annotated[Path | None, typer.Option("--intended", help="YAML mapping of class to intended share.")] = None,
-    detect: Annotated[
-        float,
-        typer.Option("--detect", min=0.0001, max=1.0, help="Smallest mode whose loss must be visible, as a share of the set."),
-    ] = 0.05,
+    detect: opt.Detect = 0.05,
     alpha: Annotated[float, typer.Option("--alpha", min=1e-6, max=0.2, help="False-alarm rate over all attempts.")] = 0.01,
     attempt: Annotated[int, typer.Option("--attempt", min=1, help="Which try this is; try k spends alpha / 2^k.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the gate's own draws.")] = 0,
-    utility: Annotated[
-        Literal["quick", "full", "off"],
-        typer.Option(help="quick: train on synthetic, test on real; full: does augmentation help, too (minutes)."),
-    ] = "quick",
+    utility: opt.Utility = "quick",
+    privacy: opt.Privacy = False,
+    quasi: opt.Quasi = None,
+    secret: opt.Secret = None,
+    rare: opt.Rare = 5,
     suite: Annotated[Path | None, typer.Option("--suite", help="A Great Expectations suite (JSON or YAML) to run too.")] = None,
     docs: Annotated[Path | None, typer.Option("--docs", help="Write Great Expectations' Data Docs to this folder.")] = None,
-    as_json: JsonOption = None,
-    as_html: HtmlOption = None,
-    quiet: QuietOption = False,
+    as_json: opt.Json = None,
+    as_html: opt.Html = None,
+    quiet: opt.Quiet = False,
 ) -> int:
     """The gate alone, on anyone's synthetic data: csv, Parquet or folders of Parquet, in any order of columns."""
-    from flows.judging import judge_files
+    from flows.judging import asked_privacy, judge_files
     from flows.show import show_decision
 
     for wanted in (as_json, as_html):
@@ -246,6 +235,7 @@ def judge(
     decision = judge_files(
         train, holdout, synthetic, reference=reference, target=target, intended=intended, detect=detect, alpha=alpha,
         attempt=attempt, seed=seed, utility=utility, suite=suite, docs=docs, as_json=as_json, as_html=as_html, quiet=quiet,
+        privacy=asked_privacy(quasi, secret, rare, asked=privacy),
     )  # fmt: skip
     show_decision(decision.to_json())
     return decision.exit_code
@@ -281,7 +271,7 @@ def sample(
     shard: Annotated[
         int | None, typer.Option("--shard", min=0, help="Draw this one alone, counted from 0: for work on several machines.")
     ] = None,
-    runs: RunsOption = RUNS,
+    runs: opt.Runs = RUNS,
 ) -> None:
     """More rows from a fitted model. They have not been judged."""
     from flows.more import more_rows
@@ -298,7 +288,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write over a folder that is not empty.")] = False,
     blocked: Annotated[bool, typer.Option("--blocked", help="Also pictures that did not pass the gate.")] = False,
     polygons: Annotated[bool, typer.Option("--polygons", help="YOLO: outlines for segmentation in place of boxes.")] = False,
-    runs: RunsOption = RUNS,
+    runs: opt.Runs = RUNS,
 ) -> None:
     """A run's pictures, masks and boxes for detectors, train apart from holdout: COCO, YOLO, or a folder for each class."""
     from flows.exporting import export_run
@@ -318,7 +308,7 @@ def score(
         typer.Argument(metavar="DATA", help="Pictures (a folder, an index csv, annotations), or rows (csv, Parquet)."),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="A csv file; stdout if not given.")] = None,
-    runs: RunsOption = RUNS,
+    runs: opt.Runs = RUNS,
 ) -> None:
     """How unusual is each picture or row? The most unusual first, as csv.
 
@@ -332,7 +322,7 @@ def score(
 @verb
 def report(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
-    runs: RunsOption = RUNS,
+    runs: opt.Runs = RUNS,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Show a run's verdict and where its report is."""
@@ -349,7 +339,7 @@ def report(
 
 @app.command(name="runs")
 @verb
-def list_runs(as_json: JsonOption = None, runs: RunsOption = RUNS) -> None:
+def list_runs(as_json: opt.Json = None, runs: opt.Runs = RUNS) -> None:
     """List the runs, latest first."""
     from flows.run import all_runs
     from flows.show import run_rows, show_runs
@@ -361,7 +351,7 @@ def list_runs(as_json: JsonOption = None, runs: RunsOption = RUNS) -> None:
 
 @app.command()
 @verb
-def doctor(runs: RunsOption = RUNS) -> int:
+def doctor(runs: opt.Runs = RUNS) -> int:
     """Check the installation and say what to do about what is wrong."""
     from flows.doctor import examine
     from flows.show import show_health

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +15,7 @@ from data.errors import DataError
 from flows.tell import console
 
 if TYPE_CHECKING:
+    from validators.base import Privacy
     from validators.gate import Decision
 
 
@@ -30,9 +33,11 @@ def judge_files(
     as_json: Path | None,
     as_html: Path | None,
     quiet: bool,
+    privacy: Privacy | None = None,
     **settings: Any,
 ) -> Decision:
-    """Judge a synthetic file against real ones, and write what was asked for. settings: fields of `Intent`.
+    """Judge a synthetic file against real ones, and write what was asked for. settings: fields of `Intent`; privacy: what an
+    attacker knows and wants, None tries no attacks.
 
     Raises DataError for what cannot be read or compared.
     """
@@ -40,12 +45,15 @@ def judge_files(
     from validators.judge import checks, prepare, pronounce
     from validators.report import write_html, write_json
 
-    intent = Intent(mix=read_mix(intended) if intended else None, **settings)
+    intent = Intent(mix=read_mix(intended) if intended else None, privacy=privacy, **settings)
     started = time.monotonic()
     with console(quiet=quiet) as teller:
         progress = teller.begin("judge")
-        evidence = prepare(train, holdout, synthetic, reference=reference, target=target, intent=intent, suite=suite)
-        running = checks(suite=suite, utility=utility)
+        try:
+            evidence = prepare(train, holdout, synthetic, reference=reference, target=target, intent=intent, suite=suite)
+        except DataError as error:  # the fault lies in an option, which a plan calls by another name
+            raise DataError(re.sub(r"^privacy\.(quasi|secret): ", r"--\1: ", str(error))) from None
+        running = checks(suite=suite, utility=utility, privacy=privacy is not None)
         lineage = {"train": str(train), **({"holdout": str(holdout)} if holdout else {}), "synthetic": str(synthetic)}
         decision = pronounce(evidence, progress=progress, lineage=lineage, docs=docs, only=running)
         teller.end("judge", "done", {"verdict": decision.verdict}, time.monotonic() - started)
@@ -54,6 +62,24 @@ def judge_files(
     if as_html:
         write_html(decision, as_html, evidence=evidence, title=synthetic.stem)
     return decision
+
+
+def asked_privacy(quasi: Sequence[str] | None, secret: Sequence[str] | None, rare: int, *, asked: bool) -> Privacy | None:
+    """What an attacker knows and wants, of the options that say so; None where none was given.
+
+    quasi, secret: names of columns, several of them with commas between. Raises DataError for names without --privacy: attacks
+    change what the other checks may spend, so nobody starts them by the way."""
+    from validators.base import Privacy
+
+    if not asked:
+        if quasi or secret:
+            raise DataError("--quasi and --secret say whom attacks go for, but none are tried; add --privacy")
+        return None
+    return Privacy(quasi=_named(quasi), secret=_named(secret), k=rare)
+
+
+def _named(texts: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(name for text in texts or () for part in text.split(",") if (name := part.strip()))
 
 
 def read_mix(path: Path) -> dict[str, float]:

@@ -1,0 +1,48 @@
+"""Which options do several verbs take, or one verb so many that it would not be read?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of all runs.", envvar="COUNTERPOISE_RUNS")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override", "-o", metavar="KEY=VALUE", help="Change a key of the plan, e.g. -o generator.epochs=5; repeatable."
+    ),
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
+
+Detect = Annotated[
+    float,
+    typer.Option("--detect", min=0.0001, max=1.0, help="Smallest mode whose loss must be visible, as a share of the set."),
+]
+Utility = Annotated[
+    Literal["quick", "full", "off"],
+    typer.Option("--utility", help="quick: train on synthetic, test on real; full: does augmentation help, too (minutes)."),
+]
+Privacy = Annotated[
+    bool,
+    typer.Option("--privacy", help="Try attacks on the people behind the train rows, too (seconds to a minute each)."),
+]
+Quasi = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quasi",
+        metavar="COLUMNS",
+        help="Columns that an attacker knows of a person, e.g. age,city; repeatable, with --privacy.",
+    ),
+]
+Secret = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="COLUMNS", help="Columns that an attacker wants to know; repeatable, with --privacy."),
+]
+Rare = Annotated[
+    int,
+    typer.Option("--rare", min=2, help="A combination of the columns of --quasi that fewer train rows hold is rare."),
+]
