@@ -66,7 +66,9 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
     with paid(run, family) as held:
         fitted = held.family.fit(held.train, seed=plan.seed, progress=recorder, checkpoint=checkpoint)
-        _save(run, fitted)
+        beside = _saved(run, fitted)
+    # Not before the ledger has settled it: a model that is there has been paid for.
+    beside.rename(run.folder / "model")
     write_text(run.folder / "training.json", json.dumps(recorder.curve))
     _keep_grids(run, checkpoint)
     shutil.rmtree(checkpoint, ignore_errors=True)
@@ -74,12 +76,13 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     return facts | ({"privacy": dict(held.spent)} if held.spent else {})
 
 
-def _save(run: Run, fitted: Generator) -> None:
+def _saved(run: Run, fitted: Generator) -> Path:
+    """The folder beside its place that the model lies in."""
     beside = run.folder / "model.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     fitted.save(beside)
-    beside.rename(run.folder / "model")
+    return beside
 
 
 def _keep_grids(run: Run, checkpoint: Path) -> None:
