@@ -266,7 +266,8 @@ Nothing leaks here. Asked: no BLOCK in at least 95 of 100.
 - Copies that are moved about as far as unseen rows lie from one another (mammography: six numbers) are found by none of them.
 - A network that learned its rows by heart draws rows near them, not the rows: distances and guesses find that out, and
   `singling_out`, whose conditions must hold for one row alone, seldom does.
-- With more training than holdout rows `singling_out` attacks a part of the former, and its risk is that much smaller.
+- With more than three times as many training as holdout rows `singling_out` attacks a part of the former, and its risk is that
+  much smaller; up to there the control is brought to train's size.
 """
 
 

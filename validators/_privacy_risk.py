@@ -16,6 +16,8 @@ RISK, WARNS = 0.10, 0.05
 Z = 1.959964
 #: An attack that beats random guesses with no smaller p than this tells nothing.
 BETTER = 0.05
+#: A rate that is stretched stays below this, since a control that always succeeds leaves nothing to risk.
+MOST = 0.999
 ORDER = ("BLOCK", "WARN", "PASS", "INCONCLUSIVE")
 
 
@@ -30,7 +32,8 @@ class Attack:
     """Successes among so many guesses each: on training rows, on unseen rows (control), and by random guesses (naive).
 
     name: which attack; tested: how surprising an advantage on train is, where another test than Fisher's knows it: one
-    that may be used of guesses that are not independent.
+    that may be used of guesses that are not independent. stretch: what the control's rate is to be multiplied by, where it was
+    measured on fewer rows than the attack.
     Source: Giomi et al. 2023, A Unified Framework for Quantifying Privacy Risk in Synthetic Data, section 4."""
 
     name: str
@@ -39,6 +42,7 @@ class Attack:
     control: int
     naive: int
     tested: float | None = None
+    stretch: float = 1.0
 
     @cached_property
     def p(self) -> float:
@@ -53,15 +57,26 @@ class Attack:
         return hypergeometric_excess(self.hits, self.trials, self.naive, self.trials) <= BETTER
 
     @property
+    def unseen(self) -> float:
+        """The rate on unseen rows, were there as many of them."""
+        return min(self.stretch * self.control / self.trials, 1.0)
+
+    @property
+    def _control(self) -> tuple[float, float]:
+        """Middle and half width of the control's interval; what stretches the rate stretches its error."""
+        middle, half = wilson(self.control, self.trials)
+        return min(self.stretch * middle, MOST), self.stretch * half
+
+    @property
     def risk(self) -> float:
         """(attack - control) / (1 - control), from middles of Wilson's intervals."""
-        mine, other = wilson(self.hits, self.trials)[0], wilson(self.control, self.trials)[0]
+        mine, other = wilson(self.hits, self.trials)[0], self._control[0]
         return (mine - other) / (1 - other)
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the risk, within 0 and 1: the errors of both shares, propagated."""
-        (mine, error), (other, base) = wilson(self.hits, self.trials), wilson(self.control, self.trials)
+        (mine, error), (other, base) = wilson(self.hits, self.trials), self._control
         half = ((error / (1 - other)) ** 2 + ((1 - mine) * base / (1 - other) ** 2) ** 2) ** 0.5
         return min(max(self.risk - half, 0.0), 1.0), min(max(self.risk + half, 0.0), 1.0)
 
@@ -78,7 +93,7 @@ class Attack:
             "attack": self.name,
             "guesses": self.trials,
             "rate": self.hits / self.trials,
-            "control": self.control / self.trials,
+            "control": self.unseen,
             "naive": self.naive / self.trials,
             "risk": self.risk,
             "risk_ci": list(self.interval),
@@ -117,7 +132,7 @@ def judged(check: str, attacks: Sequence[Attack], evidence: Evidence, **details:
 
 
 def _summary(lead: Attack, worst: str, idle: int, count: int) -> str:
-    mine, other, naive = (percent(hits / lead.trials) for hits in (lead.hits, lead.control, lead.naive))
+    mine, other, naive = (percent(rate) for rate in (lead.hits / lead.trials, lead.unseen, lead.naive / lead.trials))
     if worst == "INCONCLUSIVE":
         what = "the attack is" if count == 1 else f"all {count} attacks are"
         return f"{what} no better than random guesses ({lead.name}: {mine} against {naive}), so that nothing can be told by it"
@@ -131,7 +146,8 @@ def _summary(lead: Attack, worst: str, idle: int, count: int) -> str:
 
 def _culprit(attack: Attack, count: int) -> Culprit:
     """expected: successes on unseen rows, observed: on training rows. Columns are named, never values."""
-    ratio = attack.hits / attack.control if attack.control else None
+    expected = attack.unseen * attack.trials
+    ratio = attack.hits / expected if expected else None
     return Culprit(
-        cell=attack.name, expected=attack.control, observed=attack.hits, ratio=ratio, p_adjusted=min(1.0, attack.p * count)
+        cell=attack.name, expected=expected, observed=attack.hits, ratio=ratio, p_adjusted=min(1.0, attack.p * count)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,13 +14,16 @@ from validators._privacy_risk import Attack, judged
 from validators._privacy_rows import LEAST, attacked
 from validators._privacy_space import column_keys, numbers
 from validators.base import Evidence, Finding
+from validators.singling_out_size import stretch
 from validators.stats import Array
 
 CHECK = "singling_out"
 #: Predicates of each attack, and how many are tried to find so many.
 GUESSES, TRIES = 2000, 20_000
-#: Rows of a side; all three sides have as many, since the chance to be alone depends on that.
+#: Rows of a side; train and synthetic have as many, since the chance to be alone depends on that.
 MOST = 10_000
+#: The holdout may be so many times smaller: the model of its size errs by some .03 of a rate then, and by .1 at ten times.
+STRETCH = 3
 #: Columns of a multivariate predicate.
 FEWEST, WIDEST = 2, 5
 #: Rows of both sides that a predicate may hold for to mark them.
@@ -36,10 +40,11 @@ class SinglingOutCheck:
 
     Univariate: a value that one synthetic row has, or a least or greatest value and beyond. Multivariate: conditions on two to
     five columns of a random synthetic row (a level; a number and beyond, away from the median) that no other one meets. A
-    success is a predicate that holds for exactly one of N training rows; the control is the same predicate among N holdout
-    rows, N synthetic rows make them up, and naive ones are drawn from the columns' ranges and levels at random. Where there
-    are more training rows than N, which is at most 10,000, a random part of them is attacked, and what leaks of the others
-    is not counted.
+    success is a predicate that holds for exactly one of N training rows, N synthetic rows make them up, and naive ones are
+    drawn from the columns' ranges and levels at random. The control is the same predicate among holdout rows. Where these are
+    fewer than N, the chance to be alone among them is another, and the control's rate is multiplied by what
+    `singling_out_size` finds for N. N is at most 10,000, and at most STRETCH times the holdout; of more training rows a random
+    part is attacked, and what leaks of the others is not counted.
 
     Blocks where the risk, (attack - control) / (1 - control), is surely above .10: the lower end of its 95 % interval is, and
     training rows are marked by rare predicates more than holdout rows are, by Mann-Whitney's test at this check's share of
@@ -47,7 +52,7 @@ class SinglingOutCheck:
     tested as if they did not. Warns from .05.
 
     Source: Giomi et al. 2023, A Unified Framework for Quantifying Privacy Risk in Synthetic Data (PoPETs 2023(2)), section 5.1
-    and algorithms 1 and 2."""
+    and algorithms 1 and 2; the size of the control as its package anonymeter does it (`validators.singling_out_size`)."""
 
     name: ClassVar[str] = CHECK
 
@@ -55,10 +60,12 @@ class SinglingOutCheck:
         """Raises DataError for quasi-identifiers that are not there; too few rows give SKIPPED."""
         seen = attacked(evidence)
         at, rng = seen.at, seen.rng(3)
-        size = min(at.train.num_rows, at.holdout.num_rows, at.sample.num_rows, MOST)
-        if size < LEAST:
-            return Finding(CHECK, "SKIPPED", summary=f"{size} rows a side are too few to attack; {LEAST} are needed")
-        some = [rows.take(rng.permutation(rows.num_rows)[:size]) for rows in (at.train, at.holdout, at.sample)]
+        size = min(at.train.num_rows, STRETCH * at.holdout.num_rows, at.sample.num_rows, MOST)
+        unseen = min(at.holdout.num_rows, size)
+        if unseen < LEAST:
+            return Finding(CHECK, "SKIPPED", summary=f"{unseen} rows a side are too few to attack; {LEAST} are needed")
+        taken = ((at.train, size), (at.holdout, unseen), (at.sample, size))
+        some = [rows.take(rng.permutation(rows.num_rows)[:count]) for rows, count in taken]
         columns = seen.roles.columns
         train, holdout, made = (_Rows.of(rows, columns) for rows in some)
         both = (train, holdout)
@@ -68,7 +75,7 @@ class SinglingOutCheck:
         attacks = [_attack(f"singling out by {name}", kept, made, both, widest, rng) for name, kept, widest in tries if kept]
         if not attacks:
             return Finding(CHECK, "SKIPPED", summary="no condition holds for a single synthetic row")
-        return judged(CHECK, attacks, evidence, rows=size, train_rows=at.train.num_rows)
+        return judged(CHECK, attacks, evidence, rows=size, holdout_rows=unseen, train_rows=at.train.num_rows)
 
 
 @dataclass(frozen=True)
@@ -173,22 +180,24 @@ def _attack(
 ) -> Attack:
     held = [[rows.holds(predicate) for predicate in predicates] for rows in both]
     hits = [sum(len(rows) == 1 for rows in side) for side in held]
+    sizes = [len(rows.values[0]) for rows in both]
     naive = _naive(made, widest, len(predicates), rng)
     guessed = sum(len(both[0].holds(predicate)) == 1 for predicate in naive)
-    return Attack(name, len(predicates), hits[0], hits[1], guessed, _marked(held, len(both[0].values[0])))
+    times = stretch(np.array([len(rows) for rows in held[1]]), sizes[1], sizes[0])
+    return Attack(name, len(predicates), hits[0], hits[1], guessed, _marked(held, sizes), times)
 
 
-def _marked(held: list[list[Array]], size: int) -> float:
+def _marked(held: list[list[Array]], sizes: Sequence[int]) -> float:
     """How surprising it is that training rows are marked by more predicates than holdout rows are.
 
     A predicate marks the rows that it holds for, each by one over their number, where they are few on both sides together.
-    That does not look at which side they are on, so that where nothing leaks the marks of both sides are exchangeable, and
-    Mann-Whitney's test of them errs as often as it says, though predicates share rows."""
+    That does not look at which side they are on, so that where nothing leaks the marks of both sides are exchangeable, however
+    many rows each has, and Mann-Whitney's test of them errs as often as it says, though predicates share rows."""
     from scipy.stats import mannwhitneyu
 
-    marks = np.zeros((2, size))
+    marks = [np.zeros(size) for size in sizes]
     for one, two in zip(*held, strict=True):
         if 0 < (total := len(one) + len(two)) <= HELD:
-            marks[0, one] += 1 / total
-            marks[1, two] += 1 / total
-    return 1.0 if np.ptp(marks) == 0 else float(mannwhitneyu(marks[0], marks[1], alternative="greater").pvalue)
+            marks[0][one] += 1 / total
+            marks[1][two] += 1 / total
+    return 1.0 if np.ptp(np.concatenate(marks)) == 0 else float(mannwhitneyu(marks[0], marks[1], alternative="greater").pvalue)

@@ -25,6 +25,7 @@ from validators.membership import MembershipCheck
 from validators.rare import RareCheck
 from validators.report import verdict
 from validators.singling_out import SinglingOutCheck, _marked
+from validators.singling_out_size import alone, integral, stretch
 
 ATTACKS = [check for check in checks(privacy=True) if check.name in PRIVACY_SHARES]
 RISKS = ("singling_out", "linkability", "inference")
@@ -207,9 +208,80 @@ def test_tests_err_as_often_as_they_say_where_nothing_leaks() -> None:
         for rows in place:
             for k in (0, 1):
                 held[k].append(np.unique([r // 2 for r in rows if side[r] == bool(k)]).astype(int))
-        marks.append(_marked(held, 60))
+        marks.append(_marked(held, [60, 60]))
     for found in (tails, areas, marks):
         assert np.mean(np.array(found) <= 0.05) <= 0.09
+
+
+def test_marks_of_sides_of_other_sizes_err_no_more_often() -> None:
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(300):
+        row = rng.permutation(160)  # of the places 0 .. 119 on one side, 120 .. 159 on the other
+        held: list[list[np.ndarray]] = [[], []]
+        for pair in rng.integers(0, 25, size=(200, 2)):
+            at = np.unique(row[pair])
+            held[0].append(at[at < 120])
+            held[1].append(at[at >= 120] - 120)
+        found.append(_marked(held, [120, 40]))
+    assert np.mean(np.array(found) <= 0.05) <= 0.09
+
+
+# --- singling out among more rows than the holdout has
+
+
+def test_the_integral_is_that_of_the_chance_to_single_out() -> None:
+    from scipy.integrate import quad
+
+    for n, weight in ((10, 0.3), (500, 1e-3), (2000, 0.5), (3, 1.0)):
+        chance = quad(lambda w, n=n: n * w * (1 - w) ** (n - 1), 0, weight, limit=500)[0]
+        assert integral(np.array([n]), weight)[0] == pytest.approx(chance, rel=1e-5)
+
+
+def test_the_chance_to_be_alone_in_a_part_is_that_of_parts_that_are_drawn() -> None:
+    rng, met = np.random.default_rng(0), np.array([0, 1, 2, 5, 40])
+    drawn = np.array([[rng.permutation(40)[:10] < k for k in met] for _ in range(8000)]).sum(axis=2)
+    assert alone(met, 40, 10) == pytest.approx((drawn == 1).mean(axis=0), abs=0.02)
+    assert alone(met, 40, 40).tolist() == pytest.approx([0, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("weight", [0.2, 1.0, 4.0], ids=["rare", "fit for this size", "common"])
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_small_control_is_brought_to_the_size_of_train(weight: float, times: int) -> None:
+    """Conditions of weights from 0 to `weight` over the size: counted among 500 rows, told for more, counted among so many."""
+    rng, size = np.random.default_rng(times), 500
+    chances = rng.uniform(0, weight / size, 20_000)
+    few, many = (rng.binomial(n, chances) for n in (size, times * size))
+    told = (few == 1).mean() * stretch(few, size, times * size)
+    assert told == pytest.approx((many == 1).mean(), rel=0.06)
+    # Where most conditions fit neither size better than the other nothing needs to be done.
+    assert weight == 1.0 or told != pytest.approx((few == 1).mean(), rel=0.06)
+
+
+def test_sizes_that_are_equal_and_controls_that_never_single_out_are_left_as_they_are() -> None:
+    assert stretch(np.array([1, 2, 0]), 100, 100) == 1 == stretch(np.zeros(50), 100, 300)
+    assert 1 / 3 <= stretch(np.full(50, 60), 100, 300) <= 3 >= stretch(np.ones(50), 100, 300) > 2.9
+
+
+def test_a_train_set_of_three_times_the_holdout_is_attacked_whole() -> None:
+    train, holdout = frame(1200, 1), frame(400, 2)
+    copied = pd.concat([train.sample(360, random_state=0), frame(840, 3)], ignore_index=True)
+    risks = {}
+    for name, made in (("copied", copied), ("unseen", frame(1200, 4))):
+        finding = SinglingOutCheck().evaluate(given(train, holdout, made))
+        assert finding.verdict == ("BLOCK" if name == "copied" else "PASS"), finding.summary
+        assert (finding.details["rows"], finding.details["holdout_rows"]) == (1200, 400)
+        risks[name] = max(attack["risk"] for attack in finding.details["attacks"])
+    # Of a third of train, as far as an equal holdout reaches, a third of these copies would be counted: .1.
+    assert risks["copied"] > 0.2 and risks["unseen"] < 0.06
+
+
+def test_an_attack_whose_control_is_stretched_is_less_sure() -> None:
+    plain, wide = (Attack("a", 1000, 300, control, 10, 1e-9, times) for control, times in ((150, 1.0), (50, 3.0)))
+    assert wide.unseen == plain.unseen == 0.15 and wide.risk == pytest.approx(plain.risk, abs=0.01)
+    assert wide.interval[0] < plain.interval[0] < plain.interval[1] < wide.interval[1]
+    certain = Attack("a", 100, 90, 60, 1, 0.5, 3.0)
+    assert certain.unseen == 1 and certain.interval[0] == 0
 
 
 # --- rare combinations
