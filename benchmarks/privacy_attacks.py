@@ -73,6 +73,9 @@ TABLES = (
     ),
     Table("telco_churn", "telco_churn/telco_churn.csv", "Churn", (1500, 1000, 1500)),
     Table("adult, ten times as many", "adult/adult.csv", "income", (3000, 1500, 15000), share=0.1),
+    Table("mammography, all rows", "mammography/mammography.csv", "class", (4400, 2300, 4400), share=0.2),
+    Table("telco_churn, all rows", "telco_churn/telco_churn.csv", "Churn", (2800, 1400, 2800), share=0.2),
+    Table("adult, all rows", "adult/adult.csv", "income", (13000, 6500, 13000), share=0.1),
 )
 
 
