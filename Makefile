@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-gate clean
+.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -69,6 +69,9 @@ bench-privacy: $(VENV)/.all  ## what rows are worth, and what attacks find, at e
 
 bench-audit: $(VENV)/.all  ## does a private fit leak less than it promises: docs/benchmarks/privacy_audit.md (half an hour)
 	@$(BIN)/python -m benchmarks.privacy_audit
+
+bench-accountants: $(VENV)/.all  ## our accountant of privacy beside Google's dp-accounting, in an environment of its own: docs/benchmarks/accountants.md (minutes)
+	@$(BIN)/python -m benchmarks.accountants
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
 	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md
