@@ -3,7 +3,8 @@
     PYTHON_OF_THAT_ENVIRONMENT benchmarks/peer_dp_accounting.py asked.json told.json
 
 asked: a list of {"parts": [[noise, rate, steps], ...], "delta": ...}; told: epsilons in the same order, and versions.
-Neighbours differ by one row that is there or not; losses are rounded up on a grid of GRID. Nothing of this project is imported here.
+Neighbours differ by one row that is there or not; losses are rounded up on a grid of GRID. Nothing of this project is imported
+here.
 """
 
 from __future__ import annotations
