@@ -50,7 +50,8 @@ class Remaker:
 
     what: a key of `MADE`. key: names the stream; columns that share it get equal values for equal counters. dtype: the Arrow
     type of the values. lines: how real addresses are written: "lines", "line", or "street" alone. hashes: sorted 64-bit hashes
-    of the real values, without case and blanks. ids: makes those of kind id."""
+    of the real values, without case and blanks. ids: makes those of kind id. secret: the key of the stream, without which nobody
+    can make it again."""
 
     what: str
     key: str
@@ -59,9 +60,10 @@ class Remaker:
     lines: Literal["lines", "line", "street"] = "line"
     hashes: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64), repr=False, compare=False)
     ids: IdMaker | None = None
+    secret: bytes = field(default=b"", repr=False, compare=False)
 
     @classmethod
-    def fit(cls, what: str, *columns: pa.ChunkedArray, key: str, locale: str = "en_US") -> Remaker:
+    def fit(cls, what: str, *columns: pa.ChunkedArray, key: str, locale: str = "en_US", secret: bytes = b"") -> Remaker:
         """Learn which values must not come out: those of all `columns`, whose type is the first one's.
 
         Raises DataError for a kind that nothing is known to make, and for ids of a type that ids do not come in."""
@@ -71,7 +73,7 @@ class Remaker:
         texts = [str(value) for column in plain for value in column.to_pylist()]
         hashes = np.unique(_hashes(_bare(text) for text in texts))
         ids = _ids(pa.chunked_array([column.cast(plain[0].type) for column in plain])) if what == "id" else None
-        return cls(what, key, locale, str(plain[0].type), _written(texts), hashes, ids)
+        return cls(what, key, locale, str(plain[0].type), _written(texts), hashes, ids, secret)
 
     def draw(self, start: int, n: int, seed: int) -> pa.Array:
         """The values of counters start .. start + n: (n,). Ids and e-mails are different for each; none is ever null."""
@@ -82,7 +84,7 @@ class Remaker:
 
         Raises DataError where no value that differs from all real ones is found."""
         if self.ids is not None:
-            return self.ids.at(counters, self._stream(seed) >> 33)
+            return self.ids.at(counters, self._stream(seed))
         return self._typed([self._value(int(counter), seed) for counter in counters])
 
     def _value(self, counter: int, seed: int) -> str:
@@ -106,14 +108,15 @@ class Remaker:
         return text if _texts(arrow_type(self.dtype)) else _digits(text, self.dtype)
 
     def _stream(self, *parts: int) -> int:
-        """A seed of 64 bits. The real values are its key: with the plan's seed alone, which is published, anybody could make
-        the same values and see by the gaps which of them are real."""
+        """A seed of 64 bits. Its key is the secret: with the plan's seed alone, which is published, anybody could make the same
+        values and see by the gaps which of them are real. The real values by themselves would be no key: who knows all of
+        them but one could try that one."""
         text = "/".join(map(str, (self.key, *parts)))
         return int.from_bytes(hashlib.blake2b(text.encode(), key=self._salt, digest_size=8).digest(), "little")
 
     @cached_property
     def _salt(self) -> bytes:
-        return hashlib.blake2b(self.hashes.tobytes(), digest_size=32).digest()
+        return hashlib.blake2b(self.hashes.tobytes(), key=self.secret, digest_size=32).digest()
 
     @cached_property
     def _make(self) -> tuple[Callable[[], Any], Any]:

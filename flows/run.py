@@ -10,7 +10,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -88,6 +88,18 @@ class Run:
         if "alias" not in self.stages:
             self.note("alias", secrets.token_hex(5))
         return str(self.stages["alias"])
+
+    @property
+    def secret(self) -> bytes:
+        """32 random bytes, drawn once, which stay in the run's folder: the key of what is made anew."""
+        path, fresh = self.folder / "secret.key", self.folder / f".secret.{os.getpid()}"
+        if not path.is_file():
+            fresh.write_bytes(secrets.token_bytes(32))
+            fresh.chmod(0o600)
+            with suppress(FileExistsError):  # another process of the same run was quicker
+                os.link(fresh, path)
+            fresh.unlink()
+        return path.read_bytes()
 
     @property
     def plan(self) -> Plan:

@@ -220,5 +220,5 @@ def makers(run: Run, made: Mapping[str, str]) -> dict[str, Remaker]:
     for name in made:
         alike = [other for other in made if roots[other] == roots[name]]
         columns = [table.column(each) for each in dict.fromkeys((name, *alike))]
-        out[name] = Remaker.fit(made[name], *columns, key=roots[name], locale=run.plan.privacy.locale)
+        out[name] = Remaker.fit(made[name], *columns, key=roots[name], locale=run.plan.privacy.locale, secret=run.secret)
     return out

@@ -157,12 +157,13 @@ def numbered_keys(tables: Tables, anew: Anew) -> Tables:
 class Spelled:
     """Turns drawn numbers back into keys, and adds the columns beside them; parents must come before their children.
 
-    held: the real tables, whose values must not come out."""
+    held: the real tables, whose values must not come out. secret: the key of what is made anew."""
 
     anew: Anew
     held: Mapping[str, pa.Table]
     seed: int
     locale: str
+    secret: bytes
 
     def __post_init__(self) -> None:
         self.counted: dict[str, dict[int, int]] = {}
@@ -215,9 +216,8 @@ class Spelled:
             same = [self.held[table].column(c) for c in alike if roots[c] == roots[column] and c != column]
             # Names, phones and the like are drawn by chance and may come twice, which a key must not.
             kind = what if what in ("id", "email", "username") or column not in self.anew.keys[table] else "id"
-            self.makers[name] = Remaker.fit(
-                kind, self.held[table].column(column), *same, key=f"{table}.{roots[column]}", locale=self.locale
-            )
+            columns, key = (self.held[table].column(column), *same), f"{table}.{roots[column]}"
+            self.makers[name] = Remaker.fit(kind, *columns, key=key, locale=self.locale, secret=self.secret)
         return self.makers[name]
 
 

@@ -178,7 +178,7 @@ def _spelled(run: Run) -> Callable[[str, pa.RecordBatch], pa.RecordBatch]:
     if anew is None:
         return lambda name, batch: batch
     held = {name: pq.read_table(_path(run, READ, name)) for name in anew.keys}
-    return Spelled(anew, held, run.plan.seed + 1, run.plan.privacy.locale)
+    return Spelled(anew, held, run.plan.seed + 1, run.plan.privacy.locale, run.secret)
 
 
 def _sample(run: Run, progress: Progress) -> Mapping[str, Any]:
