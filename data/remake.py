@@ -50,8 +50,8 @@ class Remaker:
 
     what: a key of `MADE`. key: names the stream; columns that share it get equal values for equal counters. dtype: the Arrow
     type of the values. lines: how real addresses are written: "lines", "line", or "street" alone. hashes: sorted 64-bit hashes
-    of the real values, without case and blanks. ids: makes those of kind id. secret: the key of the stream, without which nobody
-    can make it again."""
+    of the real values, without case and blanks. ids: makes those of kind id. secret: the key of the stream, without which
+    nobody can make it again."""
 
     what: str
     key: str
