@@ -11,6 +11,8 @@ from torch import Tensor, nn
 Array = np.ndarray
 #: Rounds in which the biases of a column are moved.
 TUNED = 8
+#: Cosines that neighbouring bins begin with.
+WAVES = 8
 
 
 class Block(nn.Module):
@@ -24,6 +26,17 @@ class Block(nn.Module):
         """(rows, columns, width) to the same."""
         out: Tensor = h + self.narrow(torch.nn.functional.gelu(self.wide(self.norm(h))))
         return out
+
+
+def _smooth(bins: int, width: int, generator: torch.Generator) -> Tensor:
+    """(bins, width) numbers of unit size that change slowly from bin to bin: cosines with random weights, fewer of the fast."""
+    if not bins:
+        return torch.zeros((0, width))
+    places = (torch.arange(bins) + 0.5) / bins
+    waves = torch.arange(min(bins, WAVES))
+    basis = torch.cos(torch.pi * places[:, None] * waves) / (1.0 + waves)
+    out = basis @ torch.randn((len(waves), width), generator=generator)
+    return out / out.std().clamp(min=1e-6) if out.numel() > 1 else out
 
 
 class Net(nn.Module):
@@ -40,8 +53,10 @@ class Net(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
 
-    def start(self, shares: Sequence[Array], seed: int) -> None:
-        """Weights from the seed; each column begins as it is by itself. shares: chances of the tokens of each column."""
+    def start(self, shares: Sequence[Array], seed: int, ordered: Sequence[int] | None = None) -> None:
+        """Weights from the seed; each column begins as it is by itself, and neighbouring bins begin alike, as few rows of any
+        one of them are seen through the noise. shares: chances of the tokens of each column; ordered: how many of them, the
+        first ones, are in order."""
         generator = torch.Generator().manual_seed(seed % 2**63)
         with torch.no_grad():
             for name, p in self.named_parameters():
@@ -50,8 +65,10 @@ class Net(nn.Module):
                     p.copy_(torch.randn(p.shape, generator=generator) * scale)
                 elif "norm" not in name:
                     p.zero_()
-            for head, share in zip(self.heads, shares, strict=True):
-                assert isinstance(head, nn.Linear)
+            for embed, head, share, several in zip(self.tokens, self.heads, shares, ordered or [0] * len(shares), strict=True):
+                assert isinstance(head, nn.Linear) and isinstance(embed.weight, Tensor)
+                for weight in (embed.weight, head.weight):
+                    weight[:several] = _smooth(several, self.width, generator) * weight.std()
                 head.weight.mul_(0.1)
                 head.bias.copy_(torch.from_numpy(np.log(np.maximum(share, 1e-6))))
 

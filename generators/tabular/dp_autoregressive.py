@@ -181,7 +181,7 @@ class DPAutoregressive:
         self, tokens: Array, singles: Sequence[Array], schedule: Schedule, source: Noise, seed: int, progress: Progress
     ) -> Net:
         net = self._net()
-        net.start(singles, seed)
+        net.start(singles, seed, [0 if c.levels is not None else c.values - len(c.atoms) for c in self.cells_])
         module, optimizer = private_optimizer(net, len(tokens), schedule, source)
         x, means, expected = torch.from_numpy(tokens), Averages(net), max(schedule.rate * len(tokens), 1.0)
         for k, rate in enumerate(rates(schedule)):

@@ -138,6 +138,17 @@ def test_gradients_of_rows_are_those_of_a_loop_over_single_rows() -> None:
         assert torch.allclose(p.grad_sample, torch.stack([row[k] for row in alone]), atol=1e-6)
 
 
+def test_neighbouring_bins_begin_alike_and_levels_do_not() -> None:
+    net = Net([30, 30], 32, 64, 1)
+    net.start([np.full(30, 1 / 30)] * 2, 3, [28, 0])
+    near = []
+    for embed in net.tokens:
+        rows = embed.weight.detach().numpy()
+        near.append(float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(rows[:27], rows[1:28], strict=True)])))
+    assert near[0] > 0.8 and abs(near[1]) < 0.2
+    assert net.tokens[0].weight.std() == pytest.approx(net.tokens[1].weight.std(), rel=0.2)
+
+
 def test_a_step_is_the_clipped_sum_with_noise_as_large_as_stated() -> None:
     pytest.importorskip("opacus")
     sizes, x = [3, 4], torch.stack([torch.randint(0, s, (300,)) for s in (3, 4)], dim=1)
