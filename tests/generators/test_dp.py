@@ -143,10 +143,11 @@ def test_neighbouring_bins_begin_alike_and_levels_do_not() -> None:
     net.start([np.full(30, 1 / 30)] * 2, 3, [28, 0])
     near = []
     for embed in net.tokens:
-        rows = embed.weight.detach().numpy()
+        rows = np.asarray(embed.weight.detach())
         near.append(float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(rows[:27], rows[1:28], strict=True)])))
     assert near[0] > 0.8 and abs(near[1]) < 0.2
-    assert net.tokens[0].weight.std() == pytest.approx(net.tokens[1].weight.std(), rel=0.2)
+    spread = [float(embed.weight.detach().std()) for embed in net.tokens]
+    assert spread[0] == pytest.approx(spread[1], rel=0.2)
 
 
 def test_a_step_is_the_clipped_sum_with_noise_as_large_as_stated() -> None:
