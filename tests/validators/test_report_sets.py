@@ -190,6 +190,9 @@ def test_a_release_shows_squares_of_five_and_no_cell_of_fewer() -> None:
     assert len(re.findall('class="square', hidden)) == 2
     page = render_html(decision(), evidence=Evidence(train=data, reference=data, holdout=data, synthetic=data), fewest=5)
     assert "the only one" not in page
+    few = data.take(np.arange(4))
+    page = render_html(decision(), evidence=Evidence(train=few, reference=few, holdout=few, synthetic=data), fewest=5)
+    assert "Map of the rows" not in page
 
 
 # --- distances to train

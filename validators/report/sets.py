@@ -137,6 +137,8 @@ def _scatter(evidence: Evidence, real: Drawn, fake: Drawn, culprits: Sequence[Cu
         for i, cell in enumerate(found.cells)
         if int((found.real_cells == i).sum()) >= fewest
     ]
+    if not cells:  # a map of so few rows would be empty
+        return None
     return {
         "charts": atlas.pictures(found, fewest=fewest),
         "cells": cells,
