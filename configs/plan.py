@@ -204,6 +204,20 @@ class PrivacySpec(Spec):
         return self
 
 
+Outcome = Literal["published", "unchanged", "blocked", "failed"]
+
+
+class NotifySpec(Spec):
+    """Who is told what became of a scheduled run. No address is stated here: they are secrets."""
+
+    addresses: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    """Name of an environment variable that holds addresses with spaces between: json://host/hook, slack://..., mailto://..."""
+    blocks: list[str] = []
+    """Notification blocks of the Prefect server, as type/name: slack-webhook/alerts."""
+    on: list[Outcome] = ["blocked", "failed"]
+    """Of which outcomes."""
+
+
 class Plan(Spec):
     """One run of counterpoise."""
 
@@ -231,6 +245,7 @@ class Plan(Spec):
     gate: GateSpec = GateSpec()
     privacy: PrivacySpec = PrivacySpec()
     publish: PublishSpec = PublishSpec()
+    notify: NotifySpec = NotifySpec()
 
     @model_validator(mode="before")
     @classmethod

@@ -372,9 +372,21 @@ def schema() -> None:
 
 @app.command()
 @verb
-def serve(plans: Annotated[list[Path] | None, typer.Argument(help="The plans.")] = None) -> None:
-    """Run plans on a schedule (not in this version)."""
-    raise UserError("serve is not in this version; schedule `counterpoise run PLAN --engine prefect` with cron until it is")
+def serve(
+    plans: Annotated[list[Path], typer.Argument(metavar="PLAN...", help="The plans.")],
+    cron: Annotated[str, typer.Option("--cron", help="Minute, hour, day of month, month, day of week.")] = "0 3 * * *",
+    timezone: Annotated[str | None, typer.Option("--timezone", help="As Europe/Berlin; this machine's if not given.")] = None,
+    override: opt.Override = None,
+    runs: opt.Runs = RUNS,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Run plans on a schedule until stopped: nothing where a source did not change, else a run; on a Prefect server."""
+    from flows.schedule import here, serve
+
+    zone = timezone or here()
+    if not quiet:
+        print(f"schedule {cron} ({zone}) for {', '.join(map(str, plans))}; Ctrl-C stops it", file=sys.stderr, flush=True)
+    serve(plans, cron, timezone=zone, overrides=override or [], runs=runs)
 
 
 def _write_json(path: Path | None, value: Any) -> None:

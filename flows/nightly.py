@@ -1,0 +1,109 @@
+"""What happens to a dataset each night? Nothing where its source did not change; else a run, and whoever must know is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.plan import Outcome, Plan
+from data.errors import UserError
+from flows import synthesize  # noqa: F401  # Prefect's settings, before Prefect
+from flows.begin import begun, loaded, walked
+from flows.moved import moved, sentences
+from flows.notify import check_notify, notify
+from flows.run import Run
+from flows.stages import steps_of
+
+# isort: split
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+
+@dataclass(frozen=True)
+class Night:
+    """What became of one night. says: in a sentence; lines: more of them; run: its folder, where there is one."""
+
+    outcome: Outcome
+    says: str
+    lines: tuple[str, ...] = ()
+    run: str = ""
+
+
+@flow(name="nightly", validate_parameters=False)
+def nightly(plan: str, overrides: list[str] | None = None, runs: str = "runs") -> State[Any]:
+    """One night of one plan. The state is Failed when the gate blocks, so that automations hear of it."""
+    log, spec = get_run_logger(), None
+    try:
+        read = loaded(Path(plan), overrides)
+        check_notify(read.notify)
+        spec = read
+        night = _night(Path(plan), overrides, Path(runs))
+    except Exception as error:
+        # What a user must mend is a sentence; anything else has its trace in the log of the flow run.
+        says = str(error) if isinstance(error, UserError) else f"{type(error).__name__}, see the log of this flow run"
+        _tell(plan, Night("failed", says), log, spec)
+        raise
+    _tell(plan, night, log, spec)
+    said = f"{spec.name}: {night.says}"
+    if night.outcome == "blocked":
+        return Failed(name="Blocked", message=said)
+    return Completed(name=night.outcome.capitalize(), message=said)
+
+
+def _night(plan: Path, overrides: list[str] | None, runs: Path) -> Night:
+    run = begun(plan, overrides, runs, fresh=False)
+    if run.plan.several:
+        raise UserError(f"{plan}: tables that refer to one another have no schedule; `counterpoise run` them with cron")
+    if (verdict := _finished(run)) is not None:
+        return Night("unchanged", f"unchanged since {verdict}; nothing was trained", run=str(run.folder))
+    stages = walked(run, plan, overrides, "prefect", quiet=True)
+    published = stages["publish"]
+    if published["version"] is None:
+        return Night("blocked", _worst(run, stages), (f"in quarantine: {published['uri']}",), str(run.folder))
+    # Of a release nothing of the source is told beyond its card.
+    lines = () if run.plan.purpose == "release" else tuple(sentences(moved(run)))
+    return Night("published", f"{published['version']} with {published['rows']:,} rows", lines, str(run.folder))
+
+
+def _finished(run: Run) -> str | None:
+    """What a run came to whose every stage is done with the inputs that there are now, else None."""
+    for step in steps_of(run).values():
+        try:
+            if run.done(step.stage, step.key(run)) is None:
+                return None
+        except (KeyError, OSError):
+            return None
+    facts = run.stages["publish"]["facts"]
+    return f"version {facts['version']}" if facts["version"] else f"run {run.id}, which was blocked"
+
+
+def _worst(run: Run, stages: Any) -> str:
+    """The verdict with the cell that came out worst; of a release, what its outside report says."""
+    import json
+
+    from flows.stages.judge import OUTSIDE
+
+    folder = run.folder / OUTSIDE if run.plan.purpose == "release" else run.folder
+    report = json.loads((folder / "report.json").read_text())
+    return f"{report['verdict']}, {report['reason']}"
+
+
+def _tell(plan: str, night: Night, log: Any, spec: Plan | None = None) -> None:
+    name = spec.name if spec else Path(plan).stem
+    log.log(30 if night.outcome in ("blocked", "failed") else 20, "%s: %s", name, night.says)
+    for line in night.lines:
+        log.info("%s: %s", name, line)
+    emit_event(
+        f"counterpoise.{night.outcome}",
+        resource={"prefect.resource.id": f"counterpoise.dataset.{name}", "prefect.resource.name": name},
+        payload={"says": night.says, "lines": list(night.lines), "run": night.run, "flow_run": flow_run.get_id()},
+    )
+    if spec is not None:
+        body = "\n".join([night.says, *night.lines])
+        for lost in notify(spec.notify, night.outcome, f"counterpoise: {name} {night.outcome}", body):
+            log.warning("%s: %s", name, lost)

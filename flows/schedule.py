@@ -1,0 +1,86 @@
+"""When do plans run on their own? On a schedule that a Prefect server keeps, one night of a dataset at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+from data.errors import UserError
+from flows.begin import loaded
+from flows.notify import check_notify
+from flows.synthesize import server
+
+# isort: split
+from prefect import serve as keep
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron, Schedule
+from prefect.types.entrypoint import EntrypointType
+
+#: Nights that may run at once on this machine, whatever their datasets.
+AT_ONCE = 1
+
+
+def serve(plans: Sequence[Path], cron: str, *, timezone: str, overrides: Sequence[str], runs: Path) -> None:
+    """Keep these plans on schedule until stopped, on the server that the settings name, else on one of our own.
+
+    Raises UserError for a schedule or a time zone that is none, and for a plan that is refused, before anything is kept."""
+    kept = [deployment(plan, cron, timezone=timezone, overrides=overrides, runs=runs) for plan in plans]
+    names = [str(each.name) for each in kept]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"two plans are named {sorted(twice)[0]!r}, and a dataset has one schedule; give them different names")
+    with server():
+        keep(*kept, limit=AT_ONCE, print_starting_message=False)
+
+
+def deployment(plan: Path, cron: str, *, timezone: str, overrides: Sequence[str], runs: Path) -> RunnerDeployment:
+    """The nights of one plan as Prefect keeps them. A night that begins while the last one runs is left out.
+
+    Raises UserError as `serve` does."""
+    from flows.nightly import nightly
+
+    spec = loaded(plan, list(overrides))
+    if spec.several:
+        raise UserError(f"{plan}: tables that refer to one another have no schedule; `counterpoise run` them with cron")
+    check_notify(spec.notify)
+    parameters: dict[str, Any] = {
+        "plan": str(plan.resolve()),
+        "overrides": list(overrides),
+        "runs": str(runs.resolve()),
+    }
+    made = nightly.to_deployment(
+        name=spec.name,
+        schedule=_schedule(cron, timezone),
+        parameters=parameters,
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        tags=["counterpoise"],
+        description=f"{plan.name}, at {cron} ({timezone})",
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    assert isinstance(made, RunnerDeployment)  # a coroutine within an event loop only
+    return made
+
+
+def _schedule(cron: str, timezone: str) -> Schedule:
+    if timezone not in available_timezones():
+        raise UserError(f"--timezone {timezone!r} is none that is known; write it as Europe/Berlin or UTC")
+    try:
+        CronSchedule(cron=cron, timezone=timezone)  # `Cron` believes anything
+    except ValueError:
+        raise UserError(
+            f"--cron {cron!r} is no schedule; write minute, hour, day of month, month and day of week, as in '0 3 * * *'"
+        ) from None
+    return Cron(cron, timezone=timezone)
+
+
+def here() -> str:
+    """The time zone of this machine, as the variable TZ or the system names it; UTC where neither does."""
+    if (named := os.environ.get("TZ", "").lstrip(":")) in available_timezones():
+        return named
+    link = Path("/etc/localtime")
+    name = str(link.resolve()).partition("zoneinfo/")[2] if link.exists() else ""
+    return name if name in available_timezones() else "UTC"
