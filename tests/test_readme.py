@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,11 +65,30 @@ def call(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
+def served(words: list[str], cwd: Path) -> None:
+    """A schedule begins, and stops when it is told to."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(cwd / "prefect")}
+    command, default = [sys.executable, "-m", "flows", *words], partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=default
+    ) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("schedule 0 3 * * * (Europe/Berlin) for my_parts.yaml")
+        time.sleep(10)
+        assert running.poll() is None, running.stderr.read()
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.stderr.read()
+    assert running.returncode in (0, 130) and "Traceback" not in said, said
+
+
 @pytest.mark.timeout(900)
 def test_every_counterpoise_command_runs(desk: Path) -> None:
     shown = [words for words in commands() if words[0] == "counterpoise"]
     assert {words[1] for words in shown} >= {"init", "plan", "run", "runs", "report", "sample", "judge"}
     for words in shown:
+        if words[1] == "serve":
+            served(words[1:], desk)
+            continue
         quick = [*words[1:], *quicker(words)] if words[1] == "run" else ["300000" if w == MANY else w for w in words[1:]]
         done = call([sys.executable, "-m", "flows", *quick], desk)
         if words[1] == "export" and "must not go out" in done.stderr:

@@ -15,8 +15,8 @@ from generators.tabular._dp_noise import Noise
 Array = np.ndarray
 #: Bins of the first look at a column of numbers, parts that a heavy one is cut into at most at each later look, and looks.
 FIRST, CUT, LOOKS = 64, 40, 3
-#: Bins and atoms of a column at most, and noise of a count that a bin must stand above, in standard deviations.
-BINS, CLEAR = 32, 4.0
+#: Bins and atoms of a column at most; noise that a bin must stand above, and what is told of an end, in standard deviations.
+BINS, CLEAR, SURE = 32, 2.5, 3.0
 #: Share of the rows that an end must hold to be kept.
 TRIMMED = 0.005
 #: Atoms at most among them.
@@ -54,8 +54,8 @@ def without(first: Array, last: Array, u: Array, atoms: Sequence[float]) -> Arra
 
 def divided(
     train: Dataset, scales: Mapping[str, Scale], noise: float, delta: float, source: Noise, k: int = 1
-) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-    """Edges of bins, and atoms, of each column. Atoms are found by one noisy count of distinct values, bins of the others by
+) -> dict[str, Divided]:
+    """How the numbers of each column are divided. Atoms are found by one noisy count of distinct values, bins of the others by
     LOOKS noisy counts of all these columns, each finer where the one before showed many rows.
 
     noise: multiplier of each look; delta: how likely a value that fewer than k rows hold may be told."""
@@ -75,16 +75,53 @@ def divided(
             noisy = _counted(read[name], edges) + deviation * source.normal(len(edges) - 1)
             new = _Bins(edges, noisy, np.full(len(noisy), deviation**2))
             bins[name] = _trimmed(_known(bins[name], new), bins[name].edges) if look else _trimmed(new, edges[[0, -1]])
-    return {name: (_merged(bins[name], most[name]), atoms[name]) for name in scales}
+            read[name] = read[name][(read[name] >= bins[name].edges[0]) & (read[name] < bins[name].edges[-1])]
+    ends = {name: _first(scale)[[0, -1]] for name, scale in scales.items()}
+    return {name: _divided(bins[name], atoms[name], ends[name], most[name]) for name in scales}
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Edges of bins, ascending; atoms, ascending; and of the first and the last bin, where it is a tail beyond which hardly any
+    rows lie, how far its rows lie from its inner edge on average, else 0."""
+
+    edges: tuple[float, ...]
+    atoms: tuple[float, ...]
+    tails: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class _Bins:
-    """Edges (k + 1,), noisy counts (k,), and the variance of their noise (k,)."""
+    """Edges (k + 1,), noisy counts (k,), and the variance of their noise (k,); below, above: noisy count and variance of what
+    lies beyond the ends."""
 
     edges: Array
     counts: Array
     variances: Array
+    below: tuple[float, float] = (0.0, 0.0)
+    above: tuple[float, float] = (0.0, 0.0)
+
+
+def _divided(bins: _Bins, atoms: tuple[float, ...], ends: Array, most: int) -> Divided:
+    """Bins of enough rows, and a tail at each end beyond which some were counted. A tail's rows grow fewer outwards, from as
+    many as the bin beside it holds at each place."""
+    edges = _merged(bins, most)
+    counts = np.add.reduceat(bins.counts, np.searchsorted(bins.edges, edges[:-1]))
+    tails = []
+    for (rows, variance), beside, width, room in (
+        (bins.below, counts[0], edges[1] - edges[0], edges[0] - ends[0]),
+        (bins.above, counts[-1], edges[-1] - edges[-2], ends[1] - edges[-1]),
+    ):
+        # What noise hides may be some rows all the same: as many as it would hide.
+        rows = max(rows, math.sqrt(variance))
+        tails.append(float(min(rows * width / beside, room)) if room > 0 and beside > 0 else 0.0)
+    first, last = (tuple(ends[i : i + 1].tolist()) if tail else () for i, tail in enumerate(tails))
+    return Divided((*first, *edges, *last), atoms, (tails[0], tails[1]))
+
+
+def in_tail(length: Array, mean: float, u: Array) -> Array:
+    """Distances from a tail's inner edge: exponential, of this mean if it had no end. length: of the tail; u: in [0, 1)."""
+    return np.asarray(-mean * np.log1p(-u * -np.expm1(-length / mean)))
 
 
 def _known(old: _Bins, new: _Bins) -> _Bins:
@@ -93,7 +130,8 @@ def _known(old: _Bins, new: _Bins) -> _Bins:
     same = (old.edges[at] == new.edges[:-1]) & (old.edges[at + 1] == new.edges[1:])
     other = np.where(same, 1 / old.variances[at], 0.0)
     both = other + 1 / new.variances
-    return _Bins(new.edges, (other * old.counts[at] + new.counts / new.variances) / both, 1 / both)
+    counts = (other * old.counts[at] + new.counts / new.variances) / both
+    return _Bins(new.edges, counts, 1 / both, old.below, old.above)
 
 
 def _atoms(x: Array, scale: Scale, deviation: float, least: float, source: Noise) -> tuple[float, ...]:
@@ -106,16 +144,20 @@ def _atoms(x: Array, scale: Scale, deviation: float, least: float, source: Noise
 
 
 def _trimmed(bins: _Bins, before: Array) -> _Bins:
-    """Without ends that hold hardly any rows, as far as noisy counts tell. Those few count as the last bin that is kept:
-    numbers drawn evenly over a wide empty bin would be far from any real one. before: edges of the look before, whose first and
-    last bin alone are trimmed now: the noise of many narrow bins hides what one wide one showed."""
+    """Without ends that hold hardly any rows, as far as noisy counts tell: numbers drawn evenly over a wide empty bin would be
+    far from any real one. before: edges of the look before, whose first and last bin alone are trimmed now: the noise of many
+    narrow bins hides what one wide one showed."""
     share = TRIMMED * max(float(bins.counts.sum()), 0.0)
     low, high = (int(np.searchsorted(bins.edges, end)) for end in (before[1], before[-2]))
     first = _first_shown(bins.counts[:low], bins.variances[:low], share)
     last = len(bins.counts) - _first_shown(bins.counts[high:][::-1], bins.variances[high:][::-1], share)
     if first >= last:
         return bins
-    return _Bins(bins.edges[first : last + 1], bins.counts[first:last], bins.variances[first:last])
+    below, above = (
+        (known[0] + float(bins.counts[part].sum()), known[1] + float(bins.variances[part].sum()))
+        for known, part in ((bins.below, slice(0, first)), (bins.above, slice(last, None)))
+    )
+    return _Bins(bins.edges[first : last + 1], bins.counts[first:last], bins.variances[first:last], below, above)
 
 
 def _first_shown(counts: Array, variances: Array, share: float) -> int:
@@ -124,7 +166,7 @@ def _first_shown(counts: Array, variances: Array, share: float) -> int:
     rows, noise = np.r_[0.0, np.cumsum(counts)], np.r_[0.0, np.cumsum(variances)]
     for end in range(1, len(rows)):
         held, unsure = rows[end] - rows[:end], noise[end] - noise[:end]
-        shown = np.flatnonzero(held > np.maximum(share, CLEAR * np.sqrt(unsure)))
+        shown = np.flatnonzero(held > np.maximum(share, SURE * np.sqrt(unsure)))
         if len(shown):
             return int(shown[-1])
     return 0

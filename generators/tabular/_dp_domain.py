@@ -20,7 +20,7 @@ from data.schema import Column
 from generators.base import GeneratorError, NoisyError
 from generators.tabular._conditions import place_of
 from generators.tabular._dp_account import Part
-from generators.tabular._dp_bins import CLEAR, LOOKS, divided, hidden, place_among, without
+from generators.tabular._dp_bins import LOOKS, SURE, divided, hidden, in_tail, place_among, without
 from generators.tabular._dp_noise import Noise
 
 Array = np.ndarray
@@ -38,7 +38,8 @@ class Cells:
     Fields:
         levels: of a discrete column, those that are known. others: whether there is a token for any other level.
         scale, edges: of a column of numbers, how it is read, and the bins: bin i is from edges[i] to below edges[i + 1].
-        atoms: of a column of numbers, ascending, values that very many rows hold, and that count in no bin.
+        atoms: of a column of numbers, ascending, values that very many rows hold, and that count in no bin. tails: of the first
+            and the last bin, how far from its inner edge numbers lie on average; 0 where they lie anywhere in it.
         nulls: whether there is a token for null."""
 
     name: str
@@ -48,6 +49,7 @@ class Cells:
     edges: tuple[float, ...] = ()
     atoms: tuple[float, ...] = ()
     nulls: bool = False
+    tails: tuple[float, float] = (0.0, 0.0)
 
     @property
     def values(self) -> int:
@@ -87,7 +89,7 @@ class Cells:
         return np.where(np.isnan(x), -2, np.where(atom >= 0, self._bins + atom, inside))
 
     def decode(self, codes: Array, rng: np.random.Generator) -> pa.Array:
-        """(n,) tokens as values; within a bin any number is as likely, an atom is itself."""
+        """(n,) tokens as values; within a bin any number is as likely, in a tail near ones are more so; an atom is itself."""
         null = codes == self.size - 1 if self.nulls else np.zeros(len(codes), dtype=bool)
         if self.levels is not None:
             return self.levels.write(np.where(null | (codes >= self.values), -1, codes))
@@ -99,6 +101,11 @@ class Cells:
             x = without(np.ceil(low), np.maximum(np.ceil(high) - 1, np.ceil(low)), u, self.atoms)
         else:
             x = low + u * (high - low)
+        for tail, place in zip(self.tails, (0, self._bins - 1), strict=True):
+            if tail:
+                away = in_tail(high - low, tail, u)
+                away = np.where(place == 0, high - np.maximum(away, 1e-9 * (high - low)), low + away)
+                x = np.where(at == place, np.floor(away) if self.scale.whole else away, x)
         if self.atoms:
             at = np.clip(codes - self._bins, 0, len(self.atoms) - 1)
             x = np.where((codes >= self._bins) & ~null, np.asarray(self.atoms)[at], x)
@@ -107,7 +114,7 @@ class Cells:
     def to_state(self) -> dict[str, Any]:
         """JSON values only."""
         state: dict[str, Any] = {"name": self.name, "others": self.others, "nulls": self.nulls}
-        state |= {"edges": list(self.edges), "atoms": list(self.atoms)}
+        state |= {"edges": list(self.edges), "atoms": list(self.atoms), "tails": list(self.tails)}
         levels = None if self.levels is None else self.levels.to_state()
         return state | {"levels": levels, "scale": None if self.scale is None else asdict(self.scale)}
 
@@ -116,8 +123,8 @@ class Cells:
         """What `to_state` wrote."""
         levels = None if state["levels"] is None else Levels.from_state(state["levels"])
         scale = None if state["scale"] is None else Scale(**state["scale"])
-        edges, atoms = tuple(state["edges"]), tuple(state["atoms"])
-        return cls(state["name"], levels, state["others"], scale, edges, atoms, state["nulls"])
+        edges, atoms, tails = tuple(state["edges"]), tuple(state["atoms"]), state["tails"]
+        return cls(state["name"], levels, state["others"], scale, edges, atoms, state["nulls"], (tails[0], tails[1]))
 
 
 @dataclass(frozen=True)
@@ -162,9 +169,9 @@ def find(train: Dataset, bounds: Bounds, noise: float, delta: float, source: Noi
             numbers[column.name] = _scale(train, column, ends.get(column.name))
     parts = [Part(noise)] if open_ else []
     if numbers:
-        for name, (edges, atoms) in divided(train, numbers, noise, delta * DELTA_PART, source, k).items():
+        for name, parts_of in divided(train, numbers, noise, delta * DELTA_PART, source, k).items():
             nulls = _nulls(train.schema[name], bounds)
-            cells[name] = Cells(name, scale=numbers[name], edges=edges, atoms=atoms, nulls=nulls)
+            cells[name] = Cells(name, scale=numbers[name], nulls=nulls, **vars(parts_of))
         parts += [Part(noise)] * (1 + LOOKS)
     return Found(tuple(cells[c.name] for c in columns), tuple(parts))
 
@@ -274,7 +281,7 @@ def _ends(train: Dataset, column: Column, deviation: float, source: Noise) -> tu
     powers = 2.0 ** np.arange(*MAGNITUDES)
     marks = np.r_[-powers[::-1], 0.0, powers]
     counts = np.bincount(np.clip(np.searchsorted(marks, x, side="right") - 1, 0, len(marks) - 2), minlength=len(marks) - 1)
-    shown = np.flatnonzero(counts + deviation * source.normal(len(counts)) > CLEAR * 1.5 * deviation)
+    shown = np.flatnonzero(counts + deviation * source.normal(len(counts)) > 2 * SURE * deviation)
     if not len(shown):
         raise NoisyError(
             f"the range of column {column.name!r} cannot be found within the budget; state columns.{column.name}.low and .high"

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from scipy.stats import kstest
+from scipy.stats import ks_2samp, kstest
 
 from data.dataset import Dataset
 from data.infer import infer
@@ -220,7 +220,8 @@ def test_however_large_the_budget_a_level_of_fewer_than_k_rows_does_not_show() -
 def test_bins_are_narrow_where_rows_are_and_say_nothing_else_of_them() -> None:
     data = people(4000)
     pay = next(c for c in find(data, "declared", 2.0, 1e-6, Noise(1)).cells if c.name == "pay")
-    assert pay.atoms == (0.0,) and 0 <= pay.edges[0] < pay.edges[-1] < 10_000  # zeros are many, and a token of their own
+    assert pay.atoms == (0.0,)  # zeros are many, and a token of their own
+    assert pay.edges[0] == 0 and pay.edges[-1] == 10_000 and 0 < pay.tails[1] < 1000 < pay.edges[-2] < 5000
     codes = pay.encode(data.column("pay"))
     assert max(np.bincount(codes)[:-1]) < 0.15 * len(codes)
     out = pay.decode(codes, np.random.default_rng(0)).to_numpy()
@@ -274,9 +275,31 @@ def test_ends_without_rows_are_cut() -> None:
     stated = {"x": {"low": 0.0, "high": 1e6}, "label": {"categories": ["a", "b"]}}
     data = Dataset(table, infer(table, target="label", stated=stated))
     x = next(c for c in find(data, "declared", 6.0, 1e-6, Noise(0)).cells if c.name == "x")
-    assert 900 < x.edges[0] <= 1000 and 20_000 < x.edges[-1] < 40_000
+    assert 900 < x.edges[1] <= 1000 and 20_000 < x.edges[-2] < 40_000 and max(x.tails) < 20_000
     out = x.decode(x.encode(data.column("x")), rng).to_numpy()
     assert ((out > 900) & (out < 1200)).mean() > 0.85 and ((out > 19_000) & (out < 21_000)).mean() > 0.07
+
+
+@pytest.mark.parametrize("noise", [15.0, 40.0])
+def test_what_lies_beyond_the_last_clear_bin_is_drawn_beyond_it(noise: float) -> None:
+    """Tails that noise hides hold as many rows as they do, near their inner edge, and reach no further than declared."""
+    rng, n, apart, outside = np.random.default_rng(1), 1200, [], []
+    stated = {"x": {"low": 60, "high": 260}, "y": {"low": 0.0, "high": 500.0}, "label": {"categories": ["a", "b"]}}
+    for seed in range(6):
+        x, y = rng.normal(132, 18, n).round().clip(60, 260).astype(int), rng.gamma(25, 3, n)
+        table = pa.table({"x": x, "y": y, "label": rng.choice(["a", "b"], n)})
+        data = Dataset(table, infer(table, target="label", stated=stated))
+        for cells in find(data, "declared", noise, 1e-5, Noise(seed)).cells:
+            if cells.scale is not None:
+                real = data.column(cells.name).to_numpy().astype(float)
+                out = cells.decode(cells.encode(data.column(cells.name)), np.random.default_rng(0)).to_numpy().astype(float)
+                low, high = (float(stated[cells.name][end]) for end in ("low", "high"))
+                assert low <= out.min() and out.max() <= high
+                apart.append(ks_2samp(real, out).statistic)
+                below, above = cells.edges[1], cells.edges[-2]
+                outside += [(real < below).mean() - (out < below).mean(), (real >= above).mean() - (out >= above).mean()]
+    assert np.abs(outside).max() < 1e-9
+    assert np.mean(apart) < 0.002 * noise + 0.01
 
 
 def test_a_value_beyond_what_is_declared() -> None:
