@@ -333,7 +333,8 @@ def test_rows_look_like_train_and_hold_the_condition(family: Any, tmp_path: Path
     assert 0.12 < share < 0.3
     yes = pa.Table.from_batches(model.sample(400, where={"label": "yes"}, seed=5))
     assert set(yes.column("label").to_pylist()) == {"yes"}
-    assert np.mean(yes.column("age").to_numpy()) > np.mean(rows.column("age").to_numpy()) + 4
+    # Whether a column has nulls is not declared here, so that noise may draw one.
+    assert np.nanmean(yes.column("age").to_numpy()) > np.nanmean(rows.column("age").to_numpy()) + 4
     both = pa.Table.from_batches(model.sample(50, where={"label": "yes", "city": "york"}, seed=5))
     assert set(both.column("city").to_pylist()) == {"york"}
     model.save(tmp_path / "model")
