@@ -97,7 +97,7 @@ def reserve(
         if cap is not None and before + epsilon > cap + SLACK:
             left = max(cap - before, 0.0)
             raise LedgerError(
-                f"{path}: of {source!r} epsilon {before:.4g} is spent and {left:.4g} of {cap:g} is left, so a run that spends "
+                f"{path}: of {source!r} epsilon {_taken(held)} and {left:.4g} of {cap:g} is left, so a run that spends "
                 f"{epsilon:.4g} does not start; lower privacy.epsilon, or raise privacy.cap if you may"
             )
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -108,10 +108,26 @@ def reserve(
         return Account(tuple(_of(db, source, sha256)))
 
 
+def _taken(held: Sequence[Entry]) -> str:
+    """What is spent, and what runs that were stopped have reserved."""
+    waiting = [e for e in held if e.state == RESERVED]
+    done = sum(e.epsilon for e in held if e.state != RESERVED)
+    if not waiting:
+        return f"{done:.4g} is spent"
+    names = ", ".join(dict.fromkeys(e.run for e in waiting))
+    return f"{done:.4g} is spent, {sum(e.epsilon for e in waiting):.4g} is reserved by runs that did not end ({names})"
+
+
 def settle(path: Path, *, run: str, fit: str) -> None:
     """The fit's model is there: what was reserved is spent. Raises LedgerError as `reserve` does."""
     with _open(path) as db:
         db.execute("UPDATE spends SET state = ? WHERE run = ? AND fit = ? AND state = ?", (SPENT, run, fit, RESERVED))
+
+
+def forget(path: Path, *, run: str, fit: str) -> None:
+    """The fit was refused before anything of it was seen: what was reserved is free again. Raises LedgerError as `reserve`."""
+    with _open(path) as db:
+        db.execute("DELETE FROM spends WHERE run = ? AND fit = ? AND state = ?", (run, fit, RESERVED))
 
 
 def _of(db: sqlite3.Connection, source: str, sha256: str) -> list[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from flows.run import Run, all_runs
 from flows.stages import perform
 from flows.stages.choose import asked, drawn_rows
 from flows.stages.fit import check_material
+from flows.stages.promise import budget, private, terms
 from flows.stages.read import fingerprint
-from flows.stages.rules import foretold
+from flows.stages.rules import family_of, foretold
 from flows.stages.shared import class_counts, dataset, owned
 
 
@@ -55,6 +57,10 @@ def preview(plan: Plan, runs: Path, *, measured: bool = True) -> dict[str, Any]:
         chosen = _choice(run, drawn)
         judged = sum(c["holdout"] for c in classes if c["draw"]) if classes else holdout.num_rows
         least = detectable(plan.gate, judged)
+        against = []
+        if plan.purpose == "release" and private(plan.generator.use):
+            said["privacy"], short = budget(run, terms(run, family_of(plan)))
+            against = [short] if short else []
         said["gate"] = _gate(plan, judged, least)
         # Of a bake-off the family is not known before its trials.
         trials = run.plan.choose.how == "bakeoff"
@@ -62,6 +68,7 @@ def preview(plan: Plan, runs: Path, *, measured: bool = True) -> dict[str, Any]:
     if swept:
         said["rows"] += f"; that is the most: the sweep finds how many help, in {FOLDS} folds of train, or that none do"
     if able is not None:
+        able = replace(able, against=(*able.against, *against))
         said["cost"] = f"{able.said()}{_took(plan, runs)}"
         said["feasible"] = "go: nothing stands against it" if able.go else f"no-go: {'; '.join(able.against)}"
     notices = [notice for name in ("read", "profile", "split") for notice in facts[name].get("notices", ())]

@@ -78,7 +78,7 @@ def decide(plan: Plan, schema: Schema, table: pa.Table) -> Decided:
         check_installed()
     able = personal_values.ready()
     found = find(table, schema, locale=plan.privacy.locale, stated=stated, able=able)
-    done = tuple(replace(one, done=_done(one, schema[one.column], release)) for one in found)
+    done = tuple(replace(one, done=_done(one, schema[one.column], release, schema.group)) for one in found)
     marked = _marked(schema, done, able)
     dropped = tuple(
         Personal(name, "not looked at", None, "the plan says so", DROPPED, stated=True)
@@ -89,7 +89,8 @@ def decide(plan: Plan, schema: Schema, table: pa.Table) -> Decided:
         blind = not able and suspects(table, schema)
         said = f"Personal data was looked for by names and simple forms alone; {INSTALL} brings what knows more."
         return Decided(marked, marked, done, (said,) if blind else ())
-    return Decided(marked, _kept(plan, marked, done), (*done, *dropped), tuple(_told(done, plan.privacy.locale)))
+    told = tuple(_told((one for one in done if one.column != schema.group), plan.privacy.locale))
+    return Decided(marked, _kept(plan, marked, done), (*done, *dropped), told)
 
 
 def check_installed() -> None:
@@ -98,9 +99,11 @@ def check_installed() -> None:
         raise DataError(f"a release looks for personal data with packages that are not installed; run `{INSTALL}`")
 
 
-def _done(one: Personal, column: Column, release: bool) -> str:
+def _done(one: Personal, column: Column, release: bool, group: str | None) -> str:
     if one.what == "none":
         return LEARNED
+    if release and column.name == group:
+        return ANEW  # it tells rows apart, and stays as an id
     if release and one.what != "birth_date":
         return DROPPED if one.what == "text" else ANEW
     return LEARNED if column.learned else "new ids are made" if column.kind == "id" else "left out"

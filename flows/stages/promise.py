@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from configs.errors import DataFault, KeyFault
 from configs.plan import Plan
 from data.dataset import Dataset
 from data.errors import DataError
-from flows.ledger import reserve, settle
+from flows.ledger import account, forget, reserve, settle
 from flows.run import Run
+from flows.stages.personal import ANEW, DROPPED
 from flows.stages.shared import dataset
-from generators.base import Generator, NoisyError
+from generators.base import Generator, GeneratorError, NoisyError
+from generators.tabular._dp_domain import refuse_odd
 
 #: What of `privacy` a family takes as its own setting.
 SETTINGS = ("epsilon", "noise", "delta", "bounds", "k")
@@ -59,6 +62,10 @@ def promised_settings(plan: Plan, known: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for n in SETTINGS if n in known and (v := getattr(plan.privacy, n)) is not None}
 
 
+#: Epsilon above which a promise hardly protects anybody.
+WEAK = 10.0
+
+
 @dataclass(frozen=True)
 class Fitting:
     """What is fitted: the family with the settings of the promise for one row, the rows that it may learn from, and what it
@@ -69,44 +76,93 @@ class Fitting:
     spent: Mapping[str, Any]
 
 
-@contextmanager
-def paid(run: Run, family: Any) -> Iterator[Fitting]:
-    """The fit in this block is written into the ledger before it begins, and settled when it is done, or when noise has shown
-    that it cannot be.
+@dataclass(frozen=True)
+class Terms:
+    """What a release's fit would spend, of whose rows, and of which source."""
 
-    Raises LedgerError where the budget is used up, and DataFault where a person stands in more rows than the promise is for."""
+    family: Any
+    train: Dataset
+    epsilon: float
+    delta: float
+    source: str
+    sha256: str
+
+
+def terms(run: Run, family: Any) -> Terms:
+    """The terms of a release's fit, before anything is spent.
+
+    Raises DataFault for columns of the promise that are not there or not learned, and where a person stands in more rows than
+    it is for; GeneratorError for rows that hold what the plan says there is none of."""
     plan, train = run.plan, dataset(run, "train")
-    if plan.purpose != "release":
-        yield Fitting(family, train, {})
-        return
     spec = plan.privacy
     for part in ("quasi", "secret"):
         for name in getattr(spec, part):
             try:
-                train.schema[name]
+                column = train.schema[name]
             except DataError as error:
                 raise DataFault(("privacy", part), str(error)) from None
+            if not column.learned:
+                raise DataFault(("privacy", part), f"nothing of {name!r} is learned or told ({column.kind}); leave it out")
     if spec.unit == "group":
         train = _of_people(train, spec.rows, plan.seed)
         family = for_people(family, spec.rows, train.num_rows)
+    refuse_odd(train, spec.bounds)
     epsilon, delta = family.promised(train.num_rows, train.schema.learned)
     epsilon, delta = people_from_row(epsilon, delta, spec.rows)
-    path, source, fit = Path(spec.ledger), spec.source or plan.name, run.stages["split"]["key"][:16]
-    data = run.stages["read"]["facts"]["data_sha256"]
-    held = reserve(path, source=source, sha256=data, run=run.id, fit=fit, epsilon=epsilon, delta=delta, cap=spec.cap)
+    return Terms(family, train, epsilon, delta, spec.source or plan.name, run.stages["read"]["facts"]["data_sha256"])
+
+
+def budget(run: Run, found: Terms) -> tuple[str, str | None]:
+    """What a release would spend and what is left, in a sentence; and in another what stands against it, None if nothing."""
+    spec = run.plan.privacy
+    taken = account(Path(spec.ledger), found.source, found.sha256).epsilon
+    whom = f"one person ({spec.rows} rows at most)" if spec.unit == "group" else "one row"
+    said = f"epsilon {found.epsilon:.3g}, delta {found.delta:.2g} for {whom}; of {found.source!r} {taken:.3g} spent so far"
+    said += f" of {spec.cap:g}" if spec.cap is not None else ", and no privacy.cap"
+    if spec.unit == "row" and run.plan.group is not None:
+        said += f"; rows of one {run.plan.group!r} are protected one by one, privacy.unit: group protects them together"
+    if found.epsilon > WEAK:
+        said += f"; above {WEAK:g} a promise hardly protects anybody"
+    if spec.cap is not None and taken + found.epsilon > spec.cap:
+        return (
+            said,
+            f"privacy.cap: {max(spec.cap - taken, 0):.3g} is left of {found.source!r}, and it spends {found.epsilon:.3g}",
+        )
+    return said, None
+
+
+@contextmanager
+def paid(run: Run, family: Any) -> Iterator[Fitting]:
+    """The fit in this block is written into the ledger before it begins, and settled when it is done, or when noise has shown
+    that it cannot be; refused without that, it costs nothing.
+
+    Raises LedgerError where the budget is used up, and what `terms` raises."""
+    plan = run.plan
+    if plan.purpose != "release":
+        yield Fitting(family, dataset(run, "train"), {})
+        return
+    spec, found = plan.privacy, terms(run, family)
+    path, fit = Path(spec.ledger), run.stages["split"]["key"][:16]
+    held = reserve(
+        path, source=found.source, sha256=found.sha256, run=run.id, fit=fit, epsilon=found.epsilon, delta=found.delta,
+        cap=spec.cap,
+    )  # fmt: skip
     spent = {
-        "epsilon": epsilon,
-        "delta": delta,
-        "source": source,
+        "epsilon": found.epsilon,
+        "delta": found.delta,
+        "source": found.source,
         "epsilon_of_source": held.epsilon,
         "delta_of_source": held.delta,
         "unit": spec.unit,
         "rows_of_unit": spec.rows,
     }
     try:
-        yield Fitting(family, train, spent)
+        yield Fitting(found.family, found.train, spent)
     except NoisyError:
         settle(path, run=run.id, fit=fit)
+        raise
+    except GeneratorError:
+        forget(path, run=run.id, fit=fit)
         raise
     settle(path, run=run.id, fit=fit)
 
@@ -169,19 +225,42 @@ def statement(run: Run) -> list[str]:
     if facts is None:
         return []
     spec = plan.privacy
-    of_people = f"one person (all rows of one value of the group, of which at most {spec.rows} each are learned from)"
-    whom = of_people if spec.unit == "group" else "one row"
+    whom = "one person" if spec.unit == "group" else "one row"
+    people = (
+        f" (one value of {plan.group!r}, of which at most {spec.rows} rows are learned from)" if spec.unit == "group" else ""
+    )
     where = {
         "declared": "Ranges and levels were declared, not read off the rows",
         "budget": "Ranges and levels that were not declared were paid for from the budget",
         "data": "Ranges and levels were read off the rows without paying: the promise is not end to end",
     }[spec.bounds]
+    odds = f"{math.exp(min(facts['epsilon'], 700)):,.3g}"
     return [
-        f"Protected: whether {whom} was among those that the model learned from, against anyone who sees these rows and "
-        f"knows all others. Epsilon {facts['epsilon']:.3g}, delta {facts['delta']:.2g} (add or remove {whom})",
-        f"{where}; names, kinds, digits and the number of rows are taken to be known",
-        f"Of the source, {facts['epsilon_of_source']:.3g} epsilon are spent over all releases so far (they add up)",
-        "Not protected: the gate looked at real rows that were held back, and its verdict and figures are of those; counts in "
-        f"the report are of {spec.k} rows and more",
+        f"Protected: whether {whom}{people} was among those that the model learned from, against anyone who sees these rows "
+        f"and knows all others. Epsilon {facts['epsilon']:.3g}, delta {facts['delta']:.2g}: with {whom} more or less, the "
+        f"odds of anything that could be told from these rows change by a factor of {odds} at most, but for a chance of delta",
+        f"{where}; names, kinds, decimal places and the number of rows are taken to be known",
+        f"Of the source {facts['source']!r}, {facts['epsilon_of_source']:.3g} epsilon are spent or reserved over all runs so "
+        "far, published or not (they add up); other tables of the same people count where their privacy.source is the same",
+        *_columns_told(run),
+        "Not protected: the gate looked at real rows that were held back, and its verdict and figures are of those, without "
+        f"noise; counts in the report are of {spec.k} rows and more",
         "What holds of a group of people as a whole is learned, and may be told of each of them",
     ]
+
+
+def _columns_told(run: Run) -> list[str]:
+    """Which columns are invented or left out, and that nobody has several rows."""
+    found = json.loads((run.folder / "profile.json").read_text()).get("pii", [])
+    group, out = run.plan.group, []
+    for done, said in (
+        (ANEW, "Invented with Faker, unrelated to anybody and to the rest of the row: {}"),
+        (DROPPED, "Left out: {}"),
+    ):
+        if names := [each["column"] for each in found if each["done"] == done and each["column"] != group]:
+            out.append(said.format(", ".join(names)))
+    if found:
+        out.append("What says who somebody is was looked for by names, forms and samples of the columns, which can miss some")
+    if group is not None:
+        out.append(f"Each row stands for itself: values of {group!r} are new, and no two rows share one")
+    return out

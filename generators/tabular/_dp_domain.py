@@ -202,6 +202,17 @@ def refuse_undeclared(columns: Sequence[Column]) -> None:
         )
 
 
+def refuse_odd(train: Dataset, bounds: Bounds) -> None:
+    """Raises GeneratorError for rows that hold a null or a level that the plan says there are none of: before any noise."""
+    for column in train.schema.learned:
+        known = _declared(column) if column.discrete and (bounds != "budget" or _stated(column)) else None
+        values = train.column(column.name)
+        if not _nulls(column, bounds) and values.null_count:
+            raise GeneratorError(f"column {column.name!r} holds nulls; declare columns.{column.name}.nullable: true")
+        if known is not None:
+            Cells(column.name, known, nulls=True).encode(values)
+
+
 def _declared(column: Column) -> Levels:
     """The levels that the schema holds, in an order that says nothing of the rows."""
     known = column.categories or ((False, True) if column.kind == "boolean" else ())

@@ -34,7 +34,9 @@ def test_a_run_that_would_pass_the_cap_does_not_start(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     spend(path)
     spend(path, run="r2", epsilon=4.0)  # exactly the cap
-    with pytest.raises(LedgerError, match=r"epsilon 7 is spent and 0 of 7 is left.*lower privacy.epsilon") as error:
+    with pytest.raises(
+        LedgerError, match=r"epsilon 0 is spent, 7 is reserved by runs that did not end \(r1, r2\) and 0 of 7 is left.*lower"
+    ) as error:
         spend(path, run="r3", epsilon=0.1)
     assert error.value.exit_code == 2 and len(account(path, "people", "a").entries) == 2
     assert spend(path, run="r3", epsilon=50.0, cap=None).epsilon == 57

@@ -114,6 +114,8 @@ def test_a_release_holds_nothing_real_and_says_what_it_promises(desk: Path) -> N
         ("purpose=augment", "privacy: states what a release promises; set purpose: release"),
         ("privacy.unit=group", "name their column as `group`"),
         ("privacy.noise=1", "leave one of the two out"),
+        ("columns.city.categories=[york, leeds, hull]", "values that columns.city.categories does not declare"),
+        ("privacy.quasi=[mail]", "privacy.quasi: there is no column 'mail'"),
     ],
 )
 def test_what_cannot_be_promised_is_one_sentence_and_spends_nothing(desk: Path, override: str, words: str) -> None:
@@ -133,6 +135,21 @@ def test_counts_that_show_too_little_are_spent_each_time(desk: Path) -> None:
         assert [(e.epsilon, e.state) for e in entries] == [(0.02, "spent")] * times
 
 
+def test_plan_says_what_run_would_refuse_and_what_is_left(desk: Path) -> None:
+    for override, words in (
+        ("privacy.quasi=[mail]", "privacy.quasi: there is no column 'mail'"),
+        ("columns.city.categories=[york, leeds, hull]", "values that columns.city.categories does not declare"),
+    ):
+        code, shown = said("plan", "plan.yaml", "--no-measure", "-o", override)
+        assert code == 2 and words in shown, shown
+    code, shown = said("plan", "plan.yaml", "-o", "privacy.cap=5")
+    assert "epsilon 8, delta 0.00014 for one row; of 'people' 0 spent so far of 5" in shown
+    assert "no-go" in shown and "privacy.cap: 5 is left of 'people', and it spends 8" in shown
+    assert (
+        "above 10 a promise hardly protects anybody" in said("plan", "plan.yaml", "--no-measure", "-o", "privacy.epsilon=50")[1]
+    )
+
+
 def test_a_person_of_several_rows_is_no_row(desk: Path) -> None:
     rows = pacsv.read_csv(desk / "people.csv")
     group = [f"p{i // 3}" for i in range(rows.num_rows)]
@@ -150,7 +167,7 @@ def test_a_person_of_several_rows_is_no_row(desk: Path) -> None:
     assert [e.epsilon for e in account(desk / "privacy.sqlite", "people", "").entries] == [8.0]
     version = next(p.parent for p in (desk / "published").rglob("manifest.json"))
     card = " ".join((version / "README.md").read_text().split())
-    assert "one person (all rows of one value of the group, of which at most 2 each are learned from)" in card
+    assert "one person (one value of 'who', of which at most 2 rows are learned from)" in card
     state = json.loads(next((desk / "runs/people").rglob("model/state.json")).read_text())["spent"]
     assert state["epsilon"] == pytest.approx(4.0) and state["rows"] == 480  # two rows of each of 240 people
 
