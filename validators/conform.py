@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from data.dataset import Dataset
@@ -17,6 +18,10 @@ from data.schema import Column, Schema, arrow_type
 OTHER_FORMATS = frozenset({".json", ".jsonl", ".xlsx", ".xls", ".feather", ".arrow", ".orc", ".pkl", ".pickle", ".npy", ".npz"})
 #: Parquet with more rows than this is read batch by batch and never held as a whole.
 LAZY_ROWS = 200_000
+
+
+#: The column of a published version that tells synthetic rows from real ones.
+MARK = "is_synthetic"
 
 
 def load(rows: Any, role: str) -> Dataset | pa.Table | pads.Dataset:
@@ -68,12 +73,19 @@ def table(rows: Dataset | pa.Table | pads.Dataset) -> pa.Table:
 def check_columns(schema: Schema, rows: Dataset | pa.Table | pads.Dataset, role: str) -> None:
     """Raise DataError, naming what is missing and what is new, unless the rows have the schema's columns."""
     names = (rows.source if isinstance(rows, Dataset) else rows).schema.names
-    missing, extra = [n for n in schema.names if n not in names], [n for n in names if n not in schema.names]
+    missing, extra = [n for n in schema.names if n not in names], [n for n in names if n not in (*schema.names, MARK)]
     if not missing and not extra:
         return
     parts = [f"lack {_some(missing)}"] if missing else []
     parts += [f"have {_some(extra)}, which train has not"] if extra else []
     raise DataError(f"the {role} rows do not have the columns of train: they {' and '.join(parts)}; rename or drop them")
+
+
+def synthetic_alone(schema: Schema, rows: Dataset | pa.Table | pads.Dataset) -> Dataset | pa.Table | pads.Dataset:
+    """Of a version that was published, the rows that it marks as synthetic; anything else as it is."""
+    if isinstance(rows, Dataset) or MARK not in rows.schema.names or MARK in schema.names:
+        return rows
+    return rows.filter(pc.field(MARK))
 
 
 def conform(schema: Schema, rows: Dataset | pa.Table | pads.Dataset, role: str) -> Dataset:

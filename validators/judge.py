@@ -15,7 +15,7 @@ from data.dataset import Dataset
 from data.errors import DataError
 from validators._privacy_roles import Roles
 from validators.base import Check, Evidence, Finding, Intent, Privacy
-from validators.conform import check_columns, conform, joined, load, table
+from validators.conform import check_columns, conform, joined, load, synthetic_alone, table
 from validators.gate import Decision, decide
 from validators.mix import intended
 from validators.stats import listed
@@ -198,7 +198,7 @@ def _evidence(train: Any, holdout: Any, synthetic: Any, reference: Any, target: 
         if held.num_rows and rows.num_rows and (role == "train" or rows is not train_rows):
             held, said = apart(rows, held, role)
             notices += [said] if said else []
-    made = conform(base.schema, load(synthetic, "synthetic"), "synthetic")
+    made = conform(base.schema, synthetic_alone(base.schema, load(synthetic, "synthetic")), "synthetic")
     return Prepared(
         train=train_rows, reference=reference_rows, holdout=held, synthetic=made, intent=intent, notices=tuple(notices)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema
+from tests.validators.rows import frame
+from validators.base import Intent
 from validators.conform import conform, load
 
 SCHEMA = Schema(
@@ -88,3 +92,19 @@ def test_mixed_types_and_other_things_are_refused() -> None:
 def test_a_dataset_of_the_schema_is_taken_as_it_is() -> None:
     given = Dataset(rows(), SCHEMA)
     assert conform(SCHEMA, given, "train").source is given.source
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_a_published_version_is_judged_by_its_synthetic_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazily: bool
+) -> None:
+    """A version may hold real rows beside its own, and marks which are which."""
+    from validators.judge import prepare
+
+    monkeypatch.setattr("validators.conform.LAZY_ROWS", 10 if lazily else 10**9)
+    real, made = frame(400, 1), frame(300, 2)
+    whole = pd.concat([real.assign(is_synthetic=False), made.assign(is_synthetic=True)], ignore_index=True)
+    whole.to_parquet(tmp_path / "version.parquet")
+    ready = prepare(real, frame(200, 3), tmp_path / "version.parquet", target="label", intent=Intent())
+    assert ready.synthetic.num_rows == 300 and "is_synthetic" not in ready.synthetic.schema.names
+    assert ready.synthetic.column("x").to_pylist() == made.x.tolist()
