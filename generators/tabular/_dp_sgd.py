@@ -33,10 +33,13 @@ class Schedule:
     average: float = 0.5
 
 
-def private_optimizer(net: nn.Module, rows: int, schedule: Schedule, source: Noise, **how: Any) -> tuple[nn.Module, Any]:
+def private_optimizer(
+    net: nn.Module, rows: int, schedule: Schedule, source: Noise, kind: type[torch.optim.Optimizer] = torch.optim.Adam
+) -> tuple[nn.Module, Any]:
     """The network with gradients of single rows, and the optimizer that clips them and adds noise.
 
-    how: of Adam. Noise comes from `source`, not from torch. Expected rows of a step divide the gradient, whatever came."""
+    kind: of the optimizer that then moves the weights. Noise comes from `source`, not from torch. Expected rows of a step
+    divide the gradient, whatever came."""
     from opacus.grad_sample import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
@@ -49,7 +52,7 @@ def private_optimizer(net: nn.Module, rows: int, schedule: Schedule, source: Noi
                 p.grad = (p.summed_grad + self.noise_multiplier * self.max_grad_norm * noise).view_as(p)
 
     module = GradSampleModule(net, loss_reduction="sum")
-    inner = torch.optim.Adam(module.parameters(), lr=schedule.learning_rate, **how)
+    inner = kind(module.parameters(), lr=schedule.learning_rate)  # type: ignore[call-arg]
     optimizer = Secret(
         inner,
         noise_multiplier=schedule.noise,
@@ -64,8 +67,27 @@ def step(module: nn.Module, optimizer: Any, loss: Callable[[Tensor], Tensor], ch
     """One step on the rows chosen; the loss per row. loss: places of rows -> the sum of their losses.
 
     A step without rows is one as well: its noise hides that nobody was chosen."""
+    told = noisy_gradient(module, optimizer, loss, chosen, expected)
+    optimizer.original_optimizer.step()
+    return told
+
+
+def noisy_gradient(
+    module: nn.Module, optimizer: Any, loss: Callable[[Tensor], Tensor], chosen: Array, expected: float
+) -> float:
+    """Leave in `grad` of each weight the clipped gradients of the rows chosen, summed, with noise, over `expected`."""
+    total = clipped_sum(module, optimizer, loss, chosen)
+    optimizer.add_noise()
+    for p in _parameters(module):
+        p.grad /= expected
+        p.summed_grad = None
+    return total / max(len(chosen), 1)
+
+
+def clipped_sum(module: nn.Module, optimizer: Any, loss: Callable[[Tensor], Tensor], chosen: Array) -> float:
+    """Leave in `summed_grad` of each weight the clipped gradients of these rows, summed, without noise; their loss."""
     optimizer.zero_grad(set_to_none=True)
-    parameters: list[Any] = [p for p in module.parameters() if p.requires_grad]  # Opacus hangs fields of its own on them
+    parameters = _parameters(module)
     for p in parameters:
         p.summed_grad = torch.zeros_like(p)
     total = 0.0
@@ -78,12 +100,12 @@ def step(module: nn.Module, optimizer: Any, loss: Callable[[Tensor], Tensor], ch
         for p in parameters:
             p.grad_sample = None
             p.grad = None
-    optimizer.add_noise()
-    for p in parameters:
-        p.grad /= expected
-        p.summed_grad = None
-    optimizer.original_optimizer.step()
-    return total / max(len(chosen), 1)
+    return total
+
+
+def _parameters(module: nn.Module) -> list[Any]:
+    """Weights that learn; Opacus hangs fields of its own on them."""
+    return [p for p in module.parameters() if p.requires_grad]
 
 
 class Averages:
