@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import pyarrow as pa
 
 from data.dataset import Dataset
 from data.schema import Column
-from generators.base import SILENT, Condition, Progress, Traits, seal
-from generators.tabular._conditions import matching, part_seed, resolve
+from generators.base import SILENT, Progress, Traits
 from generators.tabular._dp_account import rho_epsilon, rho_for
-from generators.tabular._dp_domain import Cells, find, left, looks
-from generators.tabular._dp_family import (
-    DOMAIN_PART,
-    EPSILON,
-    Spent,
-    check,
-    columns_of,
-    delta_of,
-    encode,
-    finish_of,
-    noise_of,
-)
+from generators.tabular._dp_base import Private
+from generators.tabular._dp_domain import find, left, looks
+from generators.tabular._dp_family import DOMAIN_PART, Spent, encode, noise_of
 from generators.tabular._dp_marginals import Chain, learn
-from generators.tabular._table import Finish, at_least, one_thread, open_model, refuse, rng_of, write_json
+from generators.tabular._table import at_least, one_thread, refuse, rng_of
 
 __all__ = ["DPMarginals"]
 
 Array = np.ndarray
-STATE, ARRAYS = "state.json", "chain.npz"
-ROWS = 65_536
+ARRAYS = "chain.npz"
 
 
 @dataclass
-class DPMarginals:
+class DPMarginals(Private):
     """Noisy counts of the marginals that matter, and the distribution of most entropy that has them.
 
     Columns become tokens (levels, bins); the marginals of single columns are measured, then those of two columns (of three with
@@ -51,20 +38,14 @@ class DPMarginals:
     Source: McKenna et al. 2022 (AIM, arXiv 2201.12677); inference by the package mbi (McKenna et al. 2019, arXiv
     1901.09136).
 
-    Fields:
-        epsilon: the budget; 3 where neither it nor `noise` is stated. noise: in place of it, the noise of a single Gaussian
-            mechanism that would spend as much. delta: how likely the promise may fail; 1 / (10 n) if not stated.
-        bounds: whether ranges and levels that the plan does not declare are refused ("declared"), paid for ("budget"), or read
-            off ("data"), which is then not private end to end. k: noisy counts do not find what fewer rows hold, whatever the
-            budget.
-        marginals: how many beyond single columns; twice the columns if not stated.
-        secure: noise from the system's secrets; without, from the seed, for tests: who knows the seed can take it off.
+    Fields, beside those of `Private` (generators/tabular/_dp_base.py):
+        noise: of a single Gaussian mechanism that would spend as much. marginals: how many beyond single columns; twice the
+            columns if not stated.
 
     Learned: `cells_` (tokens of each column), `chain_` (chances), `known_` (of columns with undeclared levels), `finish_`,
     `spent_` (what was spent)."""
 
-    modality: ClassVar[str] = "tabular"
-    exact_conditions: ClassVar[bool] = False
+    batch_rows: ClassVar[int] = 65_536
     traits: ClassVar[Traits] = Traits(
         kind="marginals with differential privacy",
         rows=200,
@@ -73,22 +54,7 @@ class DPMarginals:
         fails=("diversity", "blur"),
     )
 
-    epsilon: float | None = None
-    noise: float | None = None
-    delta: float | None = None
-    bounds: Literal["declared", "budget", "data"] = "declared"
-    k: int = 5
     marginals: int | None = None
-    secure: bool = True
-
-    def promised(self, rows: int, columns: Sequence[Column]) -> tuple[float, float]:
-        """The epsilon and delta that a fit on so many rows of these columns spends, told without a look at them.
-
-        Raises GeneratorError for settings that promise nothing, and columns that declare too little."""
-        check(self, rows, columns)
-        delta = delta_of(self, rows)
-        rest = left(columns, self.bounds) * delta
-        return (self.epsilon or EPSILON) if self.noise is None else rho_epsilon(1 / (2 * self.noise**2), rest), delta
 
     def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
         """Measure and fit. What is measured is not measured twice: a killed fit has spent its budget, and starts anew.
@@ -112,9 +78,8 @@ class DPMarginals:
         with one_thread():
             most = self.marginals if self.marginals is not None else 2 * len(sizes)
             self.chain_ = learn(encode(train, found.cells), sizes, classed, rho - domain, most, source, progress)
-        self.known_ = self._known()
-        self.finish_ = finish_of(train.schema, found.cells)
-        self.spent_ = Spent(epsilon, delta, math.sqrt(1 / (2 * rho)), "zero-concentrated (AIM)", self.bounds, self.secure, rows)
+        paid = Spent(epsilon, delta, math.sqrt(1 / (2 * rho)), "zero-concentrated (AIM)", self.bounds, self.secure, rows)
+        self._keep(train, found.cells, self._known(), paid)
         return self
 
     def _known(self) -> dict[str, Array]:
@@ -129,56 +94,22 @@ class DPMarginals:
                 out[column.name] = counts / counts.sum()
         return out
 
-    def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
-        """Exactly `n` rows. A condition on the class is drawn directly; one on other columns throws rows away.
+    def _spends(self, rows: int, columns: Sequence[Column], noise: float, delta: float) -> float:
+        return rho_epsilon(1 / (2 * noise**2), delta)
 
-        Raises GeneratorError for a condition that is hardly ever met."""
-        wanted = resolve(where, self.finish_.schema)
-        given, rest = self._given(wanted)
-        start = 0
+    def _first(self) -> int:
+        return self.chain_.order[0]
 
-        def draw(rows: int, part: int) -> pa.RecordBatch:
-            rng = rng_of(part)
-            tokens = self.chain_.draw(rows, rng, given)
-            return pa.RecordBatch.from_pydict(columns_of(self.cells_, tokens, self.known_, rng))
+    def _tokens(self, rows: int, given: dict[int, int], part: int, rng: np.random.Generator) -> Array:
+        return self.chain_.draw(rows, rng, given)
 
-        for batch in matching(draw, n, rest, seed=part_seed(seed, 1), rows=ROWS):
-            yield self.finish_(batch, start=start, seed=seed)
-            start += batch.num_rows
-
-    def _given(self, wanted: Mapping[str, Any]) -> tuple[dict[int, int], dict[str, Any]]:
-        """The condition on the first column of the chain as a token, and what is left of the condition."""
-        first = self.cells_[self.chain_.order[0]]
-        if first.levels is None or wanted.get(first.name) is None:
-            return {}, dict(wanted)
-        rest = {name: value for name, value in wanted.items() if name != first.name}
-        return {self.chain_.order[0]: first.levels.values.index(wanted[first.name])}, rest
-
-    def save(self, folder: Path) -> None:
-        """Write tokens, chances, what was spent, and the envelope."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def _write(self, folder: Path) -> dict[str, Any]:
         tables: dict[str, Any] = {f"t{i}": table for i, table in enumerate(self.chain_.tables)}
         np.savez(folder / ARRAYS, **tables | {f"k.{name}": p for name, p in self.known_.items()})
-        state = {
-            "finish": self.finish_.to_state(),
-            "cells": [c.to_state() for c in self.cells_],
-            "order": self.chain_.order,
-            "parents": self.chain_.parents,
-            "spent": {k: v for k, v in self.spent_.to_json().items() if k != "end_to_end"},
-        }
-        write_json(folder / STATE, state)
-        seal(folder, self)
+        return {"order": self.chain_.order, "parents": self.chain_.parents}
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read back what `save` wrote."""
-        family = cls(**open_model(folder, cls))
-        state = json.loads((folder / STATE).read_text())
-        family.finish_ = Finish.from_state(state["finish"])
-        family.cells_ = tuple(Cells.from_state(c) for c in state["cells"])
-        family.spent_ = Spent(**state["spent"])
+    def _read(self, folder: Path, state: dict[str, Any]) -> None:
         with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
             tables = tuple(arrays[f"t{i}"] for i in range(len(state["order"])))
-            family.known_ = {name[2:]: arrays[name] for name in arrays.files if name.startswith("k.")}
-        family.chain_ = Chain(tuple(state["order"]), tuple(map(tuple, state["parents"])), tables)
-        return family
+            self.known_ = {name[2:]: arrays[name] for name in arrays.files if name.startswith("k.")}
+        self.chain_ = Chain(tuple(state["order"]), tuple(map(tuple, state["parents"])), tables)
