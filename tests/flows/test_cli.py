@@ -168,8 +168,8 @@ def test_schema_is_json() -> None:
     assert json.loads(cli("schema").stdout)["title"] == "counterpoise plan"
 
 
-def test_serve_says_what_to_do_instead() -> None:
-    refused(cli("serve"), "cron")
+def test_serve_asks_for_plans() -> None:
+    refused(cli("serve"), "missing argument 'PLAN...'")
 
 
 def test_faults_of_a_plan(plan_file: Path) -> None:
