@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from configs.plan import Outcome, Plan
 from data.errors import UserError
 from flows import synthesize  # noqa: F401  # Prefect's settings, before Prefect
+from flows.amount import NothingToAddError
 from flows.begin import begun, loaded, walked
 from flows.moved import moved, sentences
 from flows.notify import check_notify, notify
 from flows.run import Run
 from flows.stages import steps_of
+from flows.stages.judge import OUTSIDE
 
 # isort: split
 from prefect import flow
@@ -61,7 +64,10 @@ def _night(plan: Path, overrides: list[str] | None, runs: Path) -> Night:
         raise UserError(f"{plan}: tables that refer to one another have no schedule; `counterpoise run` them with cron")
     if (verdict := _finished(run)) is not None:
         return Night("unchanged", f"unchanged since {verdict}; nothing was trained", run=str(run.folder))
-    stages = walked(run, plan, overrides, "prefect", quiet=True)
+    try:
+        stages = walked(run, plan, overrides, "prefect", quiet=True)
+    except NothingToAddError as found:  # as `counterpoise run` has it: nothing is published, and that is no fault
+        return Night("blocked", str(found), run=str(run.folder))
     published = stages["publish"]
     if published["version"] is None:
         return Night("blocked", _worst(run, stages), (f"in quarantine: {published['uri']}",), str(run.folder))
@@ -84,10 +90,6 @@ def _finished(run: Run) -> str | None:
 
 def _worst(run: Run, stages: Any) -> str:
     """The verdict with the cell that came out worst; of a release, what its outside report says."""
-    import json
-
-    from flows.stages.judge import OUTSIDE
-
     folder = run.folder / OUTSIDE if run.plan.purpose == "release" else run.folder
     report = json.loads((folder / "report.json").read_text())
     return f"{report['verdict']}, {report['reason']}"

@@ -8,9 +8,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from configs.plan import NotifySpec
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    from apprise import Apprise
 
 
 def check_notify(spec: NotifySpec) -> None:
@@ -45,20 +49,23 @@ def _addresses(spec: NotifySpec) -> Sequence[str]:
             f"notify.addresses: the environment variable {spec.addresses} is not set; let it hold addresses as Apprise spells "
             "them, or leave notify out"
         )
-    from apprise import Apprise
-
+    apprise = _apprise()
     for place, address in enumerate(held, start=1):
-        if Apprise.instantiate(address) is None:
+        if apprise.instantiate(address) is None:
             raise UserError(f"notify.addresses: address {place} of {spec.addresses} is none that Apprise knows")
     return held
 
 
-def _sent(address: str, subject: str, body: str) -> bool:
+def _apprise() -> type[Apprise]:
+    """The client, whose log lines would quote addresses."""
     from apprise import Apprise
 
-    # Its log lines quote addresses.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-    client = Apprise()
+    return Apprise
+
+
+def _sent(address: str, subject: str, body: str) -> bool:
+    client = _apprise()()
     client.add(address)
     return bool(client.notify(title=subject, body=body))
 

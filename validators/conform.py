@@ -13,15 +13,12 @@ import pyarrow.dataset as pads
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema, arrow_type
+from data.shards import SYNTHETIC
 
 #: Formats that would be taken for csv.
 OTHER_FORMATS = frozenset({".json", ".jsonl", ".xlsx", ".xls", ".feather", ".arrow", ".orc", ".pkl", ".pickle", ".npy", ".npz"})
 #: Parquet with more rows than this is read batch by batch and never held as a whole.
 LAZY_ROWS = 200_000
-
-
-#: The column of a published version that tells synthetic rows from real ones.
-MARK = "is_synthetic"
 
 
 def load(rows: Any, role: str) -> Dataset | pa.Table | pads.Dataset:
@@ -73,7 +70,7 @@ def table(rows: Dataset | pa.Table | pads.Dataset) -> pa.Table:
 def check_columns(schema: Schema, rows: Dataset | pa.Table | pads.Dataset, role: str) -> None:
     """Raise DataError, naming what is missing and what is new, unless the rows have the schema's columns."""
     names = (rows.source if isinstance(rows, Dataset) else rows).schema.names
-    missing, extra = [n for n in schema.names if n not in names], [n for n in names if n not in (*schema.names, MARK)]
+    missing, extra = [n for n in schema.names if n not in names], [n for n in names if n not in (*schema.names, SYNTHETIC)]
     if not missing and not extra:
         return
     parts = [f"lack {_some(missing)}"] if missing else []
@@ -83,9 +80,9 @@ def check_columns(schema: Schema, rows: Dataset | pa.Table | pads.Dataset, role:
 
 def synthetic_alone(schema: Schema, rows: Dataset | pa.Table | pads.Dataset) -> Dataset | pa.Table | pads.Dataset:
     """Of a version that was published, the rows that it marks as synthetic; anything else as it is."""
-    if isinstance(rows, Dataset) or MARK not in rows.schema.names or MARK in schema.names:
+    if isinstance(rows, Dataset) or SYNTHETIC not in rows.schema.names or SYNTHETIC in schema.names:
         return rows
-    return rows.filter(pc.field(MARK))
+    return rows.filter(pc.field(SYNTHETIC))
 
 
 def conform(schema: Schema, rows: Dataset | pa.Table | pads.Dataset, role: str) -> Dataset:

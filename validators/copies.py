@@ -196,8 +196,9 @@ def _near(at: Sides, h: Array, known: Array, alpha: float) -> tuple[list[Excess]
     cuts = _cuts(close_h, close_s)
     found = [_excess(close_s, close_h, cut, alpha / len(cuts)) for cut in cuts]
     if any(e.verdict != "PASS" for e in found):
-        train = space.points(at.train, rng.permutation(kept)[: len(at.h)])
-        found = _alike(found, made, space.points(at.holdout, at.h), train)
+        unseen = rng.permutation(at.h)[:MOST_TRAIN]
+        train = space.points(at.train, rng.permutation(kept)[: len(unseen)])
+        found = _alike(found, made, space.points(at.holdout, unseen), train)
     order = np.argsort(close_s, kind="stable")[:SHOWN]
     pairs = [(int(at.places[s[i]]), int(kept[first[place[i]]]), float(close_s[i])) for i in order if close_s[i] <= max(cuts)]
     return found, pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from generators.tabular._dp_domain import Bounds, Cells, refuse_undeclared
 from generators.tabular._dp_noise import Noise
 from generators.tabular._table import Finish
 
+if TYPE_CHECKING:
+    from generators.tabular._dp_base import Private
+
 Array = np.ndarray
 #: Budget where neither it nor the noise is stated.
 EPSILON = 3.0
@@ -25,16 +28,6 @@ EPSILON = 3.0
 PLACES = ("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",) * 10
 #: Of a budget, what finding the columns' tokens may spend.
 DOMAIN_PART = 0.1
-
-
-class Private(Protocol):
-    """A family with a budget."""
-
-    epsilon: float | None
-    noise: float | None
-    delta: float | None
-    bounds: Bounds
-    secure: bool
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import pytest
 
 from configs.plan import NotifySpec
 from data.errors import UserError
+from flows.amount import NothingToAddError
 from flows.moved import sentences
 from flows.notify import check_notify, notify
 from tests.conftest import ROOT
@@ -91,6 +92,20 @@ def test_a_night_does_nothing_or_publishes_or_tells(
         night(plan_file).result()
     assert told[-1]["title"] == "counterpoise: mixed failed" and "mixed.csv" in told[-1]["message"]
     assert "tok3n" not in json.dumps([each["message"] for each in told])
+
+
+@pytest.mark.usefixtures("server")
+def test_a_sweep_that_finds_that_rows_bring_nothing_is_no_fault(plan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: Any, **__: Any) -> Any:
+        raise NothingToAddError("add nothing")
+
+    seen: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr("flows.nightly.walked", nothing)
+    monkeypatch.setattr("flows.nightly.emit_event", lambda event, **given: seen.append((event, given)))
+    state = night(plan_file)
+    assert state.name == "Blocked" and state.message == "mixed: add nothing"
+    assert [(event, given["payload"]["says"]) for event, given in seen] == [("counterpoise.blocked", "add nothing")]
+    assert seen[0][1]["resource"]["prefect.resource.id"] == "counterpoise.dataset.mixed"
 
 
 # --- who is told --------------------------------------------------------------------------------------------------------------

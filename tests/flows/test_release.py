@@ -23,6 +23,7 @@ from data.sources.csv import read as read_csv
 from flows.cli import app
 from flows.ledger import account
 from flows.stages.promise import _of_people, for_people, people_from_row
+from generators.base import GeneratorError
 from generators.tabular._dp_account import gaussian_delta
 from generators.tabular.dp_autoregressive import DPAutoregressive
 from tests.flows.leaks import Secrets, leaks
@@ -133,6 +134,17 @@ def test_counts_that_show_too_little_are_spent_each_time(desk: Path) -> None:
         assert code == 2 and "no level of column 'city' is held by enough rows to be found within the budget" in shown, shown
         entries = account(desk / "privacy.sqlite", "people", "").entries
         assert [(e.epsilon, e.state) for e in entries] == [(0.02, "spent")] * times
+
+
+def test_a_fit_that_is_refused_costs_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any, **__: Any) -> Any:
+        raise GeneratorError("not with these")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DPAutoregressive, "fit", refuses)
+        code, shown = said("run", "plan.yaml", "--quiet")
+    assert code == 2 and "not with these" in shown
+    assert account(desk / "privacy.sqlite", "people", "").entries == ()
 
 
 def test_plan_says_what_run_would_refuse_and_what_is_left(desk: Path) -> None:
