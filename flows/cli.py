@@ -383,10 +383,7 @@ def serve(
     """Run plans on a schedule until stopped: nothing where a source did not change, else a run; on a Prefect server."""
     from flows.schedule import here, serve
 
-    zone = timezone or here()
-    if not quiet:
-        print(f"schedule {cron} ({zone}) for {', '.join(map(str, plans))}; Ctrl-C stops it", file=sys.stderr, flush=True)
-    serve(plans, cron, timezone=zone, overrides=override or [], runs=runs)
+    serve(plans, cron, timezone=timezone or here(), overrides=override or [], runs=runs, quiet=quiet)
 
 
 def _write_json(path: Path | None, value: Any) -> None:

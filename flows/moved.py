@@ -35,20 +35,22 @@ def _version(run: Run) -> str | None:
 def moved(run: Run) -> dict[str, Any]:
     """What a run's source and judgement have that those of the version before had not; {} where there is none.
 
-    Rows and classes as [before, now]; columns that came and went; `drift`, columns whose values are distributed otherwise
-    (two-sample test, at ALPHA over all columns, and LEAST apart); `figures` of checks."""
+    Rows and classes as [before, now]; columns that came and went; `drift`, of the columns that could be compared (of pictures
+    none) those whose values are distributed otherwise (two-sample test, at ALPHA over all columns, and LEAST apart); `figures`
+    of checks."""
     old = before(run)
     if old is None:
         return {}
     then, now = dataset(old), dataset(run)
-    shared = [name for name in now.schema.names if name in then.schema]
+    shared = [column for column in now.schema.learned if column.name in then.schema]
     return {
         "version": _version(old),
         "rows": [then.num_rows, now.num_rows],
         "came": [name for name in now.schema.names if name not in then.schema],
         "went": [name for name in then.schema.names if name not in now.schema],
         "classes": _classes(then, now),
-        "drift": _drift(then, now, [now.schema[name] for name in shared if now.schema[name].learned]),
+        "compared": len(shared),
+        "drift": _drift(then, now, shared),
         "families": [_family(old), _family(run)],
         "figures": _figures(old, run),
     }
@@ -141,7 +143,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     classes = [f"{level} {a:,} to {b:,}" for level, (a, b) in found["classes"].items() if a != b]
     out += [f"Rows of classes: {_some(classes)}"] if classes else []
     drift = [f"{d['column']} ({d['says'] + '; ' if d['says'] else ''}distance {d['distance']:.2g})" for d in found["drift"]]
-    out += [f"Columns of the source that drifted: {_some(drift)}"] if drift else ["No column of the source drifted"]
+    if found["compared"]:
+        out.append(f"Columns of the source that drifted: {_some(drift)}" if drift else "No column of the source drifted")
     old, new = found["families"]
     out += [f"Another family: {old} to {new}"] if old != new else []
     told = [f"{name} {_told(v[0], v[1])} to {_told(v[2], v[3])}" for name, v in found["figures"].items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from prefect.types.entrypoint import EntrypointType
 AT_ONCE = 1
 
 
-def serve(plans: Sequence[Path], cron: str, *, timezone: str, overrides: Sequence[str], runs: Path) -> None:
+def serve(plans: Sequence[Path], cron: str, *, timezone: str, overrides: Sequence[str], runs: Path, quiet: bool) -> None:
     """Keep these plans on schedule until stopped, on the server that the settings name, else on one of our own.
 
     Raises UserError for a schedule or a time zone that is none, and for a plan that is refused, before anything is kept."""
@@ -33,6 +34,8 @@ def serve(plans: Sequence[Path], cron: str, *, timezone: str, overrides: Sequenc
     names = [str(each.name) for each in kept]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"two plans are named {sorted(twice)[0]!r}, and a dataset has one schedule; give them different names")
+    if not quiet:
+        print(f"schedule {cron} ({timezone}) for {', '.join(map(str, plans))}; Ctrl-C stops it", file=sys.stderr, flush=True)
     with server():
         keep(*kept, limit=AT_ONCE, print_starting_message=False)
 
