@@ -151,7 +151,8 @@ def test_a_block_of_the_server_is_told_and_one_that_is_not_there_is_said(hook: t
 def test_what_moved_is_told_in_sentences() -> None:
     found = {
         "version": "v000004", "rows": [100, 150], "came": ["shoe"], "went": [], "classes": {"no": [90, 140], "yes": [10, 10]},
-        "compared": 2, "drift": [{"column": "age", "distance": 0.21, "p": 1e-9, "says": "median 30 to 41"}], "families": ["gan", "gan"],
+        "compared": 2,
+        "drift": [{"column": "age", "distance": 0.21, "p": 1e-9, "says": "median 30 to 41"}], "families": ["gan", "gan"],
         "figures": {"coverage": ["PASS", 0.9, "WARN", 0.7]},
     }  # fmt: skip
     assert sentences(found) == [
