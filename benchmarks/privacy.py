@@ -52,10 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for turn, each in enumerate(missing, start=1):
         print(f"[{turn}/{len(missing)}] {each[0]}: {each[1]}, epsilon {each[2]}, seed {each[3]}", file=sys.stderr, flush=True)
         cells.keep({"|".join(map(str, each)): cell(*each)})
+        _forget_programs()
     if options.out:
         Path(options.out).write_text("\n".join(record(cells.held, options)))
         print(f"written: {options.out}", file=sys.stderr)
     return 0
+
+
+def _forget_programs() -> None:
+    """Jax keeps what it compiled for every shape that it met: gigabytes after some dozen fits."""
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 def _of(epsilon: str, families: Sequence[str]) -> Sequence[str]:

@@ -60,10 +60,8 @@ def init(
     out: Annotated[Path | None, typer.Option("--out", help="The plan to write; <name>.yaml here if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an existing plan.")] = False,
     use: Annotated[
-        Literal["augment", "replace", "photorealistic", "scores"] | None,
-        typer.Option(
-            "--use", help="What the rows are for: beside real ones for a model, in their place, to be looked at, or scores."
-        ),
+        Literal["augment", "replace", "release", "photorealistic", "scores"] | None,
+        typer.Option("--use", help="The rows go beside real ones, in their place, out of the house, to the eye; or scores."),
     ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Minutes that training may take.")] = None,
     avoid: Annotated[
@@ -82,8 +80,8 @@ def init(
     from flows.init import notes, write_plan
     from flows.init_choice import answers
 
-    told = answers(use, minutes, avoid or [], licence=licence)
-    path = write_plan(data, target=target, query=query, out=out, force=force, stated=told)
+    told, release = answers(use, minutes, avoid or [], licence=licence)
+    path = write_plan(data, target=target, query=query, out=out, force=force, stated=told, release=release)
     print(path)
     for note in notes(path):
         print(f"· {note}", file=sys.stderr)

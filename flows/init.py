@@ -30,6 +30,11 @@ TARGETS = re.compile(
 MOST_CLASSES = 20
 #: How a line of a plan begins that says what its user should know of the data.
 NOTE = "# Note: "
+#: What must be told of a plan that avoids copies and promises nothing.
+NO_PROMISE = (
+    "avoid: privacy leaves out families that can copy rows, and promises nothing; real rows stand in the set: "
+    "for rows that may leave the house, `counterpoise init --use release`."
+)
 MARGIN = 1.25
 STEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 
@@ -54,10 +59,12 @@ def write_plan(
     force: bool,
     stated: ChooseSpec | None = None,
     named: bool = True,
+    release: bool = False,
 ) -> Path:
     """Write a plan for a csv or parquet file, a folder of pictures or parquet, or a database url; the path it was written to.
 
-    stated: the user's answers to the questions by which a family is chosen; named: whether the plan is to name one.
+    stated: the user's answers to the questions by which a family is chosen; named: whether the plan is to name one; release:
+    whether the rows are to leave the house in place of the real ones.
     Raises DataError when the data cannot be read, cannot be balanced, are texts or programs, when no family is left for them,
     or when the plan would overwrite another.
     """
@@ -68,7 +75,10 @@ def write_plan(
     stated = stated or ChooseSpec()
     if (other := other_of(data)) is not None:
         raise NoFamilyError(f"{data}: {UNBUILT[other]}")
-    if (seen := _pictures(data)) is not None:
+    seen = _pictures(data)
+    if release and seen is not None:
+        raise DataError(f"{data}: no family promises differential privacy of pictures, which a release needs")
+    if seen is not None:
         from flows.init_pictures import pictures_plan
 
         text, name = pictures_plan(seen, Path(data), target=target, stated=stated, named=named)
@@ -76,8 +86,9 @@ def write_plan(
     if "://" in data and query is None and (several := _related(data)) is not None:
         from flows.init_tables import tables_plan
 
-        if target is not None:
-            raise DataError("tables that refer to one another have no target; choose one table's rows with --query")
+        if target is not None or release:
+            what = "have no target" if target is not None else "cannot be released together"
+            raise DataError(f"tables that refer to one another {what}; choose one table's rows with --query")
         name = plan_name(data.rsplit("/", 1)[-1])
         return _write(out or Path(f"{name}.yaml"), lambda path: tables_plan(path, name, data, several), force=force)
     source, name = _source(data, query)
@@ -85,6 +96,14 @@ def write_plan(
     guessed = target or _guess_target(infer(table))
     schema = infer(table, target=guessed)
     rows = Dataset(table, schema)
+    if release:
+        from flows.init_release import release_plan
+
+        return _write(
+            out or Path(f"{name}.yaml"),
+            lambda path: release_plan(path, name, source, rows, guessed, given=target is not None, stated=stated),
+            force=force,
+        )
     return _write(
         out or Path(f"{name}.yaml"),
         lambda path: _plan(path, name, source, rows, guessed, given=target is not None, stated=stated, named=named),
@@ -214,6 +233,7 @@ def _plan(
         *(f"{NOTE}{said}" for said in nearly),
         *([f"{NOTE}These look like one series, {series}: {AS_ROWS}."] if series else []),
         *([f"{NOTE}{found.advice}"] if found is not None and not found.answers else []),
+        *([f"{NOTE}{NO_PROMISE}"] if "privacy" in stated.avoid else []),
         *nothing_asked(sizes.detect, "rows"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",

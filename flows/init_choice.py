@@ -12,17 +12,20 @@ from data.dataset import Dataset
 from data.errors import UserError
 from flows.choose import FAILS, Facts, In, NoFamilyError, Rubric, device_of, refused, rubric
 
+RELEASE = "release"
 #: What each use is called when it is asked for.
 USES: Mapping[str, str] = {
     "augment": "rows beside the real ones, for a model to learn from",
     "replace": "rows in place of the real ones",
+    RELEASE: "rows in place of the real ones that may leave the house, with a promise of privacy",
     "photorealistic": "pictures to be looked at",
     "scores": "a model that says how unusual a row is",
 }
 
 
-def answers(use: str | None, minutes: float | None, avoid: list[str] | None, *, licence: str | None) -> ChooseSpec:
-    """What the user says to questions 3 to 5: by flags, and on a terminal by answering where there is none.
+def answers(use: str | None, minutes: float | None, avoid: list[str] | None, *, licence: str | None) -> tuple[ChooseSpec, bool]:
+    """What the user says to questions 3 to 5, by flags, and on a terminal by answering where there is none; and whether the
+    rows are for a release.
 
     Raises UserError for a failure that there is not."""
     for word in avoid or []:
@@ -30,8 +33,9 @@ def answers(use: str | None, minutes: float | None, avoid: list[str] | None, *, 
             raise UserError(f"--avoid: there is no failure {word!r}{did_you_mean(word, FAILS)}")
     if sys.stdin.isatty() and sys.stderr.isatty() and use is None and minutes is None and not avoid:
         use, minutes, avoid = _ask()
-    stated: dict[str, Any] = {"use": use, "minutes": minutes, "avoid": avoid or None, "licence": licence}
-    return ChooseSpec(**{name: value for name, value in stated.items() if value is not None})
+    purpose = None if use == RELEASE else use
+    stated: dict[str, Any] = {"use": purpose, "minutes": minutes, "avoid": avoid or None, "licence": licence}
+    return ChooseSpec(**{name: value for name, value in stated.items() if value is not None}), use == RELEASE
 
 
 def _ask() -> tuple[str | None, float | None, list[str]]:

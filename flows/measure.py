@@ -29,9 +29,13 @@ from data.errors import UserError
 from flows.run import Run
 
 #: Settings that make a fit of a few steps out of a whole one, where a family has them.
-BRIEF: Mapping[str, int] = {"epochs": 1, "min_steps": 2, "steps": 2, "pretrain_steps": 2}
+BRIEF: Mapping[str, int] = {"epochs": 1, "min_steps": 2, "steps": 2, "pretrain_steps": 2, "marginals": 1}
 #: Rows, or pictures, that a brief fit learns from, and those that are drawn to see how long that takes.
 LEARNED, PICTURES, DRAWN, DRAWN_PICTURES = 600, 40, 2000, 16
+#: How many times as long a second step is waited for.
+PATIENCE = 3
+#: A budget that hides nothing.
+CLEAR = 1e4
 #: Seconds that a process may need to begin, beside what it measures.
 START = 60.0
 
@@ -62,10 +66,10 @@ def measure(run: Run, family: str, settings: Mapping[str, Any], *, seconds: floa
     command = [sys.executable, "-m", "flows.measure", str(run.folder), family, json.dumps(dict(settings)), str(seconds)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=3 * seconds + START, env={**os.environ, **importing()}
+            command, capture_output=True, text=True, timeout=PATIENCE * seconds + START, env={**os.environ, **importing()}
         )
     except subprocess.TimeoutExpired:
-        return Cost(failed=f"not one step of its training ended within {3 * seconds + START:.0f} s")
+        return Cost(failed=f"not one step of its training ended within {PATIENCE * seconds + START:.0f} s")
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         ended = "it ran out of memory" if done.returncode in (-9, 137) else "it ended without a word"
@@ -89,11 +93,16 @@ class _Clock:
     def __init__(self, seconds: float) -> None:
         self.began, self.seconds = time.monotonic(), seconds
         self.seen: list[tuple[float, int, int]] = []
+        self.what = ""
 
     def advance(self, done: int, total: int, what: str, **figures: float) -> None:
         now = time.monotonic() - self.began
-        self.seen.append((now, done, total))
-        if now > self.seconds and done < total:
+        self.what = self.what or what
+        # Of a fit in several parts the first is measured.
+        if what == self.what:
+            self.seen.append((now, done, total))
+        # What comes before the first step is no step: where it took long, the second one is waited for.
+        if done < total and now > (self.seconds if len(self.seen) > 1 else PATIENCE * self.seconds):
             raise _EnoughError
 
     def whole(self) -> float | None:
@@ -122,7 +131,9 @@ def _measured(run: Run, family: str, settings: Mapping[str, Any], seconds: float
     seen = time.monotonic() - clock.began if fitted is None else whole
     if fitted is None:
         fitted = _brief(plan, family, settings, train)
-    row_s, row_bytes = _drawn(fitted, _scarcest(train), pictures=plan.modality == "image", seed=plan.seed)
+    # A release draws no class by itself, and may not know all of them.
+    where = _scarcest(train) if plan.purpose == "augment" else None
+    row_s, row_bytes = _drawn(fitted, where, pictures=plan.modality == "image", seed=plan.seed)
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder))
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
@@ -138,7 +149,10 @@ def _brief(plan: Any, family: str, settings: Mapping[str, Any], train: Any) -> A
 
     known = settings_model(find(family, Generator, package="generators")).model_fields
     less = {name: value for name, value in BRIEF.items() if name in known}
-    brief = plan.model_copy(update={"generator": GeneratorSpec(use=family, **{**settings, **less})})
+    # Few rows would not be seen through the noise of a release; what is drawn here is thrown away.
+    clear = plan.privacy.model_copy(update={"epsilon": CLEAR, "noise": None, "delta": None})
+    generator = GeneratorSpec(use=family, **{**settings, **less})
+    brief = plan.model_copy(update={"generator": generator, **({"privacy": clear} if plan.purpose == "release" else {})})
     most = PICTURES if plan.modality == "image" else LEARNED
     rows = train if train.num_rows <= most else _some(train, most, class_counts(train))
     return family_of(brief).fit(rows, seed=plan.seed)

@@ -181,7 +181,8 @@ def _imbalance(counts: Mapping[Any, int], unit: str) -> str:
 
 def _feasible(run: Run, plan: Plan, drawn: Mapping[Any, int], judged: int, least: float | None, runs: Path) -> Feasible:
     counts = class_counts(dataset(run, "train"))
-    classes = {level: n for level, n in counts.items() if drawn.get(level)}
+    # A release draws all classes, though a plan does not say how many of each.
+    classes = {level: n for level, n in counts.items() if drawn.get(level) or plan.purpose == "release"}
     places = (runs, Path(plan.publish.root)) if "://" not in plan.publish.root else (runs,)
     rows = sum(drawn.values())
     return feasible(run, plan, rows=rows + plan.gate.draws * judged, classes=classes, places=places, least=least)

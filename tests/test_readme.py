@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 
 from data.export import export
@@ -20,6 +21,7 @@ from data.images import schema
 from data.samples.surfaces import draw
 from data.schema import Column, Schema
 from tests.conftest import ROOT
+from tests.generators.test_dp import people
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
@@ -48,6 +50,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data").mkdir()
     (folder / "data/samples").symlink_to(ROOT / "data/samples")
     draw_surfaces(folder / "my_parts")
+    pacsv.write_csv(people(300).table, folder / "my_people.csv")
     return folder
 
 

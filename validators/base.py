@@ -87,11 +87,13 @@ class Privacy:
 
     quasi: columns that are known of a person; all learned columns but the secret where it is empty.
     secret: columns that are to be guessed; the target and each other column in turn where it is empty (those of `quasi`, which
-    are known, left out). k: a combination of the quasi-identifiers that fewer training rows than this hold is rare."""
+    are known, left out). k: a combination of the quasi-identifiers that fewer training rows than this hold is rare.
+    promised: the rows were drawn with differential privacy."""
 
     quasi: tuple[str, ...] = ()
     secret: tuple[str, ...] = ()
     k: int = 5
+    promised: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

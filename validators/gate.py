@@ -38,6 +38,13 @@ ADVICE: Mapping[str, str] = {
     "fidelity": "train longer, or loosen the limit in the plan if the figure is good enough for its purpose",
 }
 
+#: The same of rows with a promise of privacy, where each step of training is paid for: the checks of what was learned.
+LEARNED = ("modes", "spread", "labels", "duplicates", "coverage", "pairs", "fidelity")
+PRIVATE_ADVICE = (
+    "a private family learns no more for nothing: declare bounds and levels (columns), write columns more coarsely or leave "
+    "out what nobody needs, try another private family, or allow a larger epsilon; then judge a new attempt"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detectable:
@@ -169,9 +176,10 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
     broken = [f for f in findings if f.details.get("yardstick")]
     if broken:
         return "INCONCLUSIVE", _and_others(broken), _advice(broken[0])
+    promised = intent.privacy is not None and intent.privacy.promised
     blocked = [f for f in findings if f.verdict == "BLOCK"]
     if blocked:
-        return "BLOCK", _and_others(blocked), _advice(blocked[0])
+        return "BLOCK", _and_others(blocked), _advice(blocked[0], promised=promised)
     errors = [f for f in findings if f.verdict == "ERROR"]
     if errors:
         return "INCONCLUSIVE", _and_others(errors), "mend what the error names and judge again"
@@ -182,7 +190,7 @@ def _judge(findings: Sequence[Finding], intent: Intent, seen: Detectable) -> tup
         return "INCONCLUSIVE", _and_others(unsure), _advice(unsure[0], "judge again with more holdout rows")
     warned = [f for f in findings if f.verdict == "WARN"]
     if warned:
-        return "WARN", _and_others(warned), f"use it if its purpose allows this; else {_advice(warned[0])}"
+        return "WARN", _and_others(warned), f"use it if its purpose allows this; else {_advice(warned[0], promised=promised)}"
     return ("PASS", *_passed(findings, seen))
 
 
@@ -263,7 +271,9 @@ def _and_others(findings: Sequence[Finding]) -> str:
     return f"{first} (and {', '.join(f.check for f in findings[1:])})"
 
 
-def _advice(finding: Finding, otherwise: str = "judge a new attempt") -> str:
+def _advice(finding: Finding, otherwise: str = "judge a new attempt", *, promised: bool = False) -> str:
+    if promised and finding.check in LEARNED:
+        return PRIVATE_ADVICE
     return str(finding.details.get("advice") or ADVICE.get(finding.check, otherwise))
 
 

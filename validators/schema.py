@@ -85,7 +85,9 @@ class Answer:
 
 def rules(evidence: Evidence) -> list[Rule]:
     """The rules that the schema makes for the synthetic rows, softened by the holdout where nobody declared them."""
-    made = evidence.synthetic
+    made, people = evidence.synthetic, evidence.intent.privacy
+    # With a promise of privacy nobody may know the ends of a column that declares none.
+    unknown = people is not None and people.promised
     columns = [c for c in made.schema if c.learned or c.kind == "id"]
     out = [Rule("", "columns", names=tuple(c.name for c in columns))]
     for column in (c for c in columns if c.name in made.source.schema.names):
@@ -94,7 +96,7 @@ def rules(evidence: Evidence) -> list[Rule]:
             out.append(Rule(column.name, "type"))
         if not matches(column, made):
             continue
-        own = _column_rules(column)
+        own = [rule for rule in _column_rules(column) if rule.hard or rule.kind != "range" or not unknown]
         out += [rule for rule in own if rule.kind != "unique" or not repeated(evidence.train, column.name)[1]]
     out += _orders(evidence)
     soft = [place for place, rule in enumerate(out) if not rule.hard]

@@ -127,7 +127,9 @@ def _intent(run: Run, schema: Schema) -> Intent:
     if plan.sample.mix == "natural":
         mix = None  # the real mix is meant, so every judged row counts
     gate, asked = plan.gate, plan.privacy
-    people = Privacy(quasi=tuple(asked.quasi), secret=tuple(asked.secret), k=asked.k) if _attacked(plan) else None
+    promised = plan.purpose == "release"
+    columns = {"quasi": tuple(asked.quasi), "secret": tuple(asked.secret)}
+    people = Privacy(**columns, k=asked.k, promised=promised) if _attacked(plan) else None
     return Intent(
         mix=mix,
         detect=gate.detect,

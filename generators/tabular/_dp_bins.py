@@ -15,7 +15,8 @@ from generators.tabular._dp_noise import Noise
 Array = np.ndarray
 #: Bins of the first look at a column of numbers, parts that a heavy one is cut into at most at each later look, and looks.
 FIRST, CUT, LOOKS = 64, 40, 3
-#: Bins and atoms of a column at most; noise that a bin must stand above, and what is told of an end, in standard deviations.
+#: Bins and atoms of a column at most; noise that a bin must stand above, and what is told of an end or of nulls, in standard
+#: deviations.
 BINS, CLEAR, SURE = 32, 2.5, 3.0
 #: Share of the rows that an end must hold to be kept.
 TRIMMED = 0.005

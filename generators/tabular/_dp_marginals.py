@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from generators.base import GeneratorError, Progress
+from generators.base import SILENT, GeneratorError, Progress
+from generators.tabular._dp_bins import SURE
 from generators.tabular._dp_noise import Noise
 
 Array = np.ndarray
@@ -27,7 +28,7 @@ Clique = tuple[int, ...]
 SINGLES, CHOOSING = 0.15, 0.1
 #: Rows that are drawn from the model to see how wrong it is, and steps of fitting it in a round and at the end.
 DRAWN, STEPS, LAST_STEPS = 60_000, 300, 1_000
-#: How often the model is fitted anew.
+#: How often the model is fitted anew at most.
 ROUNDS = 5
 #: Cells of a marginal, and of the whole model, at most.
 CELLS, MODEL_CELLS = 30_000, 2_000_000
@@ -63,6 +64,19 @@ class Chain:
             found = np.searchsorted(flat, u * cumulated[at, -1] + at, side="right") - at * size
             out[:, column] = np.clip(found, 0, size - 1)
         return out
+
+    def without_last(self, columns: Sequence[int]) -> Chain:
+        """The chain that never draws the last token of these columns."""
+        tables = []
+        for column, table in zip(self.order, self.tables, strict=True):
+            if column in columns:
+                whole = table.reshape(-1, table.shape[-1]).sum(axis=0)[:-1]
+                table = np.concatenate([table[..., :-1], np.zeros_like(table[..., :1])], axis=-1)
+                # Where it was all that was drawn, the others are drawn as they are as a whole.
+                table[..., :-1] += (table.sum(axis=-1, keepdims=True) <= 1e-12) * whole
+                table /= table.sum(axis=-1, keepdims=True)
+            tables.append(table)
+        return Chain(self.order, self.parents, tuple(tables))
 
 
 @dataclass
@@ -100,10 +114,19 @@ def counted(rows: Array, clique: Clique, sizes: Sequence[int]) -> Array:
 
 
 def learn(
-    rows: Array, sizes: Sequence[int], classed: int | None, rho: float, marginals: int, source: Noise, progress: Progress
+    rows: Array,
+    sizes: Sequence[int],
+    classed: int | None,
+    rho: float,
+    marginals: int,
+    source: Noise,
+    progress: Progress,
+    *,
+    nulls: Sequence[int] = (),
 ) -> Chain:
     """The chain that rows are drawn by. rows: (n, columns) tokens; classed: the class's column; rho: what all this
-    may spend; marginals: how many are measured.
+    may spend; marginals: how many are measured; nulls: columns whose last token is null, which is drawn where its count is
+    clear.
 
     Raises GeneratorError where mbi is not installed."""
     try:
@@ -117,16 +140,18 @@ def learn(
     deviation = math.sqrt(columns / (2 * SINGLES * rho))
     for c in range(columns):
         measured.add((c,), counted(rows, (c,), sizes) + deviation * source.normal(sizes[c]), deviation)
+    unseen = [c for c in nulls if sizes[c] > 1 and measured.counts[c][-1] <= SURE * deviation]
     total = max(float(np.mean([counts.sum() for counts in measured.counts])), 1.0)
     candidates = _candidates(sizes, classed)
     model = _fit(measured, sizes, total, None, STEPS)
-    for turn in range(ROUNDS):
-        picks = -(-marginals // ROUNDS)
-        share = rho * (1 - SINGLES) / ROUNDS / picks
+    rounds = min(ROUNDS, marginals)
+    for turn in range(rounds):
+        picks = -(-marginals // rounds)
+        share = rho * (1 - SINGLES) / rounds / picks
         noise, choosing = math.sqrt(1 / (2 * (1 - CHOOSING) * share)), math.sqrt(8 * CHOOSING * share)
         drawn = _chain(model, sizes, classed).draw(DRAWN, np.random.default_rng(turn))
         scores = _scores(rows, drawn, total, candidates, sizes, classed, noise)
-        room = MODEL_CELLS * (turn + 1) / ROUNDS
+        room = MODEL_CELLS * (turn + 1) / rounds
         for k in range(picks):
             able = [c for c in scores if _size([*measured.cliques, c], sizes) <= room]
             if not able:
@@ -138,9 +163,10 @@ def learn(
             measured.add(clique, counts + noise * source.normal(len(counts)), noise)
             # What it tells of its parts need not be told again.
             scores = {c: score for c, score in scores.items() if not set(c) <= set(clique)}
-            progress.advance(turn * picks + k + 1, ROUNDS * picks, "marginal")
-        model = _fit(measured, sizes, total, model, STEPS if turn + 1 < ROUNDS else LAST_STEPS)
-    return _chain(model, sizes, classed)
+            progress.advance(turn * picks + k + 1, rounds * picks, "marginal")
+        last = turn + 1 == rounds
+        model = _fit(measured, sizes, total, model, LAST_STEPS if last else STEPS, progress if last else SILENT)
+    return _chain(model, sizes, classed).without_last(unseen)
 
 
 def _candidates(sizes: Sequence[int], classed: int | None) -> list[Clique]:
@@ -195,7 +221,7 @@ def _size(cliques: Sequence[Clique], sizes: Sequence[int]) -> float:
     return float(sum(math.prod(sizes[int(name[1:])] for name in node) for node in tree.nodes))
 
 
-def _fit(measured: Measured, sizes: Sequence[int], total: float, start: Any, steps: int) -> Any:
+def _fit(measured: Measured, sizes: Sequence[int], total: float, start: Any, steps: int, progress: Progress = SILENT) -> Any:
     """The Markov random field of most entropy that fits what was measured."""
     with _quiet():
         from mbi import LinearMeasurement, estimation
@@ -204,7 +230,14 @@ def _fit(measured: Measured, sizes: Sequence[int], total: float, start: Any, ste
             LinearMeasurement(counts, tuple(map(_name, clique)), deviation)
             for clique, counts, deviation in zip(measured.cliques, measured.counts, measured.deviations, strict=True)
         ]
-        return estimation.MirrorDescent().estimate(_domain(sizes), found, known_total=total, iters=steps, warm_start=start)
+        blocks = itertools.count(1)
+
+        def told(_: Any) -> None:
+            progress.advance(min(next(blocks) * estimation.CALLBACK_EVERY, steps), steps, "step")
+
+        return estimation.MirrorDescent().estimate(
+            _domain(sizes), found, known_total=total, iters=steps, warm_start=start, callback_fn=told
+        )
 
 
 def _chain(model: Any, sizes: Sequence[int], classed: int | None) -> Chain:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 Array = np.ndarray
 #: Rounds in which the biases of a column are moved.
 TUNED = 8
+#: Logit of a token that is not drawn.
+NEVER = -1e4
 #: Cosines that neighbouring bins begin with.
 WAVES = 8
 
@@ -90,6 +92,13 @@ class Net(nn.Module):
         logits = self(x)
         each = [torch.nn.functional.cross_entropy(part, x[:, i], reduction="none") for i, part in enumerate(logits)]
         return torch.stack(each, dim=1).sum(dim=1)
+
+    @torch.no_grad()
+    def never(self, column: int, token: int) -> None:
+        """A token of a column is drawn no more."""
+        head = self.heads[column]
+        assert isinstance(head, nn.Linear)
+        head.weight[token], head.bias[token] = 0.0, NEVER
 
     @torch.no_grad()
     def tune(self, shares: Sequence[Array], n: int, generator: torch.Generator) -> None:

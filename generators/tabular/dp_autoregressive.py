@@ -15,6 +15,7 @@ from data.dataset import Dataset
 from generators.base import SILENT, Progress, Range, Traits
 from generators.tabular._conditions import part_seed
 from generators.tabular._dp_base import Stepped
+from generators.tabular._dp_bins import SURE
 from generators.tabular._dp_family import noise_of, shares
 from generators.tabular._dp_net import Net
 from generators.tabular._dp_noise import Noise
@@ -88,7 +89,11 @@ class DPAutoregressive(Stepped):
     def _singles(self, tokens: Array, deviation: float, source: Noise) -> list[Array]:
         """Chances of the tokens of each column, from noisy counts."""
         counts = [np.bincount(tokens[:, i], minlength=c.size) for i, c in enumerate(self.cells_)]
-        return [shares(count + deviation * source.normal(len(count)), deviation) for count in counts]
+        noisy = [count + deviation * source.normal(len(count)) for count in counts]
+        for column, count in zip(self.cells_, noisy, strict=True):
+            if column.nulls and column.size > 1 and count[-1] <= SURE * deviation:
+                count[-1] = 0.0  # nulls that do not stand clear of the noise would be the noise's
+        return [shares(count, deviation) for count in noisy]
 
     def _learn(
         self, tokens: Array, singles: Sequence[Array], schedule: Schedule, source: Noise, seed: int, progress: Progress
@@ -108,7 +113,11 @@ class DPAutoregressive(Stepped):
         means.take()
         out = self._net()
         out.load_state_dict({name: p.detach() for name, p in net.state_dict().items()})
-        out.eval().tune(singles, TUNED_ON, torch.Generator().manual_seed(part_seed(seed, 2) % 2**63))
+        out.eval()
+        for i, cells in enumerate(self.cells_):
+            if cells.nulls and cells.size > 1 and singles[i][-1] == 0:
+                out.never(i, cells.size - 1)
+        out.tune(singles, TUNED_ON, torch.Generator().manual_seed(part_seed(seed, 2) % 2**63))
         return out
 
     def _net(self) -> Net:

@@ -77,7 +77,9 @@ class DPMarginals(Private):
         classed = names.index(target) if target in names and train.schema[target].discrete else None
         with one_thread():
             most = self.marginals if self.marginals is not None else 2 * len(sizes)
-            self.chain_ = learn(encode(train, found.cells), sizes, classed, rho - domain, most, source, progress)
+            nulls = [i for i, c in enumerate(found.cells) if c.nulls]
+            tokens = encode(train, found.cells)
+            self.chain_ = learn(tokens, sizes, classed, rho - domain, most, source, progress, nulls=nulls)
         paid = Spent(epsilon, delta, math.sqrt(1 / (2 * rho)), "zero-concentrated (AIM)", self.bounds, self.secure, rows)
         self._keep(train, found.cells, self._known(), paid)
         return self

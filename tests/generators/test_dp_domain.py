@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,10 @@ from generators.base import GeneratorError
 from generators.tabular._dp_account import Part
 from generators.tabular._dp_bins import LOOKS, hidden, without
 from generators.tabular._dp_domain import DELTA_PART, Cells, find, left, looks
+from generators.tabular._dp_marginals import Chain
 from generators.tabular._dp_noise import Noise
+from generators.tabular.dp_autoregressive import DPAutoregressive
+from generators.tabular.dp_marginals import DPMarginals
 from tests.generators.test_dp import STATED, people
 
 
@@ -150,3 +154,27 @@ def test_a_value_beyond_what_is_declared() -> None:
     cells = find(data, "declared", 1.0, 1e-5, Noise(0)).cells
     with pytest.raises(GeneratorError, match=r"column 'city' holds \d+ values that columns.city.categories does not declare"):
         next(c for c in cells if c.name == "city").encode(data.column("city"))
+
+
+@pytest.mark.parametrize("family", [DPMarginals, DPAutoregressive])
+def test_a_null_is_drawn_where_counts_show_one(family: type[Any]) -> None:
+    """Any column may hold nulls that does not declare otherwise; noise alone must not invent them."""
+    pytest.importorskip("mbi" if family is DPMarginals else "opacus")
+    rows = people(3000)
+    pay = [None if i % 5 == 0 else v for i, v in enumerate(rows.column("pay").to_pylist())]
+    table = rows.table.set_column(rows.table.column_names.index("pay"), "pay", pa.array(pay))
+    data = Dataset(table, infer(table, target="label", stated=STATED))
+    fast = {"steps": 150} if family is DPAutoregressive else {"marginals": 4}
+    fitted = family(epsilon=3.0, secure=False, **fast).fit(data, seed=0)
+    drawn = pa.Table.from_batches(list(fitted.sample(4000, seed=1)))
+    assert [c.nulls for c in fitted.cells_] == [True] * 4
+    assert {name: drawn[name].null_count for name in ("age", "city", "label")} == {"age": 0, "city": 0, "label": 0}
+    assert drawn["pay"].null_count / 4000 == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_chain_without_a_token_keeps_the_odds_of_the_others() -> None:
+    first = np.array([0.5, 0.2, 0.3])
+    second = np.array([[0.6, 0.2, 0.2], [0.0, 0.0, 1.0], [0.1, 0.9, 0.0]])
+    chain = Chain((0, 1), ((), (0,)), (first, second)).without_last([1])
+    assert chain.tables[0] is first
+    np.testing.assert_allclose(chain.tables[1], [[0.75, 0.25, 0], [0.7 / 1.8, 1.1 / 1.8, 0], [0.1, 0.9, 0]])

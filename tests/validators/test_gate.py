@@ -11,7 +11,7 @@ import pytest
 
 from tests.validators.rows import evidence, frame
 from validators import Decision, judge
-from validators.base import Culprit, Evidence, Finding, Intent
+from validators.base import Culprit, Evidence, Finding, Intent, Privacy
 from validators.copies import Excess
 from validators.gate import Detectable, decide
 from validators.judge import pronounce
@@ -177,3 +177,14 @@ def test_what_is_short_of_a_class_are_synthetic_rows() -> None:
     told = decide([Finding("modes", "PASS")], intent=Intent(), detectable=seen)
     assert told.verdict == "INCONCLUSIVE" and told.reason.startswith("class 'yes' has too few synthetic rows")
     assert "about 80 synthetic rows of class 'yes'" in told.next_action
+
+
+def test_after_a_block_more_training_is_no_advice_where_it_is_paid_for() -> None:
+    lost = [Finding("modes", "BLOCK", summary="a mode is lost")]
+    seen = Detectable(whole=0.01)
+    usual = decide(lost, intent=Intent(privacy=Privacy()), detectable=seen)
+    assert "train the generator longer" in usual.next_action
+    promised = decide(lost, intent=Intent(privacy=Privacy(promised=True)), detectable=seen)
+    assert "train" not in promised.next_action and "allow a larger epsilon" in promised.next_action
+    found = decide([Finding("rare", "BLOCK")], intent=Intent(privacy=Privacy(promised=True)), detectable=seen)
+    assert "quasi-identifiers more coarsely" in found.next_action

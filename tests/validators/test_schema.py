@@ -18,7 +18,7 @@ from data.dataset import Dataset
 from data.schema import Column, Schema
 from tests.conftest import ROOT
 from tests.validators.rows import evidence, frame
-from validators.base import Evidence, Finding, Intent
+from validators.base import Evidence, Finding, Intent, Privacy
 from validators.schema import SchemaCheck, rules
 
 TRAIN, HOLDOUT = frame(400, 1), frame(400, 2)
@@ -78,6 +78,22 @@ def test_inferred_bounds_block_what_real_rows_never_do() -> None:
 def table_of(source: pa.Table, schema: Schema) -> Evidence:
     given = evidence(TRAIN, HOLDOUT, frame(300, 3))
     return replace(given, synthetic=Dataset(source, schema))
+
+
+def test_with_a_promise_of_privacy_only_declared_ends_bind() -> None:
+    """The ends of other columns are known to nobody who drew the rows: noisy counts found some beyond them."""
+    made = frame(600, 3)
+    made.loc[: len(made) // 10, "x"] = TRAIN["x"].max() + 5
+
+    def under(privacy: Privacy | None, **stated: object) -> Finding:
+        given = evidence(TRAIN, HOLDOUT, made)
+        ruled = given.reference.schema.overrule({"x": stated} if stated else {})
+        sides = {role: replace(getattr(given, role), schema=ruled) for role in ("train", "reference", "holdout", "synthetic")}
+        return SchemaCheck().evaluate(replace(given, **sides, intent=Intent(privacy=privacy)))
+
+    assert under(None).verdict == under(Privacy()).verdict == "BLOCK"
+    assert under(Privacy(promised=True)).verdict == "PASS"
+    assert under(Privacy(promised=True), low=-50.0, high=float(TRAIN["x"].max()) + 1).verdict == "BLOCK"
 
 
 def test_a_missing_column_blocks_and_an_extra_one_is_let_be() -> None:

@@ -44,14 +44,15 @@ def lowest(
     bars: Sequence[Bars], holdout: Drawn, synthetic: Drawn, *, count: int, known: Collection[str], fewest: int = 1
 ) -> list[Culprit]:
     """The `count` bars that hold the fewest synthetic rows, measured by the unseen real ones; `known` names are left out,
-    as are bars of fewer than `fewest` unseen rows.
+    as are bars of fewer than `fewest` unseen rows. Those
+    are taken that are most surely low, and the lowest ratio comes first.
 
     The intervals are at 95 % for all bars together."""
     cells = [cell for each in bars for cell in _cells(each, holdout, synthetic, max(fewest, LEAST))]
     alpha = ALPHA / max(len(cells), 1)
     worst = sorted((cell for cell in cells if cell.name not in known), key=lambda cell: cell.depth)[:count]
     scale = synthetic.total / max(synthetic.size, 1.0)
-    return [_culprit(cell, alpha, scale) for cell in worst]
+    return sorted((_culprit(cell, alpha, scale) for cell in worst), key=lambda culprit: culprit.ratio or 0.0)
 
 
 def _cells(bars: Bars, holdout: Drawn, synthetic: Drawn, least: int) -> Iterator[_Cell]:
