@@ -21,7 +21,7 @@ from data.errors import PublishError
 from data.s3 import CLAIM, S3Store
 from data.schema import Schema
 from data.shards import SYNTHETIC, Written, read_parts, write_shards
-from data.stores import MANIFEST, LocalStore, Store, version_name
+from data.stores import MANIFEST, LocalStore, Store, version_name, version_number
 
 FORMAT = 1
 PUBLISHABLE = ("PASS", "WARN")
@@ -101,6 +101,23 @@ class Publisher:
             written = content.write(parts, report_json, report_html, rows_per_file)
             content.seal(written, None)
             return Quarantined(store.set_aside(folder, run_id), written.total, content.data_digest(written))
+
+    def newest(self) -> int:
+        """The number that LATEST names, 0 before the first version: what `resume` is told after a kill."""
+        return version_number(self.latest() or "") or 0
+
+    def resume(self, run_id: str, *, after: int) -> Version | None:
+        """The version above number `after` that a publish of this run put there whole before it was killed, with LATEST
+        moved to it or beyond; None where it had not come so far."""
+        store = self._store(run_id)
+        for name in reversed(store.versions(after)):
+            manifest = json.loads(store.manifest(name) or "{}")
+            if manifest.get("run_id") == run_id:
+                number = version_number(name) or 0
+                store.point(number)
+                files = tuple(entry["path"] for entry in manifest["files"] if entry["path"].startswith("data/"))
+                return Version(number, name, store.uri(name), files, manifest["rows"], manifest["data_sha256"])
+        return None
 
     def latest(self) -> str | None:
         """The version that LATEST names, None before the first one."""

@@ -102,10 +102,19 @@ class S3Store:
         with _explained_aws(self.uri(), "read from"):
             return self._pointer()[0]
 
-    def versions(self) -> list[str]:
+    def versions(self, after: int = 0) -> list[str]:
         with _explained_aws(self.uri(), "read from"):
-            names = [version_name(n) for n in self._numbers()]
+            names = [version_name(n) for n in self._numbers() if n > after]
             return [name for name in names if self._get(f"{name}/{MANIFEST}") is not None]
+
+    def manifest(self, name: str) -> str | None:
+        with _explained_aws(self.uri(), "read from"):
+            found = self._get(f"{name}/{MANIFEST}")
+        return None if found is None else found[0]
+
+    def point(self, number: int) -> None:
+        with _explained_aws(self.uri()):
+            self._point(number)
 
     @cached_property
     def filesystem(self) -> S3FileSystem:

@@ -44,8 +44,14 @@ class Store(Protocol):
     def latest(self) -> str | None:
         """What LATEST names, None before the first version."""
 
-    def versions(self) -> list[str]:
-        """The complete versions, oldest first."""
+    def versions(self, after: int = 0) -> list[str]:
+        """The complete versions with a number above `after`, oldest first."""
+
+    def manifest(self, name: str) -> str | None:
+        """The manifest of a version, None where it is not complete."""
+
+    def point(self, number: int) -> None:
+        """Compare-and-set: LATEST moves to `number` unless it is there or further already."""
 
 
 def version_name(number: int) -> str:
@@ -83,9 +89,19 @@ class LocalStore:
             raise PublishError(f"{self.uri(POINTER)} holds {text[:40]!r}, no version; write the newest one's name there")
         return text
 
-    def versions(self) -> list[str]:
+    def versions(self, after: int = 0) -> list[str]:
         with explained(self.uri(), "read from"):
-            return [version_name(n) for n in self._numbers() if (self.folder / version_name(n) / MANIFEST).is_file()]
+            names = [version_name(n) for n in self._numbers() if n > after]
+            return [name for name in names if (self.folder / name / MANIFEST).is_file()]
+
+    def manifest(self, name: str) -> str | None:
+        path = self.folder / name / MANIFEST
+        with explained(self.uri(), "read from"):
+            return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def point(self, number: int) -> None:
+        with explained(self.uri()):
+            self._point(number)
 
     @contextlib.contextmanager
     def staging(self, run_id: str) -> Iterator[Path]:

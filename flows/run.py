@@ -21,6 +21,10 @@ from configs.plan import GeneratorSpec, Plan
 from data.errors import UserError
 from flows.pipes import say
 
+#: The note in which a stage keeps, as a text, what its second try must know if the first one is killed.
+UNFINISHED = "unfinished"
+#: The figures that a fit has told of so far.
+TOLD = "training.jsonl"
 ROOM = Path(__file__).resolve().parent.parent
 
 
@@ -46,11 +50,15 @@ class Run:
         folder = runs / plan.name / digest(text, fingerprint)[:10]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / "plan.yaml", text)
+            # A run that is being worked on is left as it is: another process writes its stages down.
+            run = cls(folder)
+            if not (path := folder / "plan.yaml").is_file() or path.read_text(encoding="utf-8") != text:
+                write_text(path, text)
+            run._come_last()
+            if run.stages.get("fingerprint") != fingerprint:
+                run.note("fingerprint", fingerprint)
         except OSError as error:
             raise UserError(f"{folder} cannot be written ({error.strerror}); name another place with --runs") from None
-        run = cls(folder)
-        run.note("fingerprint", fingerprint)
         return run
 
     @classmethod
@@ -122,6 +130,12 @@ class Run:
         """When the run last moved, in seconds since the epoch."""
         return max(p.stat().st_mtime for p in (self.folder / "plan.yaml", self._ledger) if p.exists())
 
+    def _come_last(self) -> None:
+        """From now on the run counts as touched after all others of its name, even if the clock was set back meanwhile."""
+        others = [run for run in all_runs(self.folder.parent.parent) if run.folder.parent == self.folder.parent]
+        now = max([time.time(), *(run.touched + 1e-3 for run in others if run.folder != self.folder)])
+        os.utime(self.folder / "plan.yaml", (now, now))
+
     @property
     def _ledger(self) -> Path:
         return self.folder / "stages.json"
@@ -137,10 +151,12 @@ class Run:
 
     def renewed(self) -> Run:
         """The same run with nothing done yet, and told not to take over what other runs did."""
-        for kept in ("checkpoint", "bakeoff"):
-            shutil.rmtree(self.folder / kept, ignore_errors=True)
-        notes = {name: value for name, value in self.stages.items() if name in ("fingerprint", "alias")}
-        self._write({**notes, "fresh": True})
+        with self.locked():
+            for kept in ("checkpoint", "bakeoff"):
+                shutil.rmtree(self.folder / kept, ignore_errors=True)
+            (self.folder / TOLD).unlink(missing_ok=True)
+            notes = {name: value for name, value in self.stages.items() if name in ("fingerprint", "alias")}
+            self._write({**notes, "fresh": True})
         return self
 
     def done(self, stage: Stage, key: str) -> dict[str, Any] | None:
@@ -152,7 +168,9 @@ class Run:
         return facts
 
     def finish(self, stage: Stage, key: str, facts: Mapping[str, Any], seconds: float) -> None:
-        self._write({**self.stages, stage.name: {"key": key, "seconds": round(seconds, 3), "facts": dict(facts)}})
+        """Write down that a stage is done; what it noted for a second try is no longer needed."""
+        notes = {name: value for name, value in self.stages.items() if name != UNFINISHED}
+        self._write({**notes, stage.name: {"key": key, "seconds": round(seconds, 3), "facts": dict(facts)}})
 
     def borrow(self, stage: Stage, key: str) -> dict[str, Any] | None:
         """Take over a stage that another run of the same name did from the same inputs."""
@@ -227,6 +245,14 @@ def code_version(*rooms: str) -> str:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             seal.update(str(file.relative_to(ROOM)).encode() + b"\0" + file.read_bytes())
     return seal.hexdigest()
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """One process at a time; it waits for its turn, and a killed one holds up nobody."""
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from configs.plan import Plan
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Schema
-from flows.run import Run, Stage, code_version, digest, write_text
+from flows.run import Run, Stage, alone, code_version, digest, write_text
 from flows.stages.shared import Step, dataset, file_sha256, key_of, load_schema
 from generators.base import Progress
 
@@ -166,12 +166,13 @@ def attempt(run: Run) -> int:
     Another seed that cuts another holdout begins anew: its chance to err is its own, and one count for a whole table would
     soon leave the gate blind for everybody who works on it."""
     ledger = run.folder.parent.parent / ".attempts.json"
-    tries = json.loads(ledger.read_text()) if ledger.is_file() else {}
-    seen = tries.setdefault(dataset(run, "holdout").digest(), [])
-    draw = drawn_digest(run)
-    if draw not in seen:
-        seen.append(draw)
-        write_text(ledger, json.dumps(tries, indent=1))
+    rows, draw = dataset(run, "holdout").digest(), drawn_digest(run)
+    with alone(ledger.with_suffix(".lock")):  # other runs are judged at the same time
+        tries = json.loads(ledger.read_text()) if ledger.is_file() else {}
+        seen = tries.setdefault(rows, [])
+        if draw not in seen:
+            seen.append(draw)
+            write_text(ledger, json.dumps(tries, indent=1))
     return int(seen.index(draw)) + 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +13,15 @@ from configs.load import dump
 from configs.plan import Plan
 from data.dataset import Dataset
 from data.schema import Column, Schema
-from flows.run import Run, Stage, digest, write_text
+from flows.run import UNFINISHED, Run, Stage, digest, write_text
 from flows.stages.judge import OUTSIDE, lineage
 from flows.stages.personal import drawn_schema
 from flows.stages.promise import statement
 from flows.stages.shared import SYNTHETIC, Step, owned
 from generators.base import Progress
+
+if TYPE_CHECKING:
+    from data.publish import Publisher, Version
 
 #: Verdicts of a check that has judged nothing.
 UNJUDGED = ("SKIPPED", "ERROR")
@@ -31,7 +34,7 @@ def _publish(run: Run, progress: Progress) -> Mapping[str, Any]:
     parts = rows_to_publish(run)
     arguments = _publication(run)
     if verdict in ("PASS", "WARN"):
-        done = publisher.publish(parts, **arguments)
+        done = _published_once(run, publisher, parts, arguments)
         facts = {"verdict": verdict, "uri": done.uri, "version": done.name, "rows": done.rows}
     else:
         facts = {"verdict": verdict, "uri": publisher.quarantine(parts, **arguments).uri, "version": None}
@@ -39,7 +42,17 @@ def _publish(run: Run, progress: Progress) -> Mapping[str, Any]:
     return facts
 
 
-def make_publisher(plan: Plan) -> Any:
+def _published_once(run: Run, publisher: Publisher, parts: Iterator[pa.RecordBatch], arguments: Mapping[str, Any]) -> Version:
+    """The next version; or the one that a publish of the same rows by this run had put there as it was killed."""
+    key = run.stages["judge"]["key"]
+    begun = json.loads(run.stages.get(UNFINISHED, "{}"))
+    if begun.get("judge") == key and (there := publisher.resume(arguments["run_id"], after=begun["after"])) is not None:
+        return there
+    run.note(UNFINISHED, json.dumps({"judge": key, "after": publisher.newest()}))
+    return publisher.publish(parts, **arguments)
+
+
+def make_publisher(plan: Plan) -> Publisher:
     """The Publisher of a plan, not yet connected to anything."""
     from data.publish import Publisher
 

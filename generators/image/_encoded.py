@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from data.images import Pictures, fitted, fitted_mask
+from generators.checkpoints import keep, recall
 from generators.image._pictures import balanced
 from generators.image._stable import LATENTS, Latent
 from generators.image._surfaces import Surfaces
@@ -28,17 +28,13 @@ SOFT = 0.3
 def cached(checkpoint: Path | None, fingerprint: str, make: object) -> tuple[dict[str, Tensor], Tensor]:
     """Rows and the chance of each: what `make()` gives, kept beside the checkpoint so that it is encoded once."""
     path = None if checkpoint is None else checkpoint / LATENTS
-    if path is not None and path.is_file():
-        value = torch.load(path, weights_only=True)
-        if value["fingerprint"] == fingerprint:
-            return value["rows"], value["chances"]
+    value = None if path is None else recall(path)
+    if value is not None and value["fingerprint"] == fingerprint:
+        return value["rows"], value["chances"]
     assert callable(make)
     rows, chances = make()
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.part")
-        torch.save({"fingerprint": fingerprint, "rows": rows, "chances": chances}, beside)
-        beside.replace(path)
+        keep(path, {"fingerprint": fingerprint, "rows": rows, "chances": chances})
     return rows, chances
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from generators.checkpoints import keep, recall
+
 if TYPE_CHECKING:
     from generators.image._loop import Hand, Trainee
 
@@ -30,7 +32,6 @@ class State:
         self.hand.agree(True)  # or a process that goes on at once would read what was there before
 
     def _write(self, folder: Path, step: int, stopped: bool, fingerprint: str, streams: list[Any]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         value = {
             "fingerprint": fingerprint, "step": step, "stopped": stopped, "batch_size": self.batch_size,
             "parts": {name: part.state_dict() for name, part in self.trainee.parts.items()},
@@ -38,9 +39,7 @@ class State:
             "optimizers": {name: one.state_dict() for name, one in self.trainee.optimizers.items()},
             "streams": streams, "memory": self.trainee.memory(),
         }  # fmt: skip
-        beside = folder / (STATE + ".part")
-        torch.save(value, beside)
-        beside.replace(folder / STATE)
+        keep(folder / STATE, value)
 
     def streams(self) -> dict[str, Tensor]:
         """Where this process's random streams stand: of the rows, of the family's noise, of dropout."""
@@ -59,10 +58,8 @@ class State:
 
     def load(self, folder: Path | None, fingerprint: str) -> tuple[int, bool]:
         """The step to go on from, and whether the family had stopped."""
-        if folder is None or not (folder / STATE).is_file():
-            return 0, False
-        value = torch.load(folder / STATE, map_location="cpu", weights_only=False)
-        if value["fingerprint"] != fingerprint:
+        value = None if folder is None else recall(folder / STATE, trusted=True)
+        if value is None or value["fingerprint"] != fingerprint:
             return 0, False
         for name, part in self.trainee.parts.items():
             part.load_state_dict(value["parts"][name])

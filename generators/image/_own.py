@@ -5,7 +5,6 @@ classes at once. Without masks or good pictures it learns whole pictures instead
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from data.images import Pictures, fitted, fitted_mask
 from generators.base import GeneratorError, Progress, unseal
+from generators.checkpoints import keep, recall
 from generators.image import _loop
 from generators.image._inpaint import LOOKS, Denoiser, Paint, Weights, paint, rows, spread
 from generators.image._pictures import Facts, balanced, to_bytes, to_unit
@@ -138,11 +138,10 @@ class Own:
         if self.whole or not steps:
             return
         kept = None if checkpoint is None else checkpoint / "surfaces.pt"
-        if kept is not None and kept.is_file():
-            value = torch.load(kept, weights_only=True)
-            if value["fingerprint"] == told["fingerprint"]:
-                self.net.load_state_dict(value["net"])
-                return
+        value = None if kept is None else recall(kept)
+        if value is not None and value["fingerprint"] == told["fingerprint"]:
+            self.net.load_state_dict(value["net"])
+            return
         self._train(
             data,
             holes,
@@ -152,10 +151,7 @@ class Own:
             told,
         )
         if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_suffix(f".{os.getpid()}.part")
-            torch.save({"fingerprint": told["fingerprint"], "net": self.net.state_dict()}, beside)
-            beside.replace(kept)
+            keep(kept, {"fingerprint": told["fingerprint"], "net": self.net.state_dict()})
 
     def _learn(
         self, data: dict[str, Tensor], holes: Tensor, family: FineTune, how: dict[str, Any], checkpoint: Path | None,

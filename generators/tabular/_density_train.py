@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import GeneratorError, Progress
+from generators.checkpoints import keep, recall
 from generators.tabular._table import rng_of
 
 #: Looks at the rows that are set aside, in a training.
@@ -237,17 +238,10 @@ def learn(training: Loop[M], progress: Progress, *, folder: Path | None, mark: s
             epoch, epochs = -(-training.done // training.epoch), -(-training.steps // training.epoch)
             progress.advance(epoch, epochs, "epoch", loss=loss, **{"held out": training.look()})
         if folder is not None and time.monotonic() - written >= seconds:
-            _write(training, folder / CHECKPOINT, mark)
+            keep(folder / CHECKPOINT, {"mark": mark, "state": training.state()})
             written = time.monotonic()
 
 
-def _write(training: Loop[M], path: Path, mark: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    torch.save({"mark": mark, "state": training.state()}, beside)
-    beside.replace(path)
-
-
 def _resume(training: Loop[M], path: Path, mark: str) -> None:
-    if path.is_file() and (held := torch.load(path, map_location="cpu", weights_only=True))["mark"] == mark:
+    if (held := recall(path)) is not None and held["mark"] == mark:
         training.restore(held["state"])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data.encode_modes import Modes
 from generators.base import GeneratorError
+from generators.checkpoints import keep, recall
 from generators.tabular._gan_nets import Critic, Generator, Layout, Moments, gumbel, heads, logits, whitening
 from generators.tabular._gan_watch import Watch
 from generators.tabular._location import Location
@@ -343,20 +344,10 @@ def play(
             raise GeneratorError(f"training diverged before {where(game.done)}: the loss is not a number; lower learning_rate")
         tell(game.done, {**losses, "cells": game.look()})
         if folder is not None and (game.done >= game.rules.steps or game.stale or time.monotonic() - kept >= seconds):
-            _write(folder, game.state(mark))
+            keep(folder / CHECKPOINT, game.state(mark))
             kept = time.monotonic()
 
 
 def _read(folder: Path, mark: str, device: torch.device) -> dict[str, Any] | None:
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return None
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    return state if state.get("mark") == mark else None
-
-
-def _write(folder: Path, state: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / (CHECKPOINT + ".part")
-    torch.save(state, beside)
-    beside.replace(folder / CHECKPOINT)
+    state: dict[str, Any] | None = recall(folder / CHECKPOINT, device=device)
+    return state if state is not None and state.get("mark") == mark else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -16,7 +17,7 @@ from data.dataset import Dataset
 from data.encode_coarse import information
 from data.encode_values import Array
 from data.schema import Column, Schema
-from generators.base import Generator, Progress, table
+from generators.base import Generator, GeneratorError, Progress, table
 from generators.tabular._conditions import part_seed
 from generators.tabular._relational_kinds import centres, nearest
 from generators.tabular._table import mark_of, rng_of
@@ -138,7 +139,8 @@ def _fitted(family: Generator, train: Dataset, seed: int, progress: Progress, ch
         return family.fit(train, seed=seed, progress=progress)
     mark, finished = mark_of(family, train, seed), checkpoint / "finished"
     if (finished / "mark").is_file() and (finished / "mark").read_text() == mark:
-        return type(family).load(finished / "model")
+        with contextlib.suppress(GeneratorError):  # damaged since: it is learned again
+            return type(family).load(finished / "model")
     fitted = family.fit(train, seed=seed, progress=progress, checkpoint=checkpoint)
     shutil.rmtree(finished, ignore_errors=True)
     fitted.save(finished / "model")
