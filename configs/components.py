@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from configs.errors import KeyFault, did_you_mean
+from data.trust import trusted, untrusted
 
 #: The subpackage whose files need no prefix in a plan.
 PLAIN = "tabular"
@@ -49,13 +50,17 @@ def families(package: str, protocol: type) -> dict[str, type]:
 
 
 def find(use: str, protocol: type, *, package: str) -> type:
-    """The class that `use` names: `gan`, `tabular.gan`, `sdv:CTGAN` in our package, or `package.module:Class` anywhere.
+    """The class that `use` names: `gan`, `tabular.gan`, `sdv:CTGAN` in our package, or `package.module:Class` in one that the
+    environment trusts.
 
-    Raises KeyFault at ("use",) when there is none, when it cannot be imported, or when a file has several and none is picked.
+    Raises KeyFault at ("use",) when there is none, when it cannot or may not be imported, or when a file has several and none
+    is picked.
     """
     path, _, wanted = use.partition(":")
     known = modules(package)
     ours = {module.removeprefix(package + "."): module for module in known.values()} | known
+    if wanted and path not in ours and not trusted(path) and importlib.util.find_spec(path.partition(".")[0] or " "):
+        raise KeyFault(("use",), f"{path} {untrusted(path)}")
     module = importlib.import_module(ours[path]) if path in ours else _foreign(path) if wanted else None
     if module is None:
         raise KeyFault(("use",), f"unknown family {use!r}{_meant(path, known, protocol, foreign=bool(wanted))}")

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from generators._stored import weights
+
 #: What a checkpoint ends with, before the sha256 of all that stands before it: torch reads past it, and does not look at the
 #: checksums of its own format.
 SEAL = b"counterpoise sha256 "
@@ -42,15 +44,13 @@ def keep(path: Path, state: Any) -> None:
         beside.unlink(missing_ok=True)
 
 
-def recall(path: Path, *, device: Any = "cpu", trusted: bool = False) -> Any | None:
+def recall(path: Path, *, device: Any = "cpu") -> Any | None:
     """The newest state that `keep` wrote and that is whole, None where there is none.
 
-    trusted: whether it holds more than tensors, numbers, texts and what is made of them."""
-    import torch
-
+    Raises GeneratorError for one that holds more than tensors, numbers, texts and what is made of them: it could run code."""
     for each in (path, _before(path)):
         if whole(each):
-            return torch.load(each, map_location=device, weights_only=not trusted)
+            return weights(each, device)
     return None
 
 

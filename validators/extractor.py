@@ -192,7 +192,7 @@ def _transformer(folder: Path) -> Local:
     except ImportError:
         raise DataError("gate.extractor: a model of transformers needs that package; run `make setup`") from None
     try:
-        model = AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
+        model = AutoModel.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False).eval()
     except Exception as error:  # a missing file, an unknown type, weights of another model
         raise DataError(f"gate.extractor: {folder} cannot be loaded by transformers ({_said(error)}); {HINT}") from None
     side = getattr(model.config, "image_size", None) or SIDE

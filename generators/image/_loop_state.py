@@ -58,7 +58,7 @@ class State:
 
     def load(self, folder: Path | None, fingerprint: str) -> tuple[int, bool]:
         """The step to go on from, and whether the family had stopped."""
-        value = None if folder is None else recall(folder / STATE, trusted=True)
+        value = None if folder is None else recall(folder / STATE)
         if value is None or value["fingerprint"] != fingerprint:
             return 0, False
         for name, part in self.trainee.parts.items():

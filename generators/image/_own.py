@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data.images import Pictures, fitted, fitted_mask
+from generators import _stored as stored
 from generators.base import GeneratorError, Progress, unseal
 from generators.checkpoints import keep, recall
 from generators.image import _loop
@@ -96,7 +97,7 @@ class Own:
     def load(cls, folder: Path, facts: dict[str, Any], family: FineTune) -> Own:
         """Read back what `save` wrote."""
         made = cls._blank(family.width, facts["side"], facts["channels"], facts["classes"], whole=facts["whole"], seed=0)
-        made.net.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+        made.net.load_state_dict(stored.weights(folder / WEIGHTS))
         return made
 
     @classmethod
@@ -112,7 +113,7 @@ class Own:
         Raises GeneratorError when the folder holds another family's model, or a denoiser of another shape."""
         if unseal(folder)["family"] != "generators.image.finetune:FineTune" or not (folder / WEIGHTS).is_file():
             raise GeneratorError(f"backbone: {folder} holds no denoiser of image.finetune; give one, or a diffusers checkpoint")
-        known = torch.load(folder / WEIGHTS, weights_only=True)
+        known = stored.weights(folder / WEIGHTS)
         own = self.net.state_dict()
         if known["net.class_embedding.weight"].shape != own["net.class_embedding.weight"].shape:
             known["net.class_embedding.weight"] = own["net.class_embedding.weight"]

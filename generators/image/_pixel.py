@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.images import Pictures, fitted, fitted_mask
+from generators import _stored as stored
 from generators.base import GeneratorError, Progress
 from generators.image import _backbone, _loop, _lora
 from generators.image._pictures import balanced, to_bytes
@@ -122,7 +123,7 @@ class Pixel:
             raise GeneratorError(
                 f"backbone: {family.backbone!r} is not the one that {folder} was tuned from; put that one back"
             )
-        made.unet.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True), strict=False)
+        made.unet.load_state_dict(stored.weights(folder / WEIGHTS), strict=False)
         made.unet.eval()
         return made
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generators import _stored as stored
 from generators.base import GeneratorError, Progress
 from generators.image import _backbone, _loop, _lora
 from generators.image._pictures import to_bytes
@@ -175,7 +176,7 @@ class Latent:
         if made.method == "lora":
             _lora.load(made.unet, folder)
         else:
-            made.unet.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+            made.unet.load_state_dict(stored.weights(folder / WEIGHTS))
         if (folder / CONTROL).is_dir():
             made.control = _backbone.controller(str(folder / CONTROL), made.unet).eval()
         made.unet.eval()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data.images import Pictures
+from generators import _stored as stored
 from generators.image._boxed import Boxes
 from generators.image._masks import MaskBank
 from generators.image._pictures import Facts, read_json, write_json
@@ -94,7 +95,7 @@ class Surfaces:
     @classmethod
     def load(cls, folder: Path) -> Surfaces:
         """Read back what `save` wrote."""
-        with np.load(folder / FILE, allow_pickle=False) as arrays:
+        with stored.arrays(folder / FILE) as arrays:
             bank = MaskBank.from_state({n.removeprefix("bank_"): arrays[n] for n in arrays.files if n.startswith("bank_")})
             boxes = Boxes(arrays["box_labels"], arrays["box_margins"], arrays["box_levels"], arrays["box_halos"])
             sources = tuple(read_json(folder / SOURCES))

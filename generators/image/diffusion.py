@@ -13,6 +13,7 @@ import torch
 
 from data.dataset import Dataset
 from data.images import Pictures
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._diffusion_change import TOLD, WAYS
 from generators.image._diffusion_net import Denoiser, Layout
@@ -145,7 +146,7 @@ class Diffusion:
         family.facts_ = Facts.from_json(state["facts"])
         family.masked_, family.marked_ = state["masked"], tuple(state["marked"])
         family.net_ = family._network(0).eval().requires_grad_(False)
-        family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+        family.net_.load_state_dict(stored.weights(folder / WEIGHTS))
         return family
 
     def _check(self) -> None:

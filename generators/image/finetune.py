@@ -14,6 +14,7 @@ import torch
 
 from data.dataset import Dataset
 from data.images import Pictures, fitted, fitted_mask
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image import _backbone
 from generators.image._boxed import refined
@@ -189,7 +190,7 @@ class FineTune:
         made.surfaces_ = Surfaces.load(folder) if (folder / "surfaces.npz").is_file() else None
         made.shapes_ = {}
         if (folder / SHAPES).is_file():
-            with np.load(folder / SHAPES, allow_pickle=False) as arrays:
+            with stored.arrays(folder / SHAPES) as arrays:
                 made.shapes_ = {name: arrays[name] for name in arrays.files}
         made.way_ = _way(state["kind"]).load(folder, state["way"], made)
         return made

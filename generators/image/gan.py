@@ -13,6 +13,7 @@ import torch
 
 from data.dataset import Dataset
 from data.images import Pictures
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._gan_augment import WAYS
 from generators.image._gan_game import MAKER, Game, Play, drawings, resident, watch_on
@@ -136,7 +137,7 @@ class GAN:
         family.facts_ = Facts.from_json(state["facts"])
         family.masked_, family.marked_, family.kept_ = state["masked"], tuple(state["marked"]), state["kept"]
         family.maker_ = family._networks(0)[0].eval()
-        family.maker_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+        family.maker_.load_state_dict(stored.weights(folder / WEIGHTS))
         return family
 
     def _check(self) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from data.dataset import Dataset
 from data.images import Pictures
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._find import bare_classes, marked
 from generators.image._masks import Places
@@ -136,7 +137,7 @@ class Paste:
         family = cls(**unseal(folder)["settings"])
         state = read_json(folder / STATE)
         family.facts_, family.bare_ = Facts.from_json(state["facts"]), tuple(state["bare"])
-        with np.load(folder / SCENE, allow_pickle=False) as arrays:
+        with stored.arrays(folder / SCENE) as arrays:
             family.scene_ = Scene.from_state({name: arrays[name] for name in arrays.files}, tuple(state["sources"]))
         return family
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from data.dataset import Dataset
 from data.images import Pictures
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image import _patches
 from generators.image._blend import laid, poisson
@@ -101,7 +102,7 @@ class Procedural:
         state = read_json(folder / STATE)
         family.facts_, family.sources_ = Facts.from_json(state["facts"]), tuple(state["sources"])
         family.levels_ = tuple(state["levels"]) if state["levels"] else None
-        with np.load(folder / STORE, allow_pickle=False) as arrays:
+        with stored.arrays(folder / STORE) as arrays:
             held = {name: arrays[name] for name in arrays.files}
         parts = {mark: {n.removeprefix(mark): held[n] for n in held if n.startswith(mark)} for mark in ("patch_", "bank_")}
         family.goods_, family.turns_ = held["goods"], tuple(held["turns"].tolist())

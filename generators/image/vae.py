@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from data.dataset import Dataset
 from data.images import Pictures, chunks
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal, unseal
 from generators.image._loop import Precision, Rules, grid, train
 from generators.image._normals import class_normals, draws
@@ -175,7 +176,7 @@ class VAE:
         state = read_json(folder / STATE)
         family.facts_ = Facts.from_json(state["facts"])
         family.masked_, family.marked_ = state["masked"], tuple(state["marked"])
-        weights = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+        weights = stored.weights(folder / WEIGHTS)
         family._blank(0)
         for name, part in family._parts().items():
             own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}

@@ -6,7 +6,6 @@ what then still breaks a rule is thrown away and drawn anew. The family itself k
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from data.constraints import Constraint, FixedCombinations, FunctionalDependency
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column, Schema
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, seal, unseal
 from generators.tabular._asked import Asked, asked_of
 from generators.tabular._chain import Chain, one
@@ -141,11 +141,10 @@ class Constrained:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read back what `save` wrote; the family's class is imported by its name."""
+        """Read back what `save` wrote; the family's class is imported by its name, where that is trusted."""
         envelope = unseal(folder)
         state = json.loads((folder / STATE).read_text())
-        module, _, name = state["family"].partition(":")
-        family: Any = getattr(importlib.import_module(module), name)
+        family = stored.family(state["family"], folder)
         model = cls(family.load(folder / FAMILY), tuple(envelope["settings"]["rules"]))
         model.finish_ = Finish.from_state(state["finish"])
         model.schema_ = Schema.from_json(state["schema"])

@@ -18,6 +18,7 @@ from data.dataset import Dataset
 from data.encode_cells import Ribbon, spans
 from data.encode_tokens import BINS, FINE, LevelTokens, NumberTokens, Tokens
 from data.encode_values import plain
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._autoregressive_draw import Drawer
 from generators.tabular._autoregressive_levels import Awaited
@@ -297,7 +298,7 @@ class Autoregressive:
             with torch.random.fork_rng(devices=[]):
                 family.net_ = Net(family.fields_, family.width).eval()
             family.net_.never = Never.from_state(state["never"])
-            family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+            family.net_.load_state_dict(stored.weights(folder / WEIGHTS))
         return family
 
     def _check(self, train: Dataset) -> None:

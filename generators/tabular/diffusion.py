@@ -16,6 +16,7 @@ from data.dataset import Dataset
 from data.encode_detail import Detail, stretch
 from data.encode_tokens import LevelTokens, NumberTokens
 from data.schema import arrow_type
+from generators import _stored as stored
 from generators.base import SILENT, Condition, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import resolve
 from generators.tabular._density_train import Training, learn, rules_of, seeded
@@ -164,7 +165,7 @@ class Diffusion:
         family.detail_ = Detail.of(family.coarse_.tokens_)
         if family.detail_.columns:
             family.net_ = family._net(0).eval()
-            family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+            family.net_.load_state_dict(stored.weights(folder / WEIGHTS))
         return family
 
     def _check(self, train: Dataset) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from data.dataset import Dataset
+from generators import _stored as stored
 from generators.base import SILENT, Progress, Range, Traits
 from generators.tabular._conditions import part_seed
 from generators.tabular._dp_base import Stepped
@@ -134,5 +135,5 @@ class DPAutoregressive(Stepped):
     def _read(self, folder: Path, state: dict[str, Any]) -> None:
         self.known_ = {name: np.array(p) for name, p in state["known"].items()}
         self.net_ = self._net()
-        self.net_.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+        self.net_.load_state_dict(stored.weights(folder / WEIGHTS))
         self.net_.eval()

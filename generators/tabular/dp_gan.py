@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from data.dataset import Dataset
+from generators import _stored as stored
 from generators.base import SILENT, Progress, Range, Traits
 from generators.tabular._conditions import part_seed
 from generators.tabular._dp_base import Stepped
@@ -175,6 +176,6 @@ class DPGAN(Stepped):
         self.known_ = {name: np.array(p) for name, p in state["known"].items()}
         self.shares_, self.classed_ = np.array(state["shares"]), state["classed"]
         self.makers_ = []
-        for weights in torch.load(folder / WEIGHTS, weights_only=True):
+        for weights in stored.weights(folder / WEIGHTS):
             self.makers_.append(self._empty(torch.zeros_like(weights["bias"]), 0))
             self.makers_[-1].load_state_dict(weights)

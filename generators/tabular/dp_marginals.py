@@ -12,6 +12,7 @@ import numpy as np
 
 from data.dataset import Dataset
 from data.schema import Column
+from generators import _stored as stored
 from generators.base import SILENT, Progress, Traits
 from generators.tabular._dp_account import rho_epsilon, rho_for
 from generators.tabular._dp_base import Private
@@ -111,7 +112,7 @@ class DPMarginals(Private):
         return {"order": self.chain_.order, "parents": self.chain_.parents}
 
     def _read(self, folder: Path, state: dict[str, Any]) -> None:
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+        with stored.arrays(folder / ARRAYS) as arrays:
             tables = tuple(arrays[f"t{i}"] for i in range(len(state["order"])))
             self.known_ = {name[2:]: arrays[name] for name in arrays.files if name.startswith("k.")}
         self.chain_ = Chain(tuple(state["order"]), tuple(map(tuple, state["parents"])), tables)

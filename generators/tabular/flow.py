@@ -17,6 +17,7 @@ import torch
 from data.dataset import Dataset
 from data.encode_cells import Ribbon
 from data.encode_tokens import NumberTokens, Tokens
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import matching, part_seed, place_of, resolve
 from generators.tabular._density_train import CHUNK, Training, learn, rules_of, seeded
@@ -224,7 +225,7 @@ class Flow:
         family._lay_out()
         if family.live_:
             family.net_ = family._net(0).eval()
-            family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+            family.net_.load_state_dict(stored.weights(folder / WEIGHTS))
         return family
 
     def _check(self, train: Dataset) -> None:

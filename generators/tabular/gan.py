@@ -14,6 +14,7 @@ import torch
 
 from data.dataset import Dataset
 from data.encode_modes import Discrete, Modes, Part
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import matching, outside, part_seed, place_of, resolve, unseen
 from generators.tabular._gan_nets import Generator, Layout, gumbel, heads, logits, whitening
@@ -163,7 +164,7 @@ class GAN:
         """Read back what `save` wrote; no pickled code is run."""
         family = cls(**open_model(folder, cls))
         state = json.loads((folder / STATE).read_text())
-        weights = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+        weights = stored.weights(folder / WEIGHTS)
         family.finish_ = Finish.from_state(state["finish"])
         family.modes_ = Modes.from_state(state["modes"])
         family.start_ = Location.rebuild(weights["start"], state["start"])

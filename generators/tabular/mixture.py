@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 from generators.tabular._class_mixture import ClassMixture
 from generators.tabular._conditions import matching, outside, part_seed, place_of, resolve
@@ -128,7 +129,7 @@ class Mixture:
         state = json.loads((folder / STATE).read_text())
         family.finish_ = Finish.from_state(state["finish"])
         family.rows_ = PlainRows.from_state(state, family.finish_.schema.target)
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+        with stored.arrays(folder / ARRAYS) as arrays:
             family.shares_, family.gaps_ = arrays["shares"], arrays["gaps"]
             family.mixtures_ = {
                 int(k): ClassMixture(**{f.name: arrays[f"{k}.{f.name}"] for f in fields(ClassMixture)})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import pickle  # noqa: S403  models of one's own; `unseal` checks their sha256 before they are read
+import pickle  # noqa: S403  what this user has signed; see _sdv_signature
 import random
 import warnings
 from collections.abc import Iterator
@@ -27,6 +27,7 @@ from data.schema import Schema
 from generators.base import SILENT, Condition, GeneratorError, Progress, Traits, seal
 from generators.tabular._conditions import DRAW_ROWS, matching, resolve
 from generators.tabular._sdv_columns import Codec, fit_codecs, frame, rows
+from generators.tabular._sdv_signature import check, sign
 from generators.tabular._table import Finish, at_least, class_counts, open_model, refuse
 
 if TYPE_CHECKING:
@@ -103,15 +104,18 @@ class _SDVFamily:
                 self.synthesizer_.save(str(folder / SYNTHESIZER))
         learned = {name: getattr(self, name) for name in ("schema_", "codecs_", "place_", "finish_", "shares_")}
         (folder / STATE).write_bytes(pickle.dumps(learned))
+        sign(folder, (STATE, SYNTHESIZER))
         seal(folder, self, sdv=_version())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read back what `save` wrote. Both files are pickles, which can run code: load only models you saved.
+        """Read back what `save` wrote. Both files are pickles, which can run code: only what this user signed is read.
 
-        Raises GeneratorError when a file was changed after it was saved, or another family was saved there."""
+        Raises GeneratorError when a file was changed after it was saved, another family was saved there, or somebody else
+        saved it."""
         family = cls(**open_model(folder, cls))
-        for name, value in pickle.loads((folder / STATE).read_bytes()).items():  # noqa: S301  sealed, checked above
+        check(folder, (STATE, SYNTHESIZER))
+        for name, value in pickle.loads((folder / STATE).read_bytes()).items():  # noqa: S301  signed, checked above
             setattr(family, name, value)
         family.synthesizer_ = _load(folder / SYNTHESIZER) if (folder / SYNTHESIZER).is_file() else None
         return family

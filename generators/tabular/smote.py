@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 from generators.tabular._conditions import matching, resolve
 from generators.tabular._plain_rows import PlainRows, by_class, flagged, some
@@ -111,7 +112,7 @@ class SMOTE:
         state = json.loads((folder / STATE).read_text())
         family.finish_ = Finish.from_state(state["finish"])
         family.rows_ = PlainRows.from_state(state, family.finish_.schema.target)
-        with np.load(folder / ROWS, allow_pickle=False) as arrays:
+        with stored.arrays(folder / ROWS) as arrays:
             for name in ARRAYS:
                 setattr(family, f"{name}_", arrays[name])
         return family

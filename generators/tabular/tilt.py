@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.dataset import Dataset
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, seal
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._table import Finish, at_least, class_counts, one_thread, open_model, rng_of, rounds, write_json
@@ -246,7 +247,7 @@ class Tilt:
         family.yield_ = {int(k): share for k, share in state["yield"]}
         family.shift_ = {int(k): shift for k, shift in state["shift"]}
         if family.scarce_:
-            with np.load(folder / ODDS, allow_pickle=False) as arrays:
+            with stored.arrays(folder / ODDS) as arrays:
                 family.odds_ = Odds.from_state(state["geometry"], arrays)
             schema = family.finish_.schema
             learned = schema.select([column.name for column in schema.learned])

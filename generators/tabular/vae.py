@@ -15,6 +15,7 @@ import torch
 from data.dataset import Dataset
 from data.encode_cells import Ribbon
 from data.encode_tokens import Tokens
+from generators import _stored as stored
 from generators.base import SILENT, Condition, GeneratorError, Progress, Range, Traits, device_of, seal
 from generators.tabular._conditions import part_seed, resolve
 from generators.tabular._density_train import Training, learn, rules_of, seeded
@@ -244,7 +245,7 @@ class VAE:
         family._lay_out()
         if family.fields_.live:
             family.net_ = family._net(0).eval()
-            family.net_.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+            family.net_.load_state_dict(stored.weights(folder / WEIGHTS))
         return family
 
     def _check(self, train: Dataset) -> None:

@@ -37,7 +37,8 @@ def test_names_lead_to_classes(use: str) -> None:
         ({"use": "ctgan"}, ("use",), "sdv:CTGAN"),
         ({"use": "sdv"}, ("use",), "does not name one class"),
         ({"use": "sdv:CTGANN"}, ("use",), "did you mean 'CTGAN'?"),
-        ({"use": "collections:OrderedDict"}, ("use",), "is not a Generator: it lacks"),
+        ({"use": "generators.base:Silent"}, ("use",), "is not a Generator: it lacks"),
+        ({"use": "collections:OrderedDict"}, ("use",), "if you trust it, set COUNTERPOISE_FAMILIES=collections"),
         ({"use": "gan", "epoch": 3}, ("epoch",), "unknown key 'epoch'; did you mean 'epochs'?"),
         ({"use": "gan", "epochs": "many"}, ("epochs",), "valid integer"),
     ],
@@ -68,6 +69,7 @@ def test_a_family_of_others_that_cannot_be_taken_says_why(
     if text is not None:
         (tmp_path / "theirs/family.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COUNTERPOISE_FAMILIES", "theirs")
     for name in ("theirs", "theirs.family"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(KeyFault) as caught:
