@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate clean
+.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -41,6 +41,11 @@ check: $(VENV)/.all  ## lint, types, import directions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+audit:  ## known vulnerabilities of the pinned versions, by pip-audit in an environment of its own, less .ci/audit-allowed.json
+	@test -x build/audit/bin/python || $(PYTHON) -m venv build/audit
+	@build/audit/bin/pip --disable-pip-version-check -q install 'pip-audit>=2.10,<3' || true
+	@build/audit/bin/python .ci/audit.py
 
 fix: $(VENV)/.all  ## what ruff can mend by itself
 	@$(BIN)/ruff check --fix .

@@ -20,6 +20,8 @@ from ruamel.yaml.scalarstring import ScalarString
 
 from configs.errors import KeyFault, PlanError, did_you_mean
 from configs.plan import Plan
+from data.documents import check_size
+from data.secrets import hidden, is_secret
 
 Key = tuple[str | int, ...]
 #: A database address may hold a password: its variables are filled when it is used, so that no copy of the plan has it.
@@ -43,9 +45,9 @@ class _Document:
         said = f" {dotted}:" if dotted else ""
         for length in range(len(key), 0, -1):
             if key[:length] in self.overridden:
-                return PlanError(f"-o {self.overridden[key[:length]]}:{said} {message}")
+                return PlanError(hidden(f"-o {self.overridden[key[:length]]}:{said} {message}"))
         line, column = self._place(key)
-        return PlanError(f"{self.name}:{line}:{column}:{said} {message}")
+        return PlanError(hidden(f"{self.name}:{line}:{column}:{said} {message}"))
 
     def _place(self, key: Key) -> tuple[int, int]:
         node: Any = self.tree
@@ -203,7 +205,11 @@ def _left(written: Mapping[str, Any], tree: Mapping[str, Any], overridden: Mappi
 
 def _yaml(text: str, name: str) -> Any:
     try:
-        return YAML(typ="rt", pure=True).load(text)
+        tree = YAML(typ="rt", pure=True).load(text)
+        check_size(tree)
+        return tree
+    except ValueError as error:
+        raise PlanError(f"{name}: {error}") from None
     except DuplicateKeyError as error:
         mark, key = error.problem_mark, re.search(r'duplicate key "([^"]*)"', str(error.problem))
         raise PlanError(f"{name}:{mark.line + 1}:{mark.column + 1}: the key {key and key[1]!r} stands twice") from None
@@ -247,6 +253,10 @@ def _fill(document: _Document, node: Any, key: Key) -> Any:
 
 
 def _variable(document: _Document, match: re.Match[str], key: Key) -> str:
+    if key and is_secret(match["name"]):
+        raise document.fault(
+            key, f"{match['name']} is a secret by its name, and copies of the plan would hold it; only data.url may name one"
+        )
     value = os.environ.get(match["name"], match["default"])
     if value is None:
         raise document.fault(

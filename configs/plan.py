@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from configs.constraints import AnyRule
-from configs.sources import PICTURE_SOURCES, DataSource, Spec, TablesSource
+from configs.sources import PICTURE_SOURCES, Address, DataSource, Spec, TablesSource
 from data.personal import What
 from data.schema import Kind
 
@@ -151,11 +151,11 @@ class GateSpec(Spec):
 class PublishSpec(Spec):
     """Where the versions go."""
 
-    root: str = "published"
+    root: Address = "published"
     """A folder, or s3://bucket/prefix."""
     dataset: str | None = None
     """Folder of the dataset under root; the plan's name if not stated."""
-    endpoint: str | None = None
+    endpoint: Address | None = None
     """Address of an S3-compatible store."""
     region: str | None = None
     """Region of the bucket."""

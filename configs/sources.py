@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from data.secrets import holds_secret
 
 #: Sources of pictures, and the column that their classes come in.
 PICTURE_SOURCES = frozenset(
     {"image_folder", "image_index", "coco", "yolo", "voc", "image_parquet", "surfaces", "digits_images"}
 )
+
+
+def _without_secret(address: str) -> str:
+    if holds_secret(address):
+        raise ValueError(
+            "the address spells out a password or key, which every copy of the plan would hold; put it into the environment "
+            "and write its name in place of it, as in postgresql://user:${DB_PASSWORD}@host/db"
+        )
+    return address
+
+
+#: An address whose secrets, if it has any, are names of environment variables.
+Address = Annotated[str, AfterValidator(_without_secret)]
 
 
 class Spec(BaseModel):
@@ -53,8 +68,8 @@ class SqlSource(Source):
     """The answer of a database to one query."""
 
     use: Literal["sql"]
-    url: str
-    """SQLAlchemy URL: sqlite:///file.db, duckdb:///file.duckdb, postgresql+pg8000://user:password@host/db."""
+    url: Address
+    """SQLAlchemy URL: sqlite:///file.db, duckdb:///file.duckdb, postgresql+pg8000://user:${DB_PASSWORD}@host/db."""
     query: str
     """One SELECT."""
 
@@ -63,7 +78,7 @@ class TablesSource(Source):
     """Tables that refer to one another: of a database, which states its keys, or of files, whose keys are stated here."""
 
     use: Literal["tables"]
-    url: str | None = None
+    url: Address | None = None
     """SQLAlchemy URL of the database, as for sql."""
     files: dict[str, str] | None = None
     """In place of a database: table -> its csv or Parquet file, relative to the working directory."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from data.errors import PublishError
 from data.schema import Schema
 from data.shards import Written, feature
-from data.words import spoken
+from data.words import spoken, untagged
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))  # fmt: skip
@@ -74,7 +74,7 @@ def card(facts: Facts, written: Written, schema: Schema, *, dataset: str, versio
     sections = [_opening(facts, dataset, version, say), _classes(facts, written, schema, say), _columns(facts, written, schema),
                 _promise(facts), say(_making(facts, schema)), say(_limits(facts)), _loading(dataset, version)]  # fmt: skip
     front = "\n".join(_yaml(_front(facts, written, schema, dataset, data_bytes)))
-    return f"---\n{front}\n---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
+    return f"---\n{front}\n---\n\n" + untagged("\n\n".join(section for section in sections if section)) + "\n"
 
 
 def _front(facts: Facts, written: Written, schema: Schema, dataset: str, data_bytes: int) -> dict[str, Any]:

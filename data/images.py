@@ -6,6 +6,7 @@ picture the seed it was drawn with."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
@@ -23,6 +24,7 @@ from data.fitting import Fit as Fit
 from data.fitting import fitted as fitted
 from data.fitting import fitted_boxes as fitted_boxes
 from data.fitting import fitted_mask as fitted_mask
+from data.limits import check_picture
 from data.schema import Column, Schema
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 BOXES = pa.struct([("bbox", pa.list_(pa.list_(pa.float32()))), ("category", pa.list_(pa.string()))])
 
 IMAGE, MASK, OBJECTS, CLASS, GROUP, SOURCE, SEED = "image", "mask", "objects", "class", "group", "source", "seed"
+#: What pictures are decoded from. Pillow knows more, some of them programs that it gives to others to run (PostScript).
+FORMATS = frozenset("PNG JPEG BMP DIB TIFF WEBP GIF PPM JPEG2000 AVIF TGA".split())
 #: A mask's pixel is marked from this value of 255 on.
 MARKED = 128
 
@@ -269,14 +273,26 @@ def opened(data: bytes, *, upright: bool = True) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=formats())
+            check_picture(*image.size)
             image.load()
             turned = ImageOps.exif_transpose(image) if upright else image
         turned.format = image.format
         return turned
+    except DataError:
+        raise
     except Exception as error:  # decoders answer damaged bytes with whatever they stumble over
         said = "it is no picture" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())[:120]
         raise DataError(f"the picture cannot be read ({said})") from None
+
+
+@functools.cache
+def formats() -> list[str]:
+    """Those of FORMATS that the Pillow here can open."""
+    from PIL import Image
+
+    Image.init()
+    return sorted(FORMATS & set(Image.OPEN))
 
 
 def to_pixels(image: Image.Image, mode: Mode | None = None, *, top: int = 65535) -> Array:

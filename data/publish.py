@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -266,6 +266,8 @@ def _verify(system: fs.FileSystem, root: str, uri: str) -> list[str]:
 
 def _verify_file(system: fs.FileSystem, root: str, entry: Mapping[str, Any]) -> list[str]:
     name, path = entry["path"], f"{root}/{entry['path']}"
+    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+        return [f"{name!r} in the manifest lies outside of the version"]
     try:
         with system.open_input_file(path) as file:
             if _digest(file.read) != entry["sha256"]:

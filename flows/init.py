@@ -20,6 +20,7 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.relations import Tables
 from data.schema import Column, Schema
+from data.secrets import hidden, holds_secret
 from flows.power import detectable
 from flows.recognise import single_table
 from flows.stages.shared import class_counts
@@ -72,6 +73,11 @@ def write_plan(
     from flows.choose import UNBUILT, NoFamilyError
     from flows.recognise import other_of
 
+    if holds_secret(data):
+        raise DataError(
+            f"{hidden(data)}: the address spells out a password, which the plan would hold; put it into the environment and "
+            "write its name in quotes, '...:${DB_PASSWORD}@...'"
+        )
     stated = stated or ChooseSpec()
     if (other := other_of(data)) is not None:
         raise NoFamilyError(f"{data}: {UNBUILT[other]}")
@@ -177,7 +183,8 @@ def _only_table(url: str) -> str:
     names = tables(fill(url))
     if len(names) != 1:
         raise DataError(f"the database holds {len(names)} tables ({', '.join(names[:20])}); choose one's rows with --query")
-    return f'SELECT * FROM "{names[0]}"'  # noqa: S608  # the name comes from the database itself
+    quoted = names[0].replace('"', '""')
+    return f'SELECT * FROM "{quoted}"'  # noqa: S608  # a name of the database itself, quoted
 
 
 def _table(source: dict[str, Any]) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from data.documents import check_size
 from data.errors import DataError
 from flows.tell import console
 
@@ -89,9 +90,10 @@ def read_mix(path: Path) -> dict[str, float]:
     """
     try:
         value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        check_size(value)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; it maps each class to its share, e.g. `malignant: 0.5`") from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, ValueError, YAMLError) as error:
         raise DataError(f"{path} cannot be read as YAML ({type(error).__name__}); it maps each class to its share") from None
     if not isinstance(value, dict) or not all(isinstance(share, (int, float)) for share in value.values()):
         raise DataError(f"{path} must map each class to its share, e.g. `malignant: 0.5`")

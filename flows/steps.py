@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from prefect.tasks import Task
 
 from data.errors import UserError
+from data.words import untagged
 from flows.ground import HOW, Attempt, tried_by
 from flows.run import Run
 from flows.tell import Both, Log, Teller, console, sentence
@@ -145,5 +146,5 @@ def _show_verdict(run: Run, facts: Mapping[str, Any]) -> None:
         }
         for f in report["findings"]
     ]
-    create_table_artifact(rows, key="verdict", description=f"**{facts['verdict']}**: {facts['reason']}")
+    create_table_artifact(rows, key="verdict", description=untagged(f"**{facts['verdict']}**: {facts['reason']}"))
     create_link_artifact((run.folder / "report.html").resolve().as_uri(), link_text="report", key="report")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from data.secrets import hidden
 from flows.pipes import reading
 from generators.base import SILENT, Progress
 
@@ -73,7 +74,7 @@ class Log:
     def line(self, text: str) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp} {text}\n")
+            file.write(f"{stamp} {hidden(text)}\n")
 
 
 class Lines:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from configs.errors import did_you_mean
 from data.errors import UserError
+from data.secrets import hidden
 from flows.pipes import reading, say, unread
 
 #: What the library raises for a verb, an option or a value that does not fit; its own modules move from version to version.
@@ -53,7 +54,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
             with reading(sys.stdout):
                 sys.stdout.flush()
         except UserError as error:
-            say(str(error))
+            say(hidden(str(error)))
             code = error.exit_code
         except BrokenPipeError:
             unread(sys.stdout)
@@ -98,8 +99,8 @@ def _unexpected(error: BaseException) -> int:
     import tempfile
     import traceback
 
-    text = "".join(traceback.format_exception(error))
+    text = hidden("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="counterpoise-", suffix=".log", delete=False, encoding="utf-8") as file:
         file.write(text)
-    say(f"unexpected {type(error).__name__}: {error}; the full log is in {file.name}")
+    say(f"unexpected {type(error).__name__}: {hidden(str(error))}; the full log is in {file.name}")
     return 1

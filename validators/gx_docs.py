@@ -40,6 +40,11 @@ th, td { padding: .4rem .6rem; border-top: 1px solid #dee2e6; text-align: left; 
 .fa-exclamation-triangle::before { content: "!"; } i.fas { font-style: normal; font-weight: bold; }
 .counterpoise { margin: 1rem; padding: .5rem 1rem; } footer { display: none; }
 """
+#: The library puts names from the data into its pages as they are: nothing in them may run, be sent, or be fetched but styles.
+POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src * 'unsafe-inline'; font-src *; "
+    "img-src 'self' data:; form-action 'none'; base-uri 'none'\">"
+)
 
 
 def write_docs(folder: Path, evidence: Evidence, decision: Decision) -> Path:
@@ -47,8 +52,8 @@ def write_docs(folder: Path, evidence: Evidence, decision: Decision) -> Path:
 
     Two validations: `gate` (the decision's figures, one row) and `schema` (the rules of the schema on at most ROWS of the
     synthetic rows); and as a third the user's own suite, as the check of it found it, where the plan names one.
-    Nothing is sent anywhere. The pages ask public servers for styles and scripts when they are opened; where these cannot
-    be reached they are plain, and the index page lists the validations in a table of its own."""
+    Nothing is sent anywhere. The pages ask public servers for styles when they are opened; where these cannot be reached
+    they are plain. Scripts are switched off in them, and the index page lists the validations in a table of its own."""
     run = f"attempt {decision.attempt}"
     with session(folder) as context:
         styles = Path(context.root_directory) / "plugins/custom_data_docs/styles/data_docs_custom_styles.css"
@@ -59,6 +64,10 @@ def write_docs(folder: Path, evidence: Evidence, decision: Decision) -> Path:
         passed |= _schema(context, evidence, run)
         passed |= _own(context, evidence, run)
         context.build_data_docs()
+    for page in folder.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if POLICY not in text:
+            page.write_text(text.replace("<head>", f"<head>{POLICY}", 1), encoding="utf-8")
     return _list(folder, decision, passed)
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from data.documents import check_size
 from data.errors import DataError
+from validators.suite_condition import check_condition
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuite
@@ -121,7 +123,9 @@ def _yaml(text: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        tree = YAML(typ="safe", pure=True).load(text)
+        check_size(tree)
+        return tree
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -158,6 +162,7 @@ def _check_arguments(where: str, kind: str, kwargs: Any) -> None:
         raise DataError(f"{where}: Great Expectations has no such expectation; {hint}")
     if not isinstance(kwargs, Mapping):
         raise DataError(f"{where}: `kwargs` is no mapping; write {{column: ..., ...}}")
+    check_condition(where, kwargs.get("row_condition"))
     try:
         ExpectationConfiguration(type=kind, kwargs=dict(kwargs)).to_domain_obj()
     except (GreatExpectationsError, ValueError, TypeError) as error:

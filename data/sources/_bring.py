@@ -13,6 +13,7 @@ import numpy as np
 from data import images
 from data.errors import DataError
 from data.images import Fit
+from data.limits import check_picture
 from data.near import thumbnail
 from data.sources._found import DEFECT, Found, Rules, in_order
 from data.sources._marks import Damaged, Marks
@@ -67,7 +68,8 @@ def head(image: Path | bytes) -> tuple[tuple[int, int], int] | None:
     from PIL import Image
 
     try:
-        with Image.open(image if isinstance(image, Path) else io.BytesIO(image)) as opened:
+        with Image.open(image if isinstance(image, Path) else io.BytesIO(image), formats=images.formats()) as opened:
+            check_picture(*opened.size)
             deep = opened.mode.startswith("I;16")
             return opened.size[::-1], int(np.asarray(opened).max()) if deep else 0
     except Exception:  # whatever is wrong with it comes out when it is brought

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataError
+from data.limits import unpacked
 
 DELIMITERS = (";", "\t", "|", ",")
 SAMPLE_BYTES = 256 * 1024
@@ -38,12 +38,11 @@ class Dialect:
 def load(path: Path) -> bytes:
     """The bytes of a file, unpacked when its name ends in .gz.
 
-    Raises DataError when there is no such file, when it is a folder, empty, or cannot be read."""
+    Raises DataError when there is no such file, when it is a folder, empty, cannot be read, or unpacks to far too much."""
     if path.is_dir():
         raise DataError(f"{path} is a folder; name a file in it")
     try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        raw = unpacked(path) if path.suffix == ".gz" else path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; check the path (relative paths start at the working folder)") from None
     except (OSError, EOFError) as error:

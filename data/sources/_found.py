@@ -14,6 +14,7 @@ from typing import Literal, TypeVar, get_args
 from data.errors import DataError
 from data.images import Fit
 from data.sources._marks import Marks
+from data.sources._within import check_link
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -84,7 +85,9 @@ def is_picture(path: Path) -> bool:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its folders, linked ones too, but for links that lead back to where they stand."""
+    """All files in a folder and its folders, linked ones too, but for links that lead back to where they stand.
+
+    Raises DataError for a link that leads out of the folder, unless such links are followed."""
     return _below(folder, (folder.resolve(),))
 
 
@@ -95,6 +98,8 @@ def _below(folder: Path, around: tuple[Path, ...]) -> Iterator[Path]:
         return
     for entry in entries:
         path = folder / entry.name
+        if entry.is_symlink() and path.exists():
+            check_link(path, around[:1])
         if entry.is_file():
             yield path
         elif entry.is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.images import box, opened, parts_of, to_mask
+from data.limits import check_picture
 
 Array = np.ndarray
 Box = tuple[float, float, float, float]
@@ -64,6 +65,7 @@ class RunLengths:
         """(h, w) bool. Raises DataError when the runs do not fill the picture."""
         runs = _unpacked(self.counts, self.origin) if isinstance(self.counts, str | bytes) else [int(v) for v in self.counts]
         h, w = self.shape
+        _check(self.shape, self.origin)
         if any(run < 0 for run in runs) or sum(runs) != h * w:
             raise DataError(
                 f"{self.origin}: run lengths fill {sum(runs)} pixels where {w} x {h} have {h * w}; write them again"
@@ -117,6 +119,7 @@ class Objects:
 
     def __call__(self, shape: tuple[int, int]) -> Marks:
         shape = self.shape or shape
+        _check(shape, self.origin)
         scale = np.array([shape[1], shape[0]] if self.relative else [1, 1], dtype=float)
         total = np.zeros(shape, dtype=bool)
         boxes: list[Box] = []
@@ -209,6 +212,14 @@ def _unpacked(text: str | bytes, origin: str) -> list[int]:
     if shift:
         raise DataError(f"{origin}: the packed run lengths end in the middle of a number; write them again")
     return runs
+
+
+def _check(shape: tuple[int, int], origin: str) -> None:
+    """Raises Damaged for a size that is claimed and cannot be a picture's."""
+    try:
+        check_picture(shape[1], shape[0])
+    except DataError as error:
+        raise Damaged(f"{origin}: {error}") from None
 
 
 def _opened(file: Path | bytes, origin: str) -> Any:

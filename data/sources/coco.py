@@ -19,6 +19,7 @@ from data.images import Fit, good
 from data.sources._found import NORMAL, Found, Rules, listed, of_one_photo, part_of, pictures_below, rarest
 from data.sources._marks import Object, Objects, RunLengths
 from data.sources._pictures import table_of
+from data.sources._within import within
 
 Item = Mapping[str, Any]
 
@@ -218,11 +219,15 @@ class _Pictures:
         part = re.sub(r"^(instances|annotations|_annotations)[_.]?", "", file.stem.removesuffix(".coco"))
         beside = [file.parent, file.parent / "images", folder, folder / "images", folder / part, folder / "images" / part]
         self.folders = [Path(stated)] if stated is not None else beside
+        self.homes = [folder, file.parent, *([Path(stated)] if stated is not None else [])]
         self.below: dict[str, list[Path]] | None = None
 
     def of(self, name: str) -> Path:
-        """The file of this name. Raises DataError when it is not there."""
-        name = name.replace("\\", "/")
+        """The file of this name. Raises DataError when it is not there, or outside of the set."""
+        remedy = "correct it, or state the folder that it is in as images"
+        return within(self._of(name.replace("\\", "/")), self.homes, str(self.file), name, remedy)
+
+    def _of(self, name: str) -> Path:
         near = next((place / name for place in self.folders if (place / name).is_file()), None)
         if near is not None:
             return near

@@ -32,6 +32,7 @@ from data.sources._found import (
 from data.sources._index_columns import Columns, Row, columns_of, image_column_of, is_file, named
 from data.sources._marks import Both, Box, Marks, MaskFiles, Object, Objects, Starts, fits
 from data.sources._pictures import table_of
+from data.sources._within import within
 
 FAR = 3
 
@@ -152,13 +153,19 @@ class _Base:
 
     def __init__(self, file: Path, root: Path | None, *, below: bool) -> None:
         around = [file.parent, *list(file.resolve().parent.parents)[:FAR]]
-        self.folders = [root] if root is not None else around
+        self.file, self.folders = file, [root] if root is not None else around
+        #: What an index names lies in its own folder or beside that, unless the plan states another place.
+        self.homes = [root] if root is not None else [file.parent, file.resolve().parent.parent]
         self.below = sorted(p for p in file.parent.iterdir() if p.is_dir()) if below and root is None else []
 
     def of(self, name: str) -> Path | None:
-        """The file of this name, None when it is not there."""
-        if not name:
+        """The file of this name, None when it is not there. Raises DataError for one outside of where its files may lie."""
+        found = self._of(name) if name else None
+        if found is None:
             return None
+        return within(found, self.homes, str(self.file), name, "correct it, or state the folder that it is in as root")
+
+    def _of(self, name: str) -> Path | None:
         places = [folder / name.replace("\\", "/") for folder in self.folders]
         bare = [] if is_file(name) else [Path(f"{place}{ending}") for place in places for ending in sorted(ENDINGS)]
         found = next((file for file in [*places, *bare] if file.is_file()), None)

@@ -17,6 +17,7 @@ from data.images import Fit, good
 from data.sources._found import DEFECT, NORMAL, Found, Rules, part_of, rarest
 from data.sources._marks import Both, Marks, MaskFiles, Object, Objects
 from data.sources._pictures import table_of
+from data.sources._within import within
 
 CLASSES = "label class target category class_name defect_type labels".split()
 IMAGES = "image img picture pixels".split()
@@ -310,7 +311,8 @@ def _held(cell: Any, file: Path) -> tuple[Path | bytes, str]:
         return cell or b"", ""
     data, path = cell.get("bytes"), cell.get("path") or ""
     if data is None and path:
-        return next((place for place in (file.parent / path, Path(path)) if place.is_file()), Path(path)), path
+        place = file.parent / path
+        return within(place, [file.parent], str(file), path, "put the pictures into the file, or beside it"), path
     return data or b"", path
 
 

@@ -9,6 +9,7 @@ import pyarrow.dataset as pads
 
 from data.errors import DataError
 from data.sources import check_rows, clean
+from data.sources._within import check_link
 
 
 def read(path: str | Path) -> pa.Table:
@@ -50,6 +51,8 @@ def _dataset(path: Path) -> pads.Dataset:
         files = sorted(p for p in path.rglob("*.parquet") if p.is_file() and not _hidden(p.relative_to(path)))
         if not files:
             raise DataError(f"the folder {path} holds no .parquet file; name the folder that does")
+        for file in files:
+            check_link(file, [path])
         return pads.dataset([str(p) for p in files], format="parquet", partitioning="hive", partition_base_dir=str(path))
     if not path.is_file():
         raise DataError(f"there is no file or folder {path}; check the path (relative paths start at the working folder)")

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.sources import check_names, check_rows, clean
+from data.sources._query import check_query
 from data.sources._typed import stamped
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ def read(url: str, query: str) -> pa.Table:
     SQLite has no type for dates: text columns that hold ISO dates throughout become timestamps.
 
     Raises DataError, one sentence that never shows the password: an url that says nothing, a driver that is not there, a
-    database that cannot be opened, a query that fails or gives no rows, columns named twice, an infinity."""
+    database that cannot be opened, a query that fails or does more than read, no rows, columns named twice, an infinity."""
     from sqlalchemy import exc, text
 
     address = _address(url)
     shown = address.render_as_string(hide_password=True)
     _check_file(address, shown)
+    check_query(query, shown)
     engine = _engine(address, shown)
     try:
         with _connect(engine, address, shown) as connection:

@@ -10,14 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from data.documents import check_size
 from data.errors import DataError
 from data.images import Fit, good
 from data.sources._found import ENDINGS, NORMAL, Found, Rules, is_picture, of_one_photo, part_of, pictures_below, rarest
 from data.sources._marks import Box, Object, Objects
 from data.sources._pictures import table_of
+from data.sources._within import within
 
 #: Keys of a data.yaml that name a part of the set.
 KEYS = ("train", "val", "valid", "validation", "test")
+OUTSIDE = "correct it, or name the folder that holds all of them as data.path"
 NAMES = ("classes.txt", "obj.names", "names.txt")
 
 
@@ -113,7 +116,8 @@ def _yaml(file: Path) -> dict[str, Any]:
 
     try:
         held = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        check_size(held)
+    except (YAMLError, OSError, ValueError) as error:
         raise DataError(f"{file} is no YAML that can be read ({' '.join(str(error).split())[:120]}); correct it") from None
     if not isinstance(held, dict):
         raise DataError(f"{file} is no data.yaml: it needs names, and train, val or test")
@@ -154,6 +158,8 @@ def _files(plan: dict[str, Any], folder: Path, said: list[str]) -> list[tuple[Pa
             place = _place(str(one), str(plan.get("path") or ""), folder)
             if place is None:
                 said.append(f"The data.yaml in {folder} names {str(one)!r} for {key}, which is not there.")
+            if place is not None:
+                within(place, [folder], f"the data.yaml in {folder}", str(one), OUTSIDE)
             for file in _below(place, folder) if place else ():
                 found.setdefault(file, part_of(key))
     if not found:
@@ -182,7 +188,7 @@ def _below(place: Path, folder: Path) -> list[Path]:
     missing = [file for file in files if not (file.is_file() and is_picture(file))]
     if missing:
         raise DataError(f"{place} names {len(missing)} pictures that are not there, first {missing[0]}; correct it")
-    return files
+    return [within(file, [folder], str(place), name, OUTSIDE) for file, name in zip(files, names, strict=True)]
 
 
 def _label(file: Path) -> Path | None:

@@ -298,13 +298,15 @@ def test_stray_pictures_and_masks_are_told_and_one_photo_made_over_stays_togethe
     assert table["group"].to_pylist() == [None] * 4 + ["p1_jpg"] * 2
 
 
-def test_linked_folders_are_read_and_links_that_lead_back_are_not(tmp_path):
+def test_linked_folders_are_read_where_links_are_followed_and_links_that_lead_back_are_not(tmp_path, monkeypatch):
     classes(tmp_path / "far", {"good": 3, "pit": 2})
     for name in ("good", "pit"):
         (tmp_path / "near").mkdir(exist_ok=True)
         (tmp_path / "near" / name).symlink_to(tmp_path / "far" / name)
     (tmp_path / "far/pit/back").symlink_to(tmp_path / "near")
     (tmp_path / "near/none.png").symlink_to(tmp_path / "nowhere.png")
+    refused("is a link to .*/far/.*, outside of .*/near; name that folder", image_folder.read, path=tmp_path / "near", size=40)
+    monkeypatch.setenv("COUNTERPOISE_LINKS", "follow")
     assert recognise(tmp_path / "near") == {"use": "image_folder", "path": str(tmp_path / "near")}
     assert Counter(image_folder.read(tmp_path / "near", size=40)["class"].to_pylist()) == {"good": 3, "pit": 2}
 
