@@ -34,7 +34,7 @@ def entry(until: str, id: str = "PYSEC-1") -> dict[str, str]:
         ([BAD], [entry("2026-12-31", "CVE-2")], 0, "no vulnerability but 1"),
         ([BAD], [entry("2026-11-30")], 1, "was allowed until 2026-11-30"),
         ([{"name": "rich", "skip_reason": "not found"}], [], 0, "not audited"),
-        ([], [entry("2026-11-30")], 1, "look again"),
+        ([], [entry("2026-11-30")], 1, "; look"),
     ],
 )
 def test_outcomes(found: list[Any], allowed: list[dict[str, str]], code: int, says: str) -> None:
