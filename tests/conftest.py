@@ -13,6 +13,8 @@ import pytest
 from data.dataset import Dataset
 
 ROOT = Path(__file__).parent.parent
+#: Families that tests bring along are trusted, in processes that they start too.
+os.environ["COUNTERPOISE_FAMILIES"] = "tests.flows"
 
 
 @pytest.fixture(scope="session", autouse=True)

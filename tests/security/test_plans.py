@@ -47,6 +47,7 @@ def test_a_plan_reaches_no_class_but_families(use: str, tmp_path: Path, monkeypa
 
 def test_a_family_of_others_is_imported_once_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = plan(tmp_path, "generator: {use: 'tests.flows.stubs:Good'}\ntarget: species")
+    monkeypatch.delenv("COUNTERPOISE_FAMILIES")
     with pytest.raises(PlanError, match="if you trust it, set COUNTERPOISE_FAMILIES=tests.flows.stubs"):
         load(path, checks=PLAN_CHECKS)
     for named in ("tests", "other, tests.flows.stubs"):
