@@ -32,6 +32,7 @@ class Facts:
         title, description: free words of the plan.
         tags: further tags; notes: further sentences on limits.
         promise: what a release promises, a sentence each.
+        moved: what is different from the version before, a sentence each.
         judged, unjudged: names of the checks that could judge the rows, and of those that could not.
     """
 
@@ -47,6 +48,7 @@ class Facts:
     tags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     promise: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
 
@@ -61,7 +63,7 @@ class Facts:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
                 raise PublishError(f"the card has no fact {key!r}; {hint}")
-        lists = {key: tuple(value[key]) for key in ("tags", "notes", "promise", "judged", "unjudged") if key in value}
+        lists = {key: tuple(value[key]) for key in ("tags", "notes", "promise", "moved", "judged", "unjudged") if key in value}
         facts = cls(**{**value, **lists})
         if facts.purpose not in ("augment", "release"):
             raise PublishError(f"purpose {facts.purpose!r} is unknown; it must be 'augment' or 'release'")
@@ -71,8 +73,16 @@ class Facts:
 def card(facts: Facts, written: Written, schema: Schema, *, dataset: str, version: str | None, data_bytes: int) -> str:
     """README.md: YAML front matter, then the words. `version` is None for what went into quarantine."""
     say = spoken if schema.of_kind("image") else str
-    sections = [_opening(facts, dataset, version, say), _classes(facts, written, schema, say), _columns(facts, written, schema),
-                _promise(facts), say(_making(facts, schema)), say(_limits(facts)), _loading(dataset, version)]  # fmt: skip
+    sections = [
+        _opening(facts, dataset, version, say),
+        _classes(facts, written, schema, say),
+        _columns(facts, written, schema),
+        _promise(facts),
+        _moved(facts),
+        say(_making(facts, schema)),
+        say(_limits(facts)),
+        _loading(dataset, version),
+    ]
     front = "\n".join(_yaml(_front(facts, written, schema, dataset, data_bytes)))
     return f"---\n{front}\n---\n\n" + untagged("\n\n".join(section for section in sections if section)) + "\n"
 
@@ -192,6 +202,12 @@ def _promise(facts: Facts) -> str:
     return "\n".join(
         ["## What is promised to the people in the real rows", "", *(f"- {_sentence(each)}" for each in facts.promise)]
     )
+
+
+def _moved(facts: Facts) -> str:
+    if not facts.moved:
+        return ""
+    return "\n".join(["## What moved", "", *(f"- {_sentence(each)}" for each in facts.moved)])
 
 
 def _limits(facts: Facts) -> str:

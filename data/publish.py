@@ -21,10 +21,12 @@ from data.errors import PublishError
 from data.s3 import CLAIM, S3Store
 from data.schema import Schema
 from data.shards import SYNTHETIC, Written, read_parts, write_shards
-from data.stores import MANIFEST, LocalStore, Store, version_name, version_number
+from data.stores import MANIFEST, POINTER, LocalStore, Store, version_name, version_number
 
 FORMAT = 1
 PUBLISHABLE = ("PASS", "WARN")
+#: What can name a folder.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 #: Record batches as they are drawn, or Parquet files to read in turn.
 Parts = Iterable[pa.RecordBatch] | Sequence[Path | str]
@@ -127,6 +129,35 @@ class Publisher:
         """The names of the complete versions, oldest first."""
         return self._store().versions()
 
+    def tags(self) -> dict[str, str]:
+        """Tag -> the version that it names."""
+        return self._store().tags()
+
+    def tag(self, label: str, name: str | None) -> None:
+        """Let a tag name a version, which is then never pruned; None removes the tag.
+
+        Raises PublishError for a tag that cannot be one, a version that is not there, and a tag to remove that is not."""
+        store = self._store()
+        if not re.fullmatch(NAME, label) or version_number(label) is not None or label == POINTER:
+            raise PublishError(f"{label!r} cannot be a tag; use letters, digits, '.', '_', '-', and no version's name")
+        if name is not None and name not in (held := store.versions()):
+            raise PublishError(f"{store.uri()} has no version {name!r}; it has {', '.join(held[-5:]) or 'none'}")
+        if name is None and label not in (known := store.tags()):
+            raise PublishError(f"{store.uri()} has no tag {label!r}; it has {', '.join(known) or 'none'}")
+        store.tag(label, name)
+
+    def prune(self, keep: int, *, dry: bool = False) -> list[str]:
+        """Remove all versions but the last `keep`, that which LATEST names and those that tags name; of what lies in quarantine
+        all but the last `keep`. Names of what is removed (dry: would be), oldest first."""
+        store = self._store()
+        held, stay = store.versions(), {store.latest(), *store.tags().values()}
+        gone = [name for name in held[: max(len(held) - keep, 0)] if name not in stay]
+        aside = store.quarantined()
+        gone += aside[: max(len(aside) - keep, 0)]
+        for name in gone if not dry else ():
+            store.remove(name)
+        return gone
+
     def uri(self, name: str = "") -> str:
         """Where a version (or the dataset) lies."""
         return self._store().uri(name)
@@ -140,7 +171,7 @@ class Publisher:
 
     def _store(self, run_id: str = "run") -> Store:
         for what, text in (("dataset", self.dataset), ("run id", run_id)):
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", text):
+            if not re.fullmatch(NAME, text):
                 raise PublishError(f"{what} {text!r} cannot name a folder; use letters, digits, '.', '_', '-'")
         if self.root.startswith("s3://"):
             if not self.root.removeprefix("s3://").partition("/")[0]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.errors import PublishError
-from data.stores import MANIFEST, POINTER, QUARANTINE, Seal, explained, version_name, version_number
+from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, version_name, version_number
 
 if TYPE_CHECKING:
     from pyarrow.fs import S3FileSystem
@@ -115,6 +115,39 @@ class S3Store:
     def point(self, number: int) -> None:
         with _explained_aws(self.uri()):
             self._point(number)
+
+    def quarantined(self) -> list[str]:
+        with _explained_aws(self.uri(), "read from"):
+            found = [(e["LastModified"], e["Key"]) for e in self._listed(f"{QUARANTINE}/") if e["Key"].endswith(f"/{MANIFEST}")]
+        return [key[len(self.key()) + 1 :].removesuffix(f"/{MANIFEST}") for _, key in sorted(found)]
+
+    def tags(self) -> dict[str, str]:
+        with _explained_aws(self.uri(), "read from"):
+            names = [entry["Key"].rsplit("/", 1)[-1] for entry in self._listed(f"{TAGS}/")]
+            held = {name: self._get(f"{TAGS}/{name}") for name in sorted(names)}
+        return {name: found[0].strip() for name, found in held.items() if found is not None}
+
+    def tag(self, label: str, name: str | None) -> None:
+        with _explained_aws(self.uri()):
+            if name is None:
+                self._retried(partial(_delete, self.bucket, self.key(f"{TAGS}/{label}")))
+            else:
+                self._put(f"{TAGS}/{label}", name + "\n")
+
+    def remove(self, name: str) -> None:
+        if self.latest() == name or name in self.tags().values():
+            raise PublishError(f"{self.uri(name)} is what LATEST or a tag names; it stays")
+        with _explained_aws(self.uri(), "remove from"):
+            self._remove(name)
+
+    def _listed(self, below: str) -> list[dict[str, Any]]:
+        """Every object whose name begins so."""
+
+        def entries(client: Any) -> list[dict[str, Any]]:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(below))
+            return [entry for page in pages for entry in page.get("Contents", [])]
+
+        return self._retried(entries)
 
     @cached_property
     def filesystem(self) -> S3FileSystem:
@@ -243,13 +276,9 @@ class S3Store:
 
     def _remove(self, name: str) -> None:
         """Delete what lies under `name`: the manifest first, so that half a removal is no version; the claim last."""
-
-        def keys(client: Any) -> list[str]:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(name) + "/")
-            return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-
         order = {f"{self.key(name)}/{MANIFEST}": 0, f"{self.key(name)}/{CLAIM}": 2}
-        for key in sorted(self._retried(keys), key=lambda key: order.get(key, 1)):
+        found = [entry["Key"] for entry in self._listed(f"{name}/")]
+        for key in sorted(found, key=lambda key: order.get(key, 1)):
             self._retried(partial(_delete, self.bucket, key))
         self._retried(partial(_abort_uploads, self.bucket, self.key(name) + "/"))
 

@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"
 POINTER = "LATEST"
 STAGING = ".staging"
 QUARANTINE = "quarantine"
+TAGS = "tags"
 
 #: Writes what names the version (card, Croissant, manifest) into the staged folder; called with the claimed number.
 Seal = Callable[[int], None]
@@ -52,6 +53,18 @@ class Store(Protocol):
 
     def point(self, number: int) -> None:
         """Compare-and-set: LATEST moves to `number` unless it is there or further already."""
+
+    def quarantined(self) -> list[str]:
+        """What lies in quarantine, as `quarantine/<run id>`, oldest first."""
+
+    def tags(self) -> dict[str, str]:
+        """Tag -> the version that it names."""
+
+    def tag(self, label: str, name: str | None) -> None:
+        """Let a tag name a version; None removes it."""
+
+    def remove(self, name: str) -> None:
+        """Remove a version, or what lies in quarantine, so that no reader meets half of it."""
 
 
 def version_name(number: int) -> str:
@@ -157,6 +170,41 @@ class LocalStore:
             shutil.rmtree(staged.with_name(staged.name + "-old"), ignore_errors=True)
         sync_folder(target.parent)
         return str(target)
+
+    def quarantined(self) -> list[str]:
+        place = self.folder / QUARANTINE
+        with explained(self.uri(), "read from"):
+            found = [entry for entry in place.iterdir() if (entry / MANIFEST).is_file()] if place.is_dir() else []
+            return [f"{QUARANTINE}/{e.name}" for e in sorted(found, key=lambda e: ((e / MANIFEST).stat().st_mtime, e.name))]
+
+    def tags(self) -> dict[str, str]:
+        place = self.folder / TAGS
+        with explained(self.uri(), "read from"):
+            found = sorted(p for p in place.iterdir() if not p.name.endswith(".part")) if place.is_dir() else []
+            return {path.name: path.read_text().strip() for path in found}
+
+    def tag(self, label: str, name: str | None) -> None:
+        with explained(self.uri()), _locked(self.folder / ".lock"):
+            path = self.folder / TAGS / label
+            if name is None:
+                path.unlink(missing_ok=True)
+                return
+            path.parent.mkdir(exist_ok=True)
+            beside = path.with_name(label + ".part")
+            beside.write_text(name + "\n")
+            beside.replace(path)
+
+    def remove(self, name: str) -> None:
+        with explained(self.uri(), "remove from"):
+            place = self.folder / STAGING
+            place.mkdir(parents=True, exist_ok=True)
+            # Gone in one step; it has no lock there, so that a later sweep takes what a kill leaves.
+            gone = place / f"gone-{secrets.token_hex(6)}"
+            with _locked(self.folder / ".lock"):
+                if self.latest() == name or name in self.tags().values():
+                    raise PublishError(f"{self.uri(name)} is what LATEST or a tag names; it stays")
+                (self.folder / name).rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _numbers(self) -> list[int]:
         if not self.folder.is_dir():

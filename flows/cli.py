@@ -11,6 +11,7 @@ import typer
 
 from data.errors import UserError
 from flows import options as opt
+from flows import upkeep
 from flows.usage import Verbs, verb
 
 app = typer.Typer(
@@ -368,20 +369,7 @@ def schema() -> None:
     print(json.dumps(plan_schema(), indent=1, sort_keys=True))
 
 
-@app.command()
-@verb
-def serve(
-    plans: Annotated[list[Path], typer.Argument(metavar="PLAN...", help="The plans.")],
-    cron: Annotated[str, typer.Option("--cron", help="Minute, hour, day of month, month, day of week.")] = "0 3 * * *",
-    timezone: Annotated[str | None, typer.Option("--timezone", help="As Europe/Berlin; this machine's if not given.")] = None,
-    override: opt.Override = None,
-    runs: opt.Runs = RUNS,
-    quiet: opt.Quiet = False,
-) -> None:
-    """Run plans on a schedule until stopped: nothing where a source did not change, else a run; on a Prefect server."""
-    from flows.schedule import here, serve
-
-    serve(plans, cron, timezone=timezone or here(), overrides=override or [], runs=runs, quiet=quiet)
+upkeep.add(app)
 
 
 def _write_json(path: Path | None, value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from data.errors import UserError
 from flows import synthesize  # noqa: F401  # Prefect's settings, before Prefect
 from flows.amount import NothingToAddError
 from flows.begin import begun, loaded, walked
-from flows.moved import moved, sentences
 from flows.notify import check_notify, notify
+from flows.retention import prune
 from flows.run import Run
 from flows.stages import steps_of
 from flows.stages.judge import OUTSIDE
@@ -38,8 +38,10 @@ class Night:
 
 
 @flow(name="nightly", validate_parameters=False)
-def nightly(plan: str, overrides: list[str] | None = None, runs: str = "runs") -> State[Any]:
-    """One night of one plan. The state is Failed when the gate blocks, so that automations hear of it."""
+def nightly(plan: str, overrides: list[str] | None = None, runs: str = "runs", keep: int | None = None) -> State[Any]:
+    """One night of one plan. The state is Failed when the gate blocks, so that automations hear of it.
+
+    keep: versions and runs that are not pruned after it; None prunes none."""
     log, spec = get_run_logger(), None
     try:
         read = loaded(Path(plan), overrides)
@@ -51,6 +53,8 @@ def nightly(plan: str, overrides: list[str] | None = None, runs: str = "runs") -
         says = str(error) if isinstance(error, UserError) else f"{type(error).__name__}, see the log of this flow run"
         _tell(plan, Night("failed", says), log, spec)
         raise
+    if keep is not None and night.outcome in ("published", "blocked"):
+        night = replace(night, lines=(*night.lines, *_pruned(spec, keep, Path(runs))))
     _tell(plan, night, log, spec)
     said = f"{spec.name}: {night.says}"
     if night.outcome == "blocked":
@@ -71,9 +75,20 @@ def _night(plan: Path, overrides: list[str] | None, runs: Path) -> Night:
     published = stages["publish"]
     if published["version"] is None:
         return Night("blocked", _worst(run, stages), (f"in quarantine: {published['uri']}",), str(run.folder))
-    # Of a release nothing of the source is told beyond its card.
-    lines = () if run.plan.purpose == "release" else tuple(sentences(moved(run)))
-    return Night("published", f"{published['version']} with {published['rows']:,} rows", lines, str(run.folder))
+    says = f"{published['version']} with {published['rows']:,} rows"
+    return Night("published", says, tuple(published.get("moved", ())), str(run.folder))
+
+
+def _pruned(spec: Plan, keep: int, runs: Path) -> list[str]:
+    """What was pruned, in a sentence; what could not be is said, too: the version is published all the same."""
+    try:
+        found = prune(spec, keep, runs=runs)
+    except (UserError, OSError) as error:
+        return [f"Nothing was pruned: {error}"]
+    if not found.versions and not found.runs:
+        return []
+    names = f" ({', '.join(found.versions)})" if found.versions else ""
+    return [f"Pruned: {len(found.versions)} versions or quarantined sets{names}, {len(found.runs)} runs"]
 
 
 def _finished(run: Run) -> str | None:

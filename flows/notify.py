@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.plan import NotifySpec
 from data.errors import UserError
@@ -73,4 +73,6 @@ def _sent(address: str, subject: str, body: str) -> bool:
 def _block(name: str, subject: str, body: str) -> None:
     from prefect.blocks.core import Block
 
-    Block.load(name).notify(body, subject)  # type: ignore[union-attr]
+    block: Any = Block.load(name)
+    with block.raise_on_failure():  # else one that is not heard says nothing of it
+        block.notify(body, subject)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
@@ -26,42 +27,55 @@ from prefect.types.entrypoint import EntrypointType
 AT_ONCE = 1
 
 
-def serve(plans: Sequence[Path], cron: str, *, timezone: str, overrides: Sequence[str], runs: Path, quiet: bool) -> None:
+@dataclass(frozen=True)
+class Night:
+    """When plans run, and how. keep: versions and runs that are not pruned after each night; None prunes none."""
+
+    cron: str
+    timezone: str
+    overrides: tuple[str, ...] = ()
+    runs: Path = Path("runs")
+    keep: int | None = None
+
+
+def serve(plans: Sequence[Path], night: Night, *, quiet: bool) -> None:
     """Keep these plans on schedule until stopped, on the server that the settings name, else on one of our own.
 
     Raises UserError for a schedule or a time zone that is none, and for a plan that is refused, before anything is kept."""
-    kept = [deployment(plan, cron, timezone=timezone, overrides=overrides, runs=runs) for plan in plans]
+    kept = [deployment(plan, night) for plan in plans]
     names = [str(each.name) for each in kept]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"two plans are named {sorted(twice)[0]!r}, and a dataset has one schedule; give them different names")
     if not quiet:
-        print(f"schedule {cron} ({timezone}) for {', '.join(map(str, plans))}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        when = f"{night.cron} ({night.timezone})"
+        print(f"schedule {when} for {', '.join(map(str, plans))}; Ctrl-C stops it", file=sys.stderr, flush=True)
     with server():
         keep(*kept, limit=AT_ONCE, print_starting_message=False)
 
 
-def deployment(plan: Path, cron: str, *, timezone: str, overrides: Sequence[str], runs: Path) -> RunnerDeployment:
+def deployment(plan: Path, night: Night) -> RunnerDeployment:
     """The nights of one plan as Prefect keeps them. A night that begins while the last one runs is left out.
 
     Raises UserError as `serve` does."""
     from flows.nightly import nightly
 
-    spec = loaded(plan, list(overrides))
+    spec = loaded(plan, list(night.overrides))
     if spec.several:
         raise UserError(f"{plan}: tables that refer to one another have no schedule; `counterpoise run` them with cron")
     check_notify(spec.notify)
     parameters: dict[str, Any] = {
         "plan": str(plan.resolve()),
-        "overrides": list(overrides),
-        "runs": str(runs.resolve()),
+        "overrides": list(night.overrides),
+        "runs": str(night.runs.resolve()),
+        "keep": night.keep,
     }
     made = nightly.to_deployment(
         name=spec.name,
-        schedule=_schedule(cron, timezone),
+        schedule=_schedule(night.cron, night.timezone),
         parameters=parameters,
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         tags=["counterpoise"],
-        description=f"{plan.name}, at {cron} ({timezone})",
+        description=f"{plan.name}, at {night.cron} ({night.timezone})",
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     assert isinstance(made, RunnerDeployment)  # a coroutine within an event loop only

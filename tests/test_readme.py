@@ -96,6 +96,8 @@ def test_every_counterpoise_command_runs(desk: Path) -> None:
         done = call([sys.executable, "-m", "flows", *quick], desk)
         if words[1] == "export" and "must not go out" in done.stderr:
             continue  # the gate blocked what a training of seconds drew
+        if words[1] == "tag" and "has no version yet" in done.stderr:
+            continue  # as above
         # A quickly trained model may be blocked; anything else than a verdict is a fault of the README.
         assert done.returncode in ((0, 3, 4) if words[1] == "run" else (0,)), (words, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr

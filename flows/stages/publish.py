@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,11 @@ import pyarrow as pa
 from configs.load import dump
 from configs.plan import Plan
 from data.dataset import Dataset
+from data.errors import UserError
 from data.schema import Column, Schema
 from flows.run import UNFINISHED, Run, Stage, digest, write_text
 from flows.stages.judge import OUTSIDE, lineage
+from flows.stages.moved import moved, sentences
 from flows.stages.personal import drawn_schema
 from flows.stages.promise import statement
 from flows.stages.shared import SYNTHETIC, Step, owned
@@ -32,14 +34,25 @@ def _publish(run: Run, progress: Progress) -> Mapping[str, Any]:
     publisher = make_publisher(plan)
     verdict = run.stages["judge"]["facts"]["verdict"]
     parts = rows_to_publish(run)
-    arguments = _publication(run)
+    since = _since(run)
+    arguments = _publication(run, since)
     if verdict in ("PASS", "WARN"):
         done = _published_once(run, publisher, parts, arguments)
-        facts = {"verdict": verdict, "uri": done.uri, "version": done.name, "rows": done.rows}
+        facts = {"verdict": verdict, "uri": done.uri, "version": done.name, "rows": done.rows, "moved": since}
     else:
         facts = {"verdict": verdict, "uri": publisher.quarantine(parts, **arguments).uri, "version": None}
     write_text(run.folder / "published.json", json.dumps(facts, indent=1))
     return facts
+
+
+def _since(run: Run) -> list[str]:
+    """What moved since the version before, a sentence each; of a release nothing, as that would be of its source."""
+    if run.plan.purpose == "release":
+        return []
+    try:
+        return sentences(moved(run))
+    except (OSError, KeyError, ValueError, UserError):
+        return []  # of the run before not everything is there any more
 
 
 def _published_once(run: Run, publisher: Publisher, parts: Iterator[pa.RecordBatch], arguments: Mapping[str, Any]) -> Version:
@@ -71,7 +84,8 @@ def published_schema(run: Run) -> Schema:
     return Schema((*schema.columns, flag), target=schema.target, group=schema.group)
 
 
-def _publication(run: Run) -> dict[str, Any]:
+def _publication(run: Run, since: Sequence[str]) -> dict[str, Any]:
+    """What a version is made of beside its rows; since: what moved since the version before."""
     plan, release = run.plan, run.plan.purpose == "release"
     told = run.folder / OUTSIDE if release else run.folder
     report = json.loads((told / "report.json").read_text())
@@ -93,6 +107,7 @@ def _publication(run: Run) -> dict[str, Any]:
             "smallest_detectable_mode": report["smallest_detectable_mode"],
             "judged": [f["check"] for f in report["findings"] if f["verdict"] not in UNJUDGED],
             "unjudged": [f["check"] for f in report["findings"] if f["verdict"] in UNJUDGED],
+            "moved": list(since),
             **({"promise": statement(run)} if release else {}),
         },
     }

@@ -112,7 +112,9 @@ def _seconds(command: list[str]) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("verb", ["init", "plan", "run", "judge", "sample", "report", "runs", "doctor", "schema", "serve"])
+@pytest.mark.parametrize(
+    "verb", ["init", "plan", "run", "judge", "sample", "report", "runs", "doctor", "schema", "serve", "prune", "tag"]
+)
 def test_every_verb_has_help(verb: str) -> None:
     done = cli(verb, "--help")
     assert done.exit_code == 0 and "Usage" in done.stdout

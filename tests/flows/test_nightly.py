@@ -22,8 +22,8 @@ import pytest
 from configs.plan import NotifySpec
 from data.errors import UserError
 from flows.amount import NothingToAddError
-from flows.moved import sentences
 from flows.notify import check_notify, notify
+from flows.stages.moved import sentences
 from tests.conftest import ROOT
 from tests.flows.test_synthesize import server
 from tests.postgres import postgres_server
@@ -169,7 +169,7 @@ def test_what_moved_is_told_in_sentences() -> None:
 
 def test_columns_of_one_law_seldom_drift() -> None:
     from data.dataset import Dataset
-    from flows.moved import _drift
+    from flows.stages.moved import _drift
 
     rng, told = np.random.default_rng(0), 0
     for _ in range(60):
