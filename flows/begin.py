@@ -7,7 +7,8 @@ from typing import Any
 
 from configs.load import load
 from configs.plan import Plan
-from flows.run import Run
+from data.errors import UserError
+from flows.run import BusyError, Run
 from flows.stages import PLAN_CHECKS
 from flows.stages.read import fingerprint
 from flows.stages.rules import pointed
@@ -35,7 +36,21 @@ def begun(config: Path, override: list[str] | None, runs: Path, *, fresh: bool) 
 
 
 def walked(this: Run, config: Path, override: list[str] | None, engine: str, *, quiet: bool) -> dict[str, Any]:
-    """Every stage of a run: {stage: its facts}. Raises what a stage raised, at its place in the plan where it has one."""
+    """Every stage of a run: {stage: its facts}. Raises what a stage raised, at its place in the plan where it has one.
+
+    Why a run was refused is kept in its folder, for `counterpoise runs`."""
+    try:
+        done = _walked(this, config, override, engine, quiet=quiet)
+    except BusyError:
+        raise
+    except UserError as error:
+        this.refused(str(error))
+        raise
+    this.refused(None)
+    return done
+
+
+def _walked(this: Run, config: Path, override: list[str] | None, engine: str, *, quiet: bool) -> dict[str, Any]:
     with pointed(config, override):
         if engine == "prefect":
             from flows.synthesize import tell

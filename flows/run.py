@@ -19,13 +19,20 @@ from typing import Any
 from configs.load import dump, load
 from configs.plan import GeneratorSpec, Plan
 from data.errors import UserError
+from data.secrets import hidden
 from flows.pipes import say
 
 #: The note in which a stage keeps, as a text, what its second try must know if the first one is killed.
 UNFINISHED = "unfinished"
+#: The file that says why a run did not go on.
+REFUSED = "refused.txt"
 #: The figures that a fit has told of so far.
 TOLD = "training.jsonl"
 ROOM = Path(__file__).resolve().parent.parent
+
+
+class BusyError(UserError):
+    """Another process works on the run."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,18 @@ class Run:
         """What is done: stage -> {key, seconds, facts}."""
         return json.loads(self._ledger.read_text()) if self._ledger.is_file() else {}
 
+    def refused(self, why: str | None) -> None:
+        """Keep why the run did not go on, in a sentence; None: that it does."""
+        path = self.folder / REFUSED
+        with suppress(OSError):  # what is told here has been said already
+            path.unlink(missing_ok=True) if why is None else write_text(path, hidden(why) + "\n")
+
+    @property
+    def why(self) -> str | None:
+        """Why the run was refused or failed when it was last tried, None where it was not."""
+        path = self.folder / REFUSED
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
     def note(self, name: str, value: Any) -> None:
         """Keep a fact of the run beside its stages."""
         self._write({**self.stages, name: value})
@@ -200,7 +219,7 @@ class Run:
             except OSError:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
-                raise UserError(f"{self.folder} is being worked on by process {holder}; wait for it or stop it") from None
+                raise BusyError(f"{self.folder} is being worked on by process {holder}; wait for it or stop it") from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

@@ -116,6 +116,7 @@ def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
                 "verdict": facts.get("judge", {}).get("verdict"),
                 "version": facts.get("publish", {}).get("version"),
                 "stage": next(reversed(facts), "begun"),
+                "why": run.why,
             }
         )
     return rows
@@ -132,7 +133,11 @@ def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(
             row["run"], when, family, Text(verdict, style=COLOURS.get(verdict, "")), row["version"] or "-", row["stage"]
         )
-    _console().print(table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one")
+    console = _console()
+    console.print(table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one")
+    for row in rows:
+        if row["why"]:
+            console.print(Text(f"{row['run']}: {row['why']}", style="dim"), soft_wrap=True)
 
 
 def show_relations(folder: Path) -> None:

@@ -124,6 +124,10 @@ def test_what_cannot_be_promised_is_one_sentence_and_spends_nothing(desk: Path, 
     code, shown = said("run", "plan.yaml", "--quiet", "-o", override, *more)
     assert code == 2 and words in shown, shown
     assert account(desk / "privacy.sqlite", "people", "").epsilon == 0 and not (desk / "published").exists()
+    if override in ("privacy.cap=5", "privacy.delta=0.01"):  # refused by a run, not before there was one
+        assert words in said("runs")[1]
+        assert said("run", "plan.yaml", "--quiet", "-o", "generator.steps=2")[0] in (0, 3, 4)
+        assert shown.partition("counterpoise: ")[2] in said("runs")[1]  # of the other run that is still so
 
 
 def test_counts_that_show_too_little_are_spent_each_time(desk: Path) -> None:
