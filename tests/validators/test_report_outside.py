@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.dataset import Dataset
+from data.infer import infer
 from tests.validators.test_report import Page, decision, evidence, same, schema
 from validators.base import Culprit, Evidence, Finding
 from validators.gate import Decision
@@ -155,3 +156,13 @@ def test_the_axis_ends_at_no_real_extreme() -> None:
     drawn = report_rows.draw(Dataset(table, schema(table, {"born": "numeric"}, {})), seed=0)
     chart = str(columns.picture(columns.compare(drawn.rows.schema["born"], drawn, drawn, drawn, fewest=5)))
     assert "1931" not in chart and "1957" not in chart
+
+
+def test_the_axis_of_whole_numbers_ends_where_the_plan_says() -> None:
+    """Bins are even, so that the last one may reach further than any value can."""
+    sugar = np.random.default_rng(0).integers(159, 261, 3000)
+    table = pa.table({"sugar": pa.array(sugar, pa.int64())})
+    told = infer(table, stated={"sugar": {"low": 159, "high": 260}})
+    drawn = report_rows.draw(Dataset(table, told), seed=0)
+    bars = columns.compare(drawn.rows.schema["sugar"], drawn, drawn, drawn, fewest=5)
+    assert bars.ends is not None and bars.ends[1] == "260" and bars.names[-1].endswith(" to 260")

@@ -131,6 +131,8 @@ def _bin_names(column: Column, edges: Array) -> tuple[list[str], tuple[str, str]
         return [], None
     show = partial(_written, column)
     last = edges[1:] - 1 if column.kind == "integer" else edges[1:]
+    if "high" in column.declared and isinstance(column.high, int | float):
+        last = np.minimum(last, column.high)  # bins are even, so that the last one may reach beyond
     names = [show(a) if a == b else f"{show(a)} to {show(b)}" for a, b in zip(edges[:-1], last, strict=True)]
     return names, (show(edges[0]), show(last[-1]))
 
