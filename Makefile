@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate clean
+.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -80,6 +80,9 @@ bench-accountants: $(VENV)/.all  ## our accountant of privacy beside Google's dp
 
 bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: writes docs/benchmarks/gate.md (an hour or two)
 	@$(BIN)/python -m benchmarks.gate --reshuffles 200 --trials 100 --seed 0 --speed 1000000 10000000 --store build/gate.json --out docs/benchmarks/gate.md
+
+chaos: $(VENV)/.all  ## faults, tried and counted (kill -9, full disk, bad S3, ...): docs/benchmarks/chaos.md (half an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.chaos
 
 clean:  ## what was built here, runs and published data excepted
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -19,6 +19,7 @@ from data.errors import UserError
 from data.words import untagged
 from flows.ground import HOW, Attempt, tried_by
 from flows.run import Run
+from flows.shortage import ShortageError
 from flows.tell import Both, Log, Teller, console, sentence
 from flows.walk import told
 from generators.base import Progress
@@ -56,9 +57,11 @@ def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bo
     # What the user must mend does not mend itself.
     try:
         state.result()
+    except ShortageError:
+        return True
     except UserError:
         return False
-    except Exception:  # any other fault may be a passing one: a database, a store, a full disk
+    except Exception:  # any other fault may be a passing one: a database, a store
         return True
     return False
 

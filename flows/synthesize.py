@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -23,6 +25,10 @@ _SETTINGS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_TASK_RUNS_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    # A server that is away for longer is done without: 14 s (2 + 4 + 8) for each of the calls that a task makes, where five
+    # attempts more would be a minute for each.
+    "PREFECT_CLIENT_MAX_RETRIES": "3",
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
@@ -34,7 +40,10 @@ from prefect.states import Completed, Failed  # noqa: E402
 
 from data.errors import UserError  # noqa: E402
 from flows import steps  # noqa: E402
+from flows.pipes import say  # noqa: E402
 from flows.run import Run  # noqa: E402
+from flows.tell import console  # noqa: E402
+from flows.walk import perform_all  # noqa: E402
 
 
 @flow(name="synthesize", validate_parameters=False)
@@ -85,11 +94,16 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
     limit = float(os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"])
     started = time.monotonic()
     while time.monotonic() - started < limit and process.poll() is None:
-        with suppress(OSError), urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310  # our own address
-            if answer.status == 200:
-                return
+        if _answers(url):
+            return
         time.sleep(0.2)
     raise UserError(f"the embedded Prefect server did not answer within {limit:.0f} s; use --engine local, or name a server")
+
+
+def _answers(url: str) -> bool:
+    with suppress(OSError, HTTPException), urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310  # a server of ours
+        return bool(answer.status == 200)
+    return False
 
 
 def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
@@ -100,8 +114,19 @@ def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
     if not quiet:
         where = PREFECT_API_URL.value() or "an embedded server; `prefect server start` shows it afterwards"
         print(f"prefect  flow synthesize, run {name}, told to {where}", file=sys.stderr, flush=True)
-    with run.locked(), server():
-        state = synthesize.with_options(flow_run_name=name)(str(Path(run.folder)), quiet, return_state=True)
-        if state.is_failed() and state.name == "Failed":
-            state.result()
+    # What cannot be told to a server is no concern of who reads along.
+    logging.raiseExceptions = False
+    with run.locked(), server() as url:
+        try:
+            state = synthesize.with_options(flow_run_name=name)(str(Path(run.folder)), quiet, return_state=True)
+            if state.is_crashed() or (state.is_failed() and state.name == "Failed"):
+                state.result()
+        except UserError:
+            raise
+        except Exception:
+            if _answers(url):
+                raise
+            say(f"the Prefect server at {url} does not answer any more; the run goes on without telling it")
+            with console(quiet=quiet) as screen:
+                perform_all(run, screen)
     return {stage: entry["facts"] for stage, entry in run.stages.items() if isinstance(entry, dict)}

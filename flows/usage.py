@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -96,11 +97,24 @@ def _stopped() -> int:
 
 
 def _unexpected(error: BaseException) -> int:
+    from flows.shortage import ShortageError, shortage
+
+    if (said := shortage(error, Path.cwd())) is not None:
+        say(said)
+        return ShortageError.exit_code
+    say(f"unexpected {type(error).__name__}: {hidden(str(error))}; {_logged(error)}")
+    return 1
+
+
+def _logged(error: BaseException) -> str:
+    """Where the trace is."""
     import tempfile
     import traceback
 
     text = hidden("".join(traceback.format_exception(error)))
-    with tempfile.NamedTemporaryFile("w", prefix="counterpoise-", suffix=".log", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    say(f"unexpected {type(error).__name__}: {hidden(str(error))}; the full log is in {file.name}")
-    return 1
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="counterpoise-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as second:
+        return f"the full log could not be written ({second.strerror})"
+    return f"the full log is in {file.name}"

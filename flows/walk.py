@@ -12,9 +12,14 @@ from flows.tell import Both, Log, Quiet, Teller
 
 def walk(run: Run, teller: Teller | None = None) -> dict[str, Any]:
     """Do every stage of a run: {stage: its facts}. A stage whose inputs did not change is skipped."""
-    tellers = Both(Log(run.folder / "run.log"), teller or Quiet())
     with run.locked():
-        return {name: told(run, name, tellers) for name in steps_of(run)}
+        return perform_all(run, teller or Quiet())
+
+
+def perform_all(run: Run, teller: Teller) -> dict[str, Any]:
+    """Every stage of a run that is held already."""
+    tellers = Both(Log(run.folder / "run.log"), teller)
+    return {name: told(run, name, tellers) for name in steps_of(run)}
 
 
 def told(run: Run, name: str, teller: Teller) -> dict[str, Any]:

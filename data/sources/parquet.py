@@ -11,6 +11,9 @@ from data.errors import DataError
 from data.sources import check_rows, clean
 from data.sources._within import check_link
 
+#: Pages that have a checksum are held to it: a flipped bit would otherwise be another value.
+_FORMAT = pads.ParquetFileFormat(default_fragment_scan_options=pads.ParquetFragmentScanOptions(page_checksum_verification=True))
+
 
 def read(path: str | Path) -> pa.Table:
     """The rows of one Parquet file, or of every .parquet file in a folder (Hive partition columns included).
@@ -53,12 +56,12 @@ def _dataset(path: Path) -> pads.Dataset:
             raise DataError(f"the folder {path} holds no .parquet file; name the folder that does")
         for file in files:
             check_link(file, [path])
-        return pads.dataset([str(p) for p in files], format="parquet", partitioning="hive", partition_base_dir=str(path))
+        return pads.dataset([str(p) for p in files], format=_FORMAT, partitioning="hive", partition_base_dir=str(path))
     if not path.is_file():
         raise DataError(f"there is no file or folder {path}; check the path (relative paths start at the working folder)")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; give a Parquet file with rows")
-    return pads.dataset(str(path), format="parquet")
+    return pads.dataset(str(path), format=_FORMAT)
 
 
 def _hidden(path: Path) -> bool:

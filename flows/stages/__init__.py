@@ -9,6 +9,7 @@ from typing import Any
 from data.errors import DataError
 from data.words import spoken
 from flows.run import Run, through
+from flows.shortage import told
 from flows.stages import choose, fit, judge, personal, profile, promise, publish, read, rules, sample, split, tables
 from flows.stages.shared import Step
 from generators.base import SILENT, Progress
@@ -34,7 +35,7 @@ PLAN_CHECKS = (
 def perform(run: Run, name: str, progress: Progress = SILENT) -> tuple[dict[str, Any], str]:
     """Do one stage of a run unless its inputs are unchanged: (its facts, "done" | "skipped" | "borrowed")."""
     step = steps_of(run)[name]
-    with _in_words_of(run, name):
+    with _in_words_of(run, name), told(run.folder, name):
         return through(run, step.stage, step.key(run), lambda: step.work(run, progress))
 
 

@@ -138,16 +138,19 @@ def flagged(batch: pa.RecordBatch, synthetic: bool) -> pa.RecordBatch:
     return batch.append_column(SYNTHETIC, pa.array(np.full(batch.num_rows, synthetic)))
 
 
-def _published_still(run: Run) -> object:
-    # A version that somebody removed is published again.
+def _forget_removed(run: Run) -> None:
+    """A version that somebody removed is published again: what the stage came to is no longer there."""
     path = run.folder / "published.json"
     version_name = json.loads(path.read_text()).get("version") if path.is_file() else None
-    return version_name is None or version_name in make_publisher(run.plan).versions()
+    if version_name is not None and version_name not in make_publisher(run.plan).versions():
+        path.unlink()
 
 
 def _publish_key(run: Run) -> str:
     plan = run.plan
-    return digest(run.stages["judge"]["key"], plan.publish, plan.purpose, plan.name, _published_still(run))
+    _forget_removed(run)
+    # True: so that runs that are finished keep the key that they have.
+    return digest(run.stages["judge"]["key"], plan.publish, plan.purpose, plan.name, True)
 
 
 STEP = Step(Stage("publish", ("published.json",)), _publish_key, _publish)

@@ -54,6 +54,15 @@ def test_a_version_of_another_run_is_not_taken_for_ones_own(stopped: Callable[[]
     assert to.versions() == ["v000002", "v000003"]
 
 
+def test_a_version_that_was_removed_is_published_again_once(plan_file: Path) -> None:
+    run = start(plan_file, *TINY_GAN)
+    to = publish.make_publisher(run.plan)
+    walk(run)
+    Path(to.uri("v000001")).rename(plan_file.parent / "away")
+    assert [walk(run)["publish"]["version"] for _ in range(3)] == ["v000002"] * 3
+    assert to.versions() == ["v000002"]
+
+
 def test_a_second_command_leaves_the_bookkeeping_of_the_first_alone(plan_file: Path) -> None:
     run = start(plan_file)
     with run.locked():
