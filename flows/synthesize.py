@@ -26,9 +26,9 @@ _SETTINGS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_TASK_RUNS_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-    # A server that is away for longer is done without: 14 s (2 + 4 + 8) for each of the calls that a task makes, where five
-    # attempts more would be a minute for each.
-    "PREFECT_CLIENT_MAX_RETRIES": "3",
+    # A server that is away for longer is done without: 6 s (2 + 4) for each of the calls that a task makes, where Prefect's own
+    # five attempts more would be a minute for each.
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
