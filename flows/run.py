@@ -141,7 +141,12 @@ class Run:
         """From now on the run counts as touched after all others of its name, even if the clock was set back meanwhile."""
         others = [run for run in all_runs(self.folder.parent.parent) if run.folder.parent == self.folder.parent]
         now = max([time.time(), *(run.touched + 1e-3 for run in others if run.folder != self.folder)])
-        os.utime(self.folder / "plan.yaml", (now, now))
+        path = self.folder / "plan.yaml"
+        try:
+            os.utime(path, (now, now))
+        except PermissionError:  # another user's file in a folder of several: it is made anew
+            write_text(path, path.read_text(encoding="utf-8"))
+            os.utime(path, (now, now))
 
     @property
     def _ledger(self) -> Path:
@@ -269,9 +274,13 @@ def code_version(*rooms: str) -> str:
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
     """One process at a time; it waits for its turn, and a killed one holds up nobody."""
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    # Read alone, since another user may have made it.
+    handle = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fault, count = FAULTS[name], options.trials or FAULTS[name].count
         print(f"{name}: {count} trials, seed {options.seed}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix=f"counterpoise-{name}-") as folder:
-            cells.keep({name: tried(fault, Path(folder), count, options.seed)})
+            for found in tried(fault, Path(folder), count, options.seed):
+                cells.keep({name: found})
     lines = page(cells.held)
     print("\n".join(lines))
     if options.out:
@@ -64,9 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(cells.held[name]["lost"] for name in options.faults))
 
 
-def tried(fault: Fault, folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """The trials of a fault: how many, what was lost, where they hit."""
-    started, found = time.monotonic(), []
+def tried(fault: Fault, folder: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """The trials of a fault so far, after each: how many, what was lost, where they hit."""
+    started = time.monotonic()
+    found: list[Trial] = []
     for trial in fault.trials(folder, count, seed):
         found.append(trial)
         print(
@@ -74,11 +76,11 @@ def tried(fault: Fault, folder: Path, count: int, seed: int) -> dict[str, Any]:
             file=sys.stderr,
             flush=True,
         )
-    return {
-        "trials": len(found), "seed": seed, "seconds": round(time.monotonic() - started),
-        "lost": [f"{trial.what}: {trial.lost}" for trial in found if trial.lost is not None],
-        "where": dict(Counter(trial.what for trial in found)),
-    }  # fmt: skip
+        yield {
+            "trials": len(found), "seed": seed, "seconds": round(time.monotonic() - started),
+            "lost": [f"{each.what}: {each.lost}" for each in found if each.lost is not None],
+            "where": dict(Counter(each.what for each in found)),
+        }  # fmt: skip
 
 
 def page(held: Mapping[str, Any]) -> list[str]:

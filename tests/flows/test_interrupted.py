@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.run import UNFINISHED, Run
+from flows.run import UNFINISHED, Run, alone
 from flows.stages import publish
 from flows.walk import walk
 from tests.flows.test_walk import TINY_GAN, start
@@ -71,6 +73,20 @@ def test_a_second_command_leaves_the_bookkeeping_of_the_first_alone(plan_file: P
         start(plan_file)
         assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
         assert (run.folder / "stages.json").stat().st_ino == inode
+
+
+def test_what_all_runs_count_together_is_counted_one_at_a_time(tmp_path: Path) -> None:
+    (count := tmp_path / "count").write_text("0")
+
+    def add(_: int) -> None:
+        with alone(tmp_path / "lock"):
+            before = int(count.read_text())
+            time.sleep(0.002)
+            count.write_text(str(before + 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(40)))
+    assert count.read_text() == "40"
 
 
 def test_the_run_that_was_begun_last_is_the_latest_though_the_clock_was_set_back(plan_file: Path) -> None:
