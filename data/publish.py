@@ -18,6 +18,8 @@ from pyarrow import fs
 from data.card import Facts, card
 from data.croissant import croissant
 from data.errors import PublishError
+from data.objects import ObjectStore
+from data.remote import is_remote, opened
 from data.s3 import CLAIM, S3Store
 from data.schema import Schema
 from data.shards import SYNTHETIC, Written, read_parts, write_shards
@@ -55,11 +57,12 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Publisher:
-    """Publishes versions of one dataset under `root`, a folder or `s3://bucket/prefix`.
+    """Publishes versions of one dataset under `root`: a folder, `s3://bucket/prefix`, `gs://bucket/prefix`,
+    `az://container/prefix` or `abfs://container@account.dfs.core.windows.net/prefix`.
 
     Fields:
         root: where datasets lie; dataset: the name of this one, a single path segment.
-        endpoint_override, region, scheme: another S3 than Amazon's ("127.0.0.1:9000", "us-east-1", "http").
+        endpoint_override, region, scheme: another store than the service's own ("127.0.0.1:9000", "us-east-1", "http").
         attempts, pause: requests to S3 are repeated that often, after `pause` seconds, doubled each time.
     """
 
@@ -167,6 +170,8 @@ class Publisher:
         store = self._store()
         if isinstance(store, S3Store):
             return _verify(store.filesystem, f"{store.bucket}/{store.key(name)}", store.uri(name))
+        if isinstance(store, ObjectStore):
+            return _verify(store.filesystem, store.path(name), store.uri(name))
         return _verify(fs.LocalFileSystem(), store.uri(name), store.uri(name))
 
     def _store(self, run_id: str = "run") -> Store:
@@ -177,18 +182,25 @@ class Publisher:
             if not self.root.removeprefix("s3://").partition("/")[0]:
                 raise PublishError(f"{self.root!r} names no bucket; write s3://bucket/prefix")
             return S3Store(self.root, self.dataset, self.endpoint_override, self.region, self.scheme, self.attempts, self.pause)
+        if is_remote(self.root):
+            endpoint = f"{self.scheme}://{self.endpoint_override}" if self.endpoint_override else None
+            return ObjectStore(self.root, self.dataset, endpoint)
         if "://" in self.root.removeprefix("file://"):
-            raise PublishError(f"{self.root!r} is neither a folder nor s3://bucket/prefix; those are what can be published to")
+            raise PublishError(
+                f"{self.root!r} is neither a folder nor s3://, gs:// or az://bucket/prefix; those are what can be published to"
+            )
         return LocalStore(Path(self.root.removeprefix("file://")).expanduser(), self.dataset)
 
 
 def verify(uri: str, *, endpoint_override: str | None = None, region: str | None = None, scheme: str = "https") -> list[str]:
-    """What is wrong with the version at `uri` (a folder or s3://...), against its manifest; empty when nothing is."""
+    """What is wrong with the version at `uri`, a folder or an address, against its manifest; empty when nothing is."""
     root, _, name = uri.rstrip("/").rpartition("/")
     parent, _, dataset = root.rpartition("/")
     if uri.startswith("s3://"):
         store = S3Store(parent, dataset, endpoint_override, region, scheme)
         return _verify(store.filesystem, uri.removeprefix("s3://").rstrip("/"), uri)
+    if is_remote(uri):
+        return _verify(*opened(uri, endpoint=f"{scheme}://{endpoint_override}" if endpoint_override else None), uri)
     return _verify(fs.LocalFileSystem(), str(Path(uri).resolve()), uri)
 
 
@@ -291,7 +303,7 @@ def _verify(system: fs.FileSystem, root: str, uri: str) -> list[str]:
     problems = [problem for entry in manifest["files"] for problem in _verify_file(system, root, entry)]
     listed = {entry["path"] for entry in manifest["files"]} | {MANIFEST, CLAIM}
     found = system.get_file_info(fs.FileSelector(root, recursive=True))
-    names = [info.path.removeprefix(root).lstrip("/") for info in found if info.type == fs.FileType.File]
+    names = [info.path.strip("/").removeprefix(root.strip("/")).lstrip("/") for info in found if info.type == fs.FileType.File]
     return problems + [f"{name} is not in the manifest" for name in sorted(set(names) - listed)]
 
 

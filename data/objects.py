@@ -1,0 +1,209 @@
+"""How is a version put on Google's or Azure's store by Arrow, which knows no conditional write? By claims that see each other.
+
+Both stores show every finished write to every later listing. A publisher writes a claim of its own under a number and then
+lists the claims there: who sees none but its own has the number. Of two, the one whose claim was written later lists later and
+sees the other's, so that never both have it; where both see both, the number stays empty and they try others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from data.errors import PublishError
+from data.remote import opened
+from data.secrets import hidden
+from data.stores import MANIFEST, POINTER, QUARANTINE, Seal, explained, version_name, version_number
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+CLAIMS = ".claims"
+CHUNK = 8 << 20
+#: Numbers that may be lost to others before a publisher gives up.
+RACES = 1000
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """Versions under `gs://bucket/prefix/<dataset>/`, or `az://`, `abfs://container@account.dfs.core.windows.net/`.
+
+    Data go under a claimed prefix, which no one else writes to; the manifest is the last object, and a prefix without one is no
+    version. LATEST is written after it and then compared with the versions that are there, so that the last writer leaves the
+    newest name. Claims stay: they keep a late publisher from taking a number twice."""
+
+    root: str
+    dataset: str
+    endpoint: str | None = None
+
+    @cached_property
+    def _opened(self) -> tuple[FileSystem, str]:
+        return opened(self.root, endpoint=self.endpoint)
+
+    @property
+    def filesystem(self) -> FileSystem:
+        """Arrow's file system of the store."""
+        return self._opened[0]
+
+    def path(self, name: str = "") -> str:
+        """The path of `name` in the file system."""
+        return "/".join(part for part in (self._opened[1], self.dataset, name) if part)
+
+    def uri(self, name: str = "") -> str:
+        return "/".join(part for part in (self.root.rstrip("/"), self.dataset, name) if part)
+
+    @contextlib.contextmanager
+    def staging(self, run_id: str) -> Iterator[Path]:
+        """A temporary folder on this machine; the store is looked at first, so that a wrong one is known before the work."""
+        with _explained(self.uri()):
+            self._numbers()
+        with explained(tempfile.gettempdir(), "put the version together in"):
+            with tempfile.TemporaryDirectory(prefix=f"counterpoise-{run_id}-") as folder:
+                yield Path(folder)
+
+    def place(self, staged: Path, seal: Seal) -> int:
+        with _explained(self.uri()):
+            number = self._claim()
+            name = version_name(number)
+            try:
+                seal(number)
+                self._upload(staged, name)
+                self._point(number)
+            except BaseException as error:
+                if not (self._removed_after(error, name) and isinstance(error, Exception)):
+                    raise
+        return number
+
+    def set_aside(self, staged: Path, run_id: str) -> str:
+        name = f"{QUARANTINE}/{run_id}"
+        with _explained(self.uri()):
+            self._remove(name)
+            try:
+                self._upload(staged, name)
+            except BaseException as error:
+                self._removed_after(error, name)
+                raise
+        return self.uri(name)
+
+    def latest(self) -> str | None:
+        with _explained(self.uri(), "read from"):
+            return self._pointer()
+
+    def versions(self, after: int = 0) -> list[str]:
+        with _explained(self.uri(), "read from"):
+            names = [version_name(n) for n in self._numbers() if n > after]
+            return [name for name in names if self._is_file(f"{name}/{MANIFEST}")]
+
+    def manifest(self, name: str) -> str | None:
+        with _explained(self.uri(), "read from"):
+            return self._read(f"{name}/{MANIFEST}")
+
+    def point(self, number: int) -> None:
+        with _explained(self.uri()):
+            self._point(number)
+
+    def _below(self, name: str, *, deep: bool = False) -> list[FileInfo]:
+        from pyarrow.fs import FileSelector
+
+        return list(self.filesystem.get_file_info(FileSelector(self.path(name), recursive=deep, allow_not_found=True)))
+
+    def _is_file(self, name: str) -> bool:
+        return bool(self.filesystem.get_file_info(self.path(name)).is_file)
+
+    def _read(self, name: str) -> str | None:
+        if not self._is_file(name):
+            return None
+        with self.filesystem.open_input_stream(self.path(name)) as file:
+            return str(file.read().decode())
+
+    def _write(self, name: str, text: str) -> None:
+        with self.filesystem.open_output_stream(self.path(name)) as file:
+            file.write(text.encode())
+
+    def _numbers(self) -> list[int]:
+        """The numbers that are claimed. Arrow lists no folders of Google's store, so that all claims lie in one, as files."""
+        return sorted({number for number, _ in self._claims()})
+
+    def _claims(self) -> list[tuple[int, str]]:
+        parts = (entry.base_name.partition("-") for entry in self._below(CLAIMS))
+        return [(number, token) for name, _, token in parts if (number := version_number(name)) is not None]
+
+    def _claim(self) -> int:
+        number = max([0, *self._numbers(), version_number(self._pointer() or "") or 0])
+        for _ in range(RACES):
+            number += 1
+            if self._claimed(number):
+                return number
+            time.sleep(random.uniform(0.01, 0.1))  # noqa: S311  two that met shall not meet again
+        raise PublishError(f"cannot publish to {self.uri()}: {RACES} numbers in a row were taken by others; try again later")
+
+    def _claimed(self, number: int) -> bool:
+        token = secrets.token_hex(16)
+        self._write(f"{CLAIMS}/{version_name(number)}-{token}", token)
+        return [held for taken, held in self._claims() if taken == number] == [token]
+
+    def _upload(self, staged: Path, name: str) -> None:
+        """Every file below `staged`, the manifest last: from then on the prefix is a version."""
+        files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
+        for path in sorted(files, key=lambda path: path.name == MANIFEST and path.parent == staged):
+            to = self.path(f"{name}/{path.relative_to(staged).as_posix()}")
+            with path.open("rb") as source, self.filesystem.open_output_stream(to) as target:
+                while chunk := source.read(CHUNK):
+                    target.write(chunk)
+
+    def _pointer(self) -> str | None:
+        held = self._read(POINTER)
+        if held is None:
+            return None
+        if version_number(held) is None:
+            raise PublishError(f"{self.uri(POINTER)} holds {held[:40]!r}, no version; write the newest one's name")
+        return held.strip()
+
+    def _point(self, number: int) -> None:
+        for _ in range(RACES):
+            if (version_number(self._pointer() or "") or 0) < number:
+                self._write(POINTER, version_name(number) + "\n")
+            # Another publisher may have written a later name between our look and our write: what is there now decides.
+            newest = max([number, *(version_number(name) or 0 for name in self.versions(number))])
+            if (version_number(self._pointer() or "") or 0) >= newest:
+                return
+            number = newest
+        raise PublishError(f"cannot publish to {self.uri()}: LATEST was changed by others {RACES} times; try again later")
+
+    def _remove(self, name: str) -> None:
+        """Delete what lies under `name`: the manifest first, so that half a removal is no version."""
+        files = [entry.path for entry in self._below(name, deep=True) if entry.is_file]
+        for path in sorted(files, key=lambda path: path != self.path(f"{name}/{MANIFEST}")):
+            self.filesystem.delete_file(path)
+
+    def _removed_after(self, error: BaseException, name: str) -> bool:
+        """Clean up after a failure, unless LATEST names `name`: then it is published after all, and this says True."""
+        try:
+            if self._pointer() == name:
+                return True
+            self._remove(name)
+        except (OSError, pa.ArrowInvalid, PublishError) as second:
+            error.add_note(f"and {self.uri(name)} could not be removed ({type(second).__name__}); delete it by hand")
+        return False
+
+
+@contextlib.contextmanager
+def _explained(where: str, doing: str = "publish to") -> Iterator[None]:
+    """Turn what the service refuses into one PublishError sentence."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", []))
+        said = hidden(" ".join(str(error).split()))[:240]
+        remedy = "check the bucket, the credentials of the environment and the network, then run again"
+        raise PublishError(f"cannot {doing} {where}: {said}; {remedy}{notes}") from error
