@@ -241,7 +241,7 @@ def _fill(document: _Document, node: Any, key: Key) -> Any:
         return {str(k): _fill(document, v, (*key, str(k))) for k, v in node.items()}
     if isinstance(node, list):
         return [_fill(document, v, (*key, i)) for i, v in enumerate(node)]
-    if key == SECRET:
+    if key == SECRET or (key[:2] == ("publish", "sinks") and key[-1] == "catalog"):
         return str(node)
     if isinstance(node, str):
         return _VARIABLE.sub(lambda match: _variable(document, match, key), str(node))
@@ -255,7 +255,8 @@ def _fill(document: _Document, node: Any, key: Key) -> Any:
 def _variable(document: _Document, match: re.Match[str], key: Key) -> str:
     if key and is_secret(match["name"]):
         raise document.fault(
-            key, f"{match['name']} is a secret by its name, and copies of the plan would hold it; only data.url may name one"
+            key,
+            f"{match['name']} is a secret by its name, and copies of the plan would hold it; only data.url names such",
         )
     value = os.environ.get(match["name"], match["default"])
     if value is None:

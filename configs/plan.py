@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from configs.constraints import AnyRule
+from configs.sinks import AnySink
 from configs.sources import PICTURE_SOURCES, Address, DataSource, Spec, TablesSource
 from data.personal import What
 from data.schema import Kind
@@ -152,17 +153,21 @@ class PublishSpec(Spec):
     """Where the versions go."""
 
     root: Address = "published"
-    """A folder, or s3://bucket/prefix."""
+    """A folder, or s3://bucket/prefix, gs://bucket/prefix, abfs://container@account.dfs.core.windows.net/prefix."""
     dataset: str | None = None
     """Folder of the dataset under root; the plan's name if not stated."""
     endpoint: Address | None = None
-    """Address of an S3-compatible store."""
+    """Address of a store that speaks as S3, Google's or Azure's does."""
     region: str | None = None
     """Region of the bucket."""
     license: str | None = None
     """Licence of the published data, as the dataset card names it."""
     rows_per_file: Annotated[int, Field(ge=1)] = 1_000_000
     """Rows in one Parquet file."""
+    sinks: list[AnySink] = []
+    """Tables that every version is written to besides, after it was published: {use: delta, path: ...}, {use: iceberg, ...}."""
+    credentials: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
+    """A Secret block of the Prefect server: a JSON object of environment variables that stores take credentials from."""
 
 
 class PrivacySpec(Spec):

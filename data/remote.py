@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
+import tempfile
 from datetime import timedelta
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pyarrow import ArrowInvalid
+from pyarrow.fs import FileSelector, LocalFileSystem
+
 from data.errors import DataError
+from data.secrets import hidden
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    from pyarrow.fs import FileInfo, FileSystem
 
 #: How addresses of each store begin.
 S3, GOOGLE, AZURE = ("s3",), ("gs",), ("az", "abfs", "abfss")
@@ -37,6 +46,55 @@ def opened(address: str, *, endpoint: str | None = None, region: str | None = No
 
         return S3Store(address, "", endpoint, region).filesystem, path
     return (_google(endpoint) if parts.scheme in GOOGLE else _azure(parts.netloc, endpoint)), path
+
+
+def fetched(address: str) -> Path:
+    """A local copy of a file, or of all files below a folder of a store: made once for what lies there, and kept in the cache.
+
+    Raises DataError where there is nothing, where the store refuses, and for a name that leads out of the copy."""
+    from pyarrow.fs import copy_files
+
+    try:
+        system, root = opened(address)
+        files = _files(system, root)
+        if not files:
+            raise DataError(f"{address}: there is no such file or folder; correct data.path")
+        listing = [[entry.path, entry.size, str(entry.mtime_ns)] for entry in files]
+        mark = hashlib.sha256(json.dumps([address, listing]).encode()).hexdigest()[:16]
+        target = cache() / mark / root.rpartition("/")[2]
+        if target.exists():
+            return target
+        with tempfile.TemporaryDirectory(dir=cache()) as beside:
+            for entry in files:
+                name = entry.path.strip("/").removeprefix(root).strip("/")
+                to = Path(beside, "held", target.name, *PurePosixPath(name).parts)
+                if ".." in PurePosixPath(name).parts:
+                    raise DataError(f"{address} holds {name!r}, which lies outside of it; rename it there")
+                to.parent.mkdir(parents=True, exist_ok=True)
+                copy_files(entry.path, str(to), source_filesystem=system, destination_filesystem=LocalFileSystem())
+            with contextlib.suppress(OSError):  # another process was quicker
+                Path(beside, "held").rename(target.parent)
+    except (OSError, ArrowInvalid) as error:
+        said = hidden(" ".join(str(error).split()))[:200]
+        raise DataError(
+            f"{address} cannot be read ({said}); check the address, the credentials of the environment and the network"
+        ) from None
+    return target
+
+
+def cache() -> Path:
+    """The folder of local copies."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "counterpoise" / "sources"
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _files(system: FileSystem, root: str) -> list[FileInfo]:
+    here = system.get_file_info(root)
+    if here.is_file:
+        return [here]
+    found = system.get_file_info(FileSelector(root, recursive=True, allow_not_found=True))
+    return sorted((entry for entry in found if entry.is_file), key=lambda entry: str(entry.path))
 
 
 def _google(endpoint: str | None) -> FileSystem:

@@ -8,6 +8,7 @@ from typing import Any
 from configs.load import load
 from configs.plan import Plan
 from data.errors import UserError
+from flows.credentials import lend
 from flows.run import BusyError, Run
 from flows.stages import PLAN_CHECKS
 from flows.stages.read import fingerprint
@@ -31,6 +32,7 @@ def foreseen(config: Path, override: list[str] | None, runs: Path, measured: boo
 def begun(config: Path, override: list[str] | None, runs: Path, *, fresh: bool) -> Run:
     """The run of this plan, with nothing done yet where it is to be fresh."""
     plan = loaded(config, override)
+    lend(plan.publish.credentials)
     this = Run.open(runs, plan, fingerprint(plan))
     return this.renewed() if fresh else this
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from data.errors import DataError
 from data.words import spoken
+from flows.credentials import lend
 from flows.run import Run, through
 from flows.shortage import told
-from flows.stages import choose, fit, judge, personal, profile, promise, publish, read, rules, sample, split, tables
+from flows.stages import choose, fit, judge, personal, profile, promise, publish, read, rules, sample, sinks, split, tables
 from flows.stages.shared import Step
 from generators.base import SILENT, Progress
 
@@ -28,13 +29,14 @@ def steps_of(run: Run) -> dict[str, Step]:
 #: What is asked of a plan before any work; each raises KeyFault.
 PLAN_CHECKS = (
     *(promise.check_promise, personal.check_personal, choose.check_choose, fit.check_generator),
-    *(fit.check_modality, rules.check_constraints, judge.check_gate),
+    *(fit.check_modality, rules.check_constraints, judge.check_gate, sinks.check_sinks),
 )
 
 
 def perform(run: Run, name: str, progress: Progress = SILENT) -> tuple[dict[str, Any], str]:
     """Do one stage of a run unless its inputs are unchanged: (its facts, "done" | "skipped" | "borrowed")."""
     step = steps_of(run)[name]
+    lend(run.plan.publish.credentials)
     with _in_words_of(run, name), told(run.folder, name):
         return through(run, step.stage, step.key(run), lambda: step.work(run, progress))
 

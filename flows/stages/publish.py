@@ -14,12 +14,14 @@ from configs.plan import Plan
 from data.dataset import Dataset
 from data.errors import UserError
 from data.schema import Column, Schema
+from data.sinks import Told
 from flows.run import UNFINISHED, Run, Stage, digest, write_text
 from flows.stages.judge import OUTSIDE, lineage
 from flows.stages.moved import moved, sentences
 from flows.stages.personal import drawn_schema
 from flows.stages.promise import statement
 from flows.stages.shared import SYNTHETIC, Step, owned
+from flows.stages.sinks import write_sinks
 from generators.base import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ def _publish(run: Run, progress: Progress) -> Mapping[str, Any]:
     if verdict in ("PASS", "WARN"):
         done = _published_once(run, publisher, parts, arguments)
         facts = {"verdict": verdict, "uri": done.uri, "version": done.name, "rows": done.rows, "moved": since}
+        if plan.publish.sinks:
+            told = Told(publisher.dataset, done.name, arguments["run_id"], done.sha256, verdict)
+            arrow = pa.schema([*drawn_schema(run).arrow(), (SYNTHETIC, pa.bool_())])
+            facts["sinks"] = write_sinks(plan, told, lambda: rows_to_publish(run), arrow)
     else:
         facts = {"verdict": verdict, "uri": publisher.quarantine(parts, **arguments).uri, "version": None}
     write_text(run.folder / "published.json", json.dumps(facts, indent=1))

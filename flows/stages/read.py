@@ -16,6 +16,7 @@ from configs.load import fill
 from configs.plan import Plan
 from configs.sources import SqlSource, TablesSource
 from data.errors import DataError
+from data.remote import fetched, is_remote
 from flows.run import Run, Stage, digest
 from flows.stages.shared import SPLIT, SYNTHETIC, Step, file_sha256, key_of, table_dataset, table_digest
 from generators.base import Progress
@@ -35,7 +36,7 @@ def fingerprint(plan: Plan) -> str:
         return tables_fingerprint(source)
     if not hasattr(source, "path"):  # sets that a package brings along, or that this project draws
         return digest(source, version("scikit-learn"))
-    path = Path(getattr(source, "path", ""))
+    path = local(getattr(source, "path", ""))
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; correct data.path (it is relative to {Path.cwd()})")
     # The pictures that an index or annotations name lie beside them, or in folders of their own.
@@ -43,6 +44,11 @@ def fingerprint(plan: Plan) -> str:
     named = [Path(name) for part in ("masks", "root", "images") if (name := getattr(source, part, None))]
     folders = [beside, *(place for name in named for place in (name, beside / name) if place.is_dir())]
     return digest([[str(p.relative_to(folder)), _sha256(p)] for folder in folders for p in _files(folder)])
+
+
+def local(path: str) -> Path:
+    """Where the files of a source lie here: as named, or a copy of what an object store holds now."""
+    return fetched(path) if is_remote(path) else Path(path)
 
 
 def _files(path: Path) -> list[Path]:
@@ -89,6 +95,8 @@ def _load(plan: Plan) -> pa.Table:
         _needs_pictures()
     if isinstance(source, SqlSource):
         options["url"] = fill(source.url)
+    if is_remote(options.get("path", "")):
+        options["path"] = str(local(options["path"]))
     table = importlib.import_module(f"data.sources.{source.use}").read(**options)
     dropped = [name for name, column in plan.columns.items() if column.drop and name in table.column_names]
     table = table.drop_columns(dropped)

@@ -158,7 +158,7 @@ def test_what_is_no_secret_stays() -> None:
 def test_a_plan_takes_no_secret(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "MY_TOKEN"):
         monkeypatch.setenv(name, SECRET)
-    with pytest.raises(PlanError, match="copy of the plan would hold|copies of the plan would hold") as caught:
+    with pytest.raises(PlanError, match="of the plan would hold") as caught:
         load(plan(tmp_path, text))
     assert SECRET not in str(caught.value)
 
