@@ -23,7 +23,7 @@ import pyarrow as pa
 from data.errors import PublishError
 from data.remote import opened
 from data.secrets import hidden
-from data.stores import MANIFEST, POINTER, QUARANTINE, Seal, explained, version_name, version_number
+from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, version_name, version_number
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -111,6 +111,30 @@ class ObjectStore:
     def point(self, number: int) -> None:
         with _explained(self.uri()):
             self._point(number)
+
+    def quarantined(self) -> list[str]:
+        with _explained(self.uri(), "read from"):
+            files = [entry for entry in self._below(QUARANTINE, deep=True) if entry.base_name == MANIFEST]
+        names = [entry.path.rsplit("/", 2)[-2] for entry in sorted(files, key=lambda entry: entry.mtime_ns or 0)]
+        return [f"{QUARANTINE}/{name}" for name in names]
+
+    def tags(self) -> dict[str, str]:
+        with _explained(self.uri(), "read from"):
+            names = sorted(entry.base_name for entry in self._below(TAGS) if entry.is_file)
+            return {name: (self._read(f"{TAGS}/{name}") or "").strip() for name in names}
+
+    def tag(self, label: str, name: str | None) -> None:
+        with _explained(self.uri()):
+            if name is not None:
+                self._write(f"{TAGS}/{label}", name + "\n")
+            elif self._is_file(f"{TAGS}/{label}"):
+                self.filesystem.delete_file(self.path(f"{TAGS}/{label}"))
+
+    def remove(self, name: str) -> None:
+        if self.latest() == name or name in self.tags().values():
+            raise PublishError(f"{self.uri(name)} is what LATEST or a tag names; it stays")
+        with _explained(self.uri(), "remove from"):
+            self._remove(name)
 
     def _below(self, name: str, *, deep: bool = False) -> list[FileInfo]:
         from pyarrow.fs import FileSelector

@@ -106,6 +106,24 @@ def test_a_file_that_was_changed_there_is_found(root: str, tmp_path: Path) -> No
     assert said == ["README.md does not have the sha256 of the manifest", "more.txt is not in the manifest"]
 
 
+def test_what_a_tag_or_latest_names_is_not_removed(root: str, tmp_path: Path) -> None:
+    to = Publisher(root, "adult")
+    for _ in range(3):
+        publish(to, tmp_path)
+    store = to._store()
+    store.tag("good", "v000001")
+    assert store.tags() == {"good": "v000001"}
+    for name in ("v000001", "v000003"):
+        with pytest.raises(PublishError, match="is what LATEST or a tag names; it stays"):
+            store.remove(name)
+    store.remove("v000002")
+    assert to.versions() == ["v000001", "v000003"]
+    store.tag("good", None)
+    store.remove("v000001")
+    assert (store.tags(), to.versions()) == ({}, ["v000003"])
+    assert publish(to, tmp_path).name == "v000004"
+
+
 def test_quarantine_there_is_no_version(root: str, tmp_path: Path) -> None:
     from tests.data.publishing import rest
 
@@ -115,6 +133,9 @@ def test_quarantine_there_is_no_version(root: str, tmp_path: Path) -> None:
     for _ in range(2):
         aside = to.quarantine(iter(make_table(20).to_batches()), **blocked)
     assert aside.uri == f"{root}/adult/quarantine/run-1"
+    assert to._store().quarantined() == ["quarantine/run-1"]
+    to._store().remove("quarantine/run-1")
+    assert to._store().quarantined() == []
     assert (to.latest(), to.versions()) == (None, [])
     with pytest.raises(PublishError, match="verdict BLOCK"):
         to.publish(iter(make_table(20).to_batches()), **blocked)
