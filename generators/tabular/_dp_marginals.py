@@ -4,7 +4,8 @@ Rounds of: find the marginals that the model of so far gets wrong most, measure 
 measured (a Markov random field, by mbi).
 
 Source: McKenna et al. 2022 (AIM, arXiv 2201.12677), algorithms 1 to 3. What is different: how wrong the model is about a
-marginal is told by rows drawn from it, not by inference, and several are chosen before each fit, which compiles."""
+marginal is told by rows drawn from it, not by inference, several are chosen before each fit, which compiles, and each column is
+measured with the class beforehand."""
 
 from __future__ import annotations
 
@@ -142,31 +143,65 @@ def learn(
         measured.add((c,), counted(rows, (c,), sizes) + deviation * source.normal(sizes[c]), deviation)
     unseen = [c for c in nulls if sizes[c] > 1 and measured.counts[c][-1] <= SURE * deviation]
     total = max(float(np.mean([counts.sum() for counts in measured.counts])), 1.0)
-    candidates = _candidates(sizes, classed)
+    first = _with_class(sizes, classed, marginals)
+    rounds = min(ROUNDS, marginals - len(first))
+    picks = -(-(marginals - len(first)) // rounds)
+    share = rho * (1 - SINGLES) / (len(first) + rounds * picks)
+    noise = math.sqrt(1 / (2 * share))
+    for clique in first:
+        counts = counted(rows, clique, sizes)
+        measured.add(clique, counts + noise * source.normal(len(counts)), noise)
+    candidates = [c for c in _candidates(sizes, classed) if c not in first]
     model = _fit(measured, sizes, total, None, STEPS)
-    rounds = min(ROUNDS, marginals)
     for turn in range(rounds):
-        picks = -(-marginals // rounds)
-        share = rho * (1 - SINGLES) / rounds / picks
-        noise, choosing = math.sqrt(1 / (2 * (1 - CHOOSING) * share)), math.sqrt(8 * CHOOSING * share)
         drawn = _chain(model, sizes, classed).draw(DRAWN, np.random.default_rng(turn))
-        scores = _scores(rows, drawn, total, candidates, sizes, classed, noise)
-        room = MODEL_CELLS * (turn + 1) / rounds
-        for k in range(picks):
-            able = [c for c in scores if _size([*measured.cliques, c], sizes) <= room]
-            if not able:
-                break
-            sensitivity = max(_weight(c, classed) for c in able)
-            noisy = choosing / (2 * sensitivity) * np.array([scores[c] for c in able]) + source.gumbel(len(able))
-            clique = able[int(np.argmax(noisy))]
-            counts = counted(rows, clique, sizes)
-            measured.add(clique, counts + noise * source.normal(len(counts)), noise)
-            # What it tells of its parts need not be told again.
-            scores = {c: score for c, score in scores.items() if not set(c) <= set(clique)}
-            progress.advance(turn * picks + k + 1, rounds * picks, "marginal")
+        chosen = _Choice(rows, drawn, sizes, classed, share, source)
+        chosen.measure(measured, candidates, picks, total, room=MODEL_CELLS * (turn + 1) / rounds)
+        progress.advance(len(first) + (turn + 1) * picks, len(first) + rounds * picks, "marginal")
         last = turn + 1 == rounds
         model = _fit(measured, sizes, total, model, LAST_STEPS if last else STEPS, progress if last else SILENT)
     return _chain(model, sizes, classed).without_last(unseen)
+
+
+def _with_class(sizes: Sequence[int], classed: int | None, most: int) -> list[Clique]:
+    """Each column with the class, measured before anything is chosen, where `most` marginals are more than these.
+
+    What is chosen by how many rows it gets wrong is chosen for the frequent classes; marginals of three columns are mostly noise
+    where the class is rare: what each column alone says of it is then all that is known."""
+    if classed is None or sizes[classed] < 2:
+        return []
+    pairs: list[Clique] = [(min(c, classed), max(c, classed)) for c, size in enumerate(sizes) if c != classed and size > 1]
+    return pairs if len(pairs) < most else []
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The marginals of a round: chosen one after the other by what the model of the round before gets wrong, and measured.
+
+    rows: real tokens; drawn: tokens drawn from that model; share: of rho, what choosing and measuring one may spend."""
+
+    rows: Array
+    drawn: Array
+    sizes: Sequence[int]
+    classed: int | None
+    share: float
+    source: Noise
+
+    def measure(self, measured: Measured, candidates: Sequence[Clique], picks: int, total: float, *, room: float) -> None:
+        """Add up to so many marginals to those that are measured; the model may then have `room` cells."""
+        noise, choosing = math.sqrt(1 / (2 * (1 - CHOOSING) * self.share)), math.sqrt(8 * CHOOSING * self.share)
+        scores = _scores(self.rows, self.drawn, total, candidates, self.sizes, self.classed, noise)
+        for _ in range(picks):
+            able = [c for c in scores if _size([*measured.cliques, c], self.sizes) <= room]
+            if not able:
+                return
+            sensitivity = max(_weight(c, self.classed) for c in able)
+            noisy = choosing / (2 * sensitivity) * np.array([scores[c] for c in able]) + self.source.gumbel(len(able))
+            clique = able[int(np.argmax(noisy))]
+            counts = counted(self.rows, clique, self.sizes)
+            measured.add(clique, counts + noise * self.source.normal(len(counts)), noise)
+            # What it tells of its parts need not be told again.
+            scores = {c: score for c, score in scores.items() if not set(c) <= set(clique)}
 
 
 def _candidates(sizes: Sequence[int], classed: int | None) -> list[Clique]:

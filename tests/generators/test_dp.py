@@ -16,7 +16,7 @@ from scipy.stats import kstest
 
 from data.dataset import Dataset
 from data.infer import infer
-from generators.base import GeneratorError
+from generators.base import SILENT, GeneratorError
 from generators.tabular import _dp_account as account
 from generators.tabular._dp_account import Part, gaussian_delta, gaussian_epsilon, noise_for, rho_epsilon, rho_for, spent
 from generators.tabular._dp_net import Net
@@ -261,6 +261,36 @@ def test_more_noise_costs_likeness() -> None:
         real, made = (t.column("city").to_pylist() for t in (train.table, rows))
         gaps.append(sum(abs(real.count(c) - made.count(c)) for c in set(real)) / 3000)
     assert gaps[0] < 0.1 < gaps[1]
+
+
+def test_each_column_is_measured_with_the_class_before_anything_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is chosen by how many rows it gets wrong says nothing of a rare class. All of it together spends what was promised."""
+    pytest.importorskip("mbi")
+    from generators.tabular import _dp_marginals as marginals
+
+    seen: list[list[tuple[int, ...]]] = []
+    spent_rho: list[float] = []
+    fit = marginals._fit
+
+    def watched(measured: Any, *rest: Any) -> Any:
+        seen.append(list(measured.cliques))
+        spent_rho[:] = [sum(1 / (2 * deviation**2) for deviation in measured.deviations)]
+        return fit(measured, *rest)
+
+    monkeypatch.setattr(marginals, "_fit", watched)
+    rows = np.random.default_rng(0).integers(0, 4, (400, 5))
+    rows[:, 2] %= 2
+    marginals.learn(rows, [4, 4, 2, 4, 4], 2, 1.0, 8, Noise(0), SILENT)
+    assert seen[0] == [(0,), (1,), (2,), (3,), (4,), (0, 2), (1, 2), (2, 3), (2, 4)]
+    assert [len(each) for each in seen] == [9, 10, 11, 12, 13]
+    # Choosing takes a tenth of what each chosen marginal may spend.
+    share = 0.85 / 8
+    assert spent_rho[0] == pytest.approx(0.15 + share * (4 + 4 * 0.9))
+    # With fewer marginals than columns, or without a class, none is measured unchosen.
+    for classed, most in ((2, 4), (None, 8)):
+        seen.clear()
+        marginals.learn(rows, [4, 4, 2, 4, 4], classed, 1.0, most, Noise(0), SILENT)
+        assert len(seen[0]) == 5
 
 
 def test_warnings_of_the_accountant_stay_inside() -> None:
