@@ -166,7 +166,7 @@ def learn(
 def _with_class(sizes: Sequence[int], classed: int | None, most: int) -> list[Clique]:
     """Each column with the class, measured before anything is chosen, where `most` marginals are more than these.
 
-    What is chosen by how many rows it gets wrong is chosen for the frequent classes; marginals of three columns are mostly noise
+    What is chosen by how many rows it gets wrong is chosen for frequent classes; marginals of three columns are mostly noise
     where the class is rare: what each column alone says of it is then all that is known."""
     if classed is None or sizes[classed] < 2:
         return []

@@ -264,7 +264,7 @@ def test_more_noise_costs_likeness() -> None:
 
 
 def test_each_column_is_measured_with_the_class_before_anything_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is chosen by how many rows it gets wrong says nothing of a rare class. All of it together spends what was promised."""
+    """What is chosen by how many rows it gets wrong says nothing of a rare class. All of it spends what was promised."""
     pytest.importorskip("mbi")
     from generators.tabular import _dp_marginals as marginals
 
