@@ -35,7 +35,7 @@ _NUMBERS = itertools.count()
 #: What undisturbed runs published, by plan.
 _WHOLE: dict[str, dict[str, str]] = {}
 #: Seconds after which a command counts as hanging.
-PATIENCE = 240.0
+PATIENCE = 900.0
 
 
 @dataclass(frozen=True)

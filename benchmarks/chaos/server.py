@@ -19,7 +19,7 @@ from benchmarks.chaos.kills import STAGES
 
 LOST = "the run does not end with exit code 0 and the bytes that it publishes without a server, or does not say that it goes on"
 #: How long a server may take to begin, in seconds.
-BEGIN = 180.0
+BEGIN = 300.0
 
 
 def trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
