@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos clean
+.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos bench-sizing docs clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -17,8 +17,8 @@ $(VENV)/.app: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.app
-	@echo "setup, check and test work on the whole, so this adds to $(VENV), once: SDV for the families sdv:* (80 MB), diffusers and its kin for pictures (230 MB), Presidio and spaCy to find personal data (250 MB), deltalake and pyiceberg for their tables (100 MB), and pytest, mypy, ruff and other tools of development (200 MB)"
-	@$(PIP) install -c constraints.txt -e '.[sdv,image,privacy,dp-marginals,delta,iceberg,dev]'
+	@echo "setup, check and test work on the whole, so this adds to $(VENV), once: SDV for the families sdv:* (80 MB), diffusers and its kin for pictures (230 MB), Presidio and spaCy to find personal data (250 MB), deltalake and pyiceberg for their tables (100 MB), MkDocs for the site (110 MB), and pytest, mypy, ruff and other tools of development (200 MB)"
+	@$(PIP) install -c constraints.txt -e '.[sdv,image,privacy,dp-marginals,delta,iceberg,docs,dev]'
 	@touch $@
 
 # What pictures need on top: diffusers and its kin.
@@ -83,6 +83,13 @@ bench-gate: $(VENV)/.all  ## false alarms on real rows, planted faults, speed: w
 
 chaos: $(VENV)/.all  ## faults, tried and counted (kill -9, full disk, bad S3, ...): docs/benchmarks/chaos.md (half an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.chaos
+
+bench-sizing: $(VENV)/.all  ## CPU seconds, memory and disk of whole runs, stage by stage: docs/benchmarks/sizing.md (minutes; resumes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.sizing
+
+docs: $(VENV)/.all  ## the site of docs/ in build/site; looked at with `python -m http.server -d build/site`
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 clean:  ## what was built here, runs and published data excepted
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -97,7 +97,7 @@ class PictureFidelityCheck:
     the same size, whole and class by class; and the Frechet distance (FID), which few pictures bias.
 
     It reports: a target "equal to real" would fail every good generator on large data. It blocks only where the plan sets
-    limits["fidelity"]["kid"], the most that the distance of the whole set may be."""
+    `limits["fidelity"]["kid"]`, the most that the distance of the whole set may be."""
 
     name: ClassVar[str] = CHECK
 

@@ -28,8 +28,8 @@ class PairsCheck:
 
     The figure is the largest change that is sure at this check's alpha (Bonferroni over all pairs): one of Fisher's z, which
     is that of the correlation itself near 0; above .95 of two numbers, or .9 of other columns, ten or five times it. Blocks
-    above BORNE, or what the plan sets as limits["pairs"]["change"]; warns above WARNED, of two numbers up to .99 in z alone.
-    See validators/dependence.py for what is correlated."""
+    above BORNE, or what the plan sets as `limits["pairs"]["change"]`; warns above WARNED, of two numbers up to .99 in z
+    alone. See validators/dependence.py for what is correlated."""
 
     name: ClassVar[str] = CHECK
 
