@@ -132,7 +132,8 @@ def record(cells: dict[str, Any], options: argparse.Namespace) -> list[str]:
         "that nobody saw (25 %): AUC, average precision and recall of the rarer class, whose share in the drawn rows stands",
         "beside. `none` is `autoregressive`, without a promise. Delta is a tenth of one over the rows; noise is that of a",
         "release; bounds are read off the rows, as a codebook would state them. Attacks are those of the gate: the AUC of",
-        "membership, the risk of the others; a verdict other than PASS stands beside its figure. Medians of the seeds.",
+        "membership, the risk of the others, the share of copies, of which unseen real rows have some as well (three in",
+        "ten of mammography's rows stand in it more than once); a verdict other than PASS stands beside its figure. Medians.",
         f"Machine: {os.cpu_count()} cores ({platform.machine()}), one thread, Python {platform.python_version()}, {versions}.",
     ]
     for data in options.data:
