@@ -175,7 +175,7 @@ def test_a_missing_bucket_is_one_sentence(bucket: Any, server: str, tmp_path: Pa
     with pytest.raises(PublishError, match="names no bucket"):
         publish(publisher(server, "s3:///x"), tmp_path)
     with pytest.raises(PublishError, match="neither a folder nor"):
-        publish(publisher(server, "gs://lake"), tmp_path)
+        publish(publisher(server, "ftp://lake"), tmp_path)
 
 
 def test_missing_credentials_are_one_sentence(
