@@ -33,7 +33,7 @@ def trials(folder: Path, count: int, seed: int) -> Iterator[Trial]:
     with service() as address, patch.dict(os.environ, PLACE):
         bare(address)
         with wire(address, np.random.default_rng(seed)) as good:
-            first = Ground(folder / "undisturbed", ON_S3, {"AWS_ENDPOINT_URL": good.endpoint})
+            first = Ground(folder / "undisturbed", ON_S3, PLACE | {"AWS_ENDPOINT_URL": good.endpoint})
             if said := first.run().wrong(0):
                 raise RuntimeError(f"the undisturbed run fails: {said}")
             whole = published(good.endpoint)
@@ -91,7 +91,7 @@ def published(endpoint: str, *, settled: bool = True) -> list[str]:
 def _bad(folder: Path, address: str, kind: Kind, rng: np.random.Generator, whole: list[str]) -> Trial:
     bare(address)
     with wire(address, rng) as line:
-        ground = Ground(folder, ON_S3, {"AWS_ENDPOINT_URL": line.endpoint})
+        ground = Ground(folder, ON_S3, PLACE | {"AWS_ENDPOINT_URL": line.endpoint})
         line.kind, line.left = kind, int(rng.integers(0, 16))
         first = ground.run()
         what = f"{kind}: {line.failed} calls failed, {'published' if first.code == 0 else 'told'}"
