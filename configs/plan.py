@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from configs.constraints import AnyRule
 from configs.sinks import AnySink
@@ -21,6 +22,11 @@ TABLE_FAMILY, PICTURE_FAMILY = "autoregressive", "image.gan"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+def _date_as_text(value: Any) -> Any:
+    """YAML reads an unquoted date as one; plans hold it as text."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
 class ColumnSpec(Spec):
     """What the plan states about a column in place of what is inferred; a stated bound is a hard rule of the gate."""
 
@@ -32,9 +38,9 @@ class ColumnSpec(Spec):
     """Whether the column may be empty."""
     categories: list[str | int | float | bool] | None = None
     """Every level that is allowed."""
-    low: float | int | str | None = None
-    """Least value that is allowed."""
-    high: float | int | str | None = None
+    low: Annotated[float | int | str, BeforeValidator(_date_as_text)] | None = None
+    """Least value that is allowed; a date as 2024-01-31."""
+    high: Annotated[float | int | str, BeforeValidator(_date_as_text)] | None = None
     """Greatest value that is allowed."""
     decimals: Annotated[int, Field(ge=0, le=15)] | None = None
     """Digits after the point."""

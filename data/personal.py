@@ -162,7 +162,7 @@ def _words(column: Column, looked: _Looked, said: str | None, locale: str) -> Pe
 
 def _announced(name: str, looked: _Looked, said: str | None) -> Personal | None:
     """What the column's name says, where the values could be that."""
-    from data.personal_values import names
+    from data.personal_values import given, names
 
     called = "the column is called so"
     lettered = looked.share(lambda value: not any(sign.isdigit() for sign in value) and len(value.split()) <= 5)
@@ -177,6 +177,9 @@ def _announced(name: str, looked: _Looked, said: str | None) -> Personal | None:
             return Personal(
                 name, what, known[what], f"{called}, and {_percent(known[what])} of its values are on lists of names"
             )
+        # Family names are more than any list knows; given names are not.
+        if (begin := given(looked.values)) >= TOGETHER:
+            return Personal(name, "name", begin, f"{called}, and {_percent(begin)} of its values begin with a given name")
     if said == "address" and looked.many:
         spelled = looked.share(lambda value: any(sign.isalpha() for sign in value))
         if spelled >= ALONE:

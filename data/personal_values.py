@@ -166,6 +166,13 @@ def names(values: Sequence[str]) -> dict[str, float]:
     return {what: n / max(len(values), 1) for what, n in out.items()}
 
 
+def given(values: Sequence[str]) -> float:
+    """The share of values that are two to four words without digits, the first a given name of Faker's lists."""
+    first, _ = _known()
+    words = [value.split() for value in values if not any(sign.isdigit() for sign in value)]
+    return sum(2 <= len(each) <= 4 and each[0].strip(",.") in first for each in words) / max(len(values), 1)
+
+
 def _both(one: set[str], other: set[str]) -> bool:
     first, last = _known()
     return bool(one & last and other & first)

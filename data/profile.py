@@ -205,7 +205,7 @@ def _about_target(target: dict[str, Any] | None) -> Iterator[str]:
     if target["missing"]:
         yield f"The target {target['name']!r} is missing in {target['missing']} rows; they are left out of the split."
     if target.get("imbalance") and target["imbalance"] >= 1.5:
-        small = target["classes"][-1]
+        small = min((each for each in target["classes"] if each["rows"]), key=lambda each: each["rows"])
         yield (
             f"The classes of {target['name']!r} are out of balance by {target['imbalance']:.1f} to 1; "
             f"{small['level'].strip()!r} is the smallest with {small['rows']} rows."

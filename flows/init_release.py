@@ -15,6 +15,8 @@ from flows.stages.shared import class_counts
 
 #: Levels of a column that a plan lists at most, and rows that hold one at least: a rarer one may be somebody's.
 LEVELS, HELD = 40, 5
+#: What `data.infer` calls columns that are not to be declared.
+PERSONAL = ("name", "email", "phone", "address", "national id", "bank account")
 #: The budget that a first plan names.
 EPSILON = 3
 
@@ -60,8 +62,9 @@ def release_plan(
         "",
         "privacy:",
         f"  epsilon: {EPSILON}            # what one row may change: odds by a factor of e^epsilon at most",
-        "  bounds: budget        # what no column states is found by noisy counts and paid for",
-        "  # cap: 6              # the most that may ever be spent of these rows, over all runs (privacy.sqlite remembers)",
+        "  bounds: budget        # what no column states is found by noisy counts and paid for: of few rows hardly anything",
+        f"  source: {scalar(name):<13} # what the ledger calls these people: plans of other tables of them name the same",
+        "  cap: 10               # the most that may ever be spent of them, over all runs (privacy.sqlite remembers)",
         "  # unit: group         # promise for all rows of one value of `group`; rows: how many of them are learned from",
         f"  # quasi: {_quasi(data)}   # what an attacker may know of a person; all columns if not stated",
         "",
@@ -99,14 +102,16 @@ def _first(data: Dataset, stated: ChooseSpec, *, kept: float) -> tuple[In, str]:
 
 def _declared(column: Column, data: Dataset) -> str:
     """What a codebook would state of a column, left empty where only the rows could say it."""
-    if column.kind in ("id", "text"):
-        return f"{{drop: true}}  # {'made anew unless dropped' if column.kind == 'id' else 'free text, left out all the same'}"
+    if column.kind in ("id", "text") or column.pii in PERSONAL:
+        what = column.pii or ("an id" if column.kind == "id" else "free text")
+        return f"{{drop: true}}  # {what}: `counterpoise plan` says what becomes of it if it stays"
     remark = f"  # looks like personal data: {column.pii}" if column.pii else ""
     nulls = "true" if column.null_share else "false"
     if column.kind == "boolean":
         return f"{{nullable: {nulls}}}{remark}"
     if not column.discrete:
-        return f"{{low: , high: , nullable: {nulls}}}{remark or f'  # {column.kind}'}"
+        hint = ", e.g. low: 1920-01-01" if column.kind == "datetime" else ""
+        return f"{{low: , high: , nullable: {nulls}}}{remark or f'  # {column.kind}{hint}'}"
     held = Counter(data.column(column.name).to_pylist())
     levels = sorted((v for v, n in held.items() if v is not None and n >= HELD), key=str)
     if len(levels) > LEVELS:
@@ -116,5 +121,5 @@ def _declared(column: Column, data: Dataset) -> str:
 
 
 def _quasi(data: Dataset) -> str:
-    names = [c.name for c in data.schema.learned if c.name != data.schema.target][:4]
+    names = [c.name for c in data.schema.learned if c.name != data.schema.target and c.pii not in PERSONAL][:4]
     return f"[{', '.join(scalar(n) for n in names)}]"

@@ -17,11 +17,13 @@ from configs.components import families
 from configs.components import find as find_family
 from configs.errors import DataFault, KeyFault
 from configs.plan import Plan
+from configs.sources import SqlSource
 from data.dataset import Dataset
 from data.errors import DataError
 from flows.ledger import account, forget, reserve, settle
 from flows.run import Run
 from flows.stages.personal import ANEW, DROPPED
+from flows.stages.read import fingerprint
 from flows.stages.shared import dataset
 from generators.base import Generator, GeneratorError, NoisyError
 from generators.tabular._dp_domain import refuse_odd
@@ -109,7 +111,14 @@ def terms(run: Run, family: Any) -> Terms:
     refuse_odd(train, spec.bounds)
     epsilon, delta = family.promised(train.num_rows, train.schema.learned)
     epsilon, delta = people_from_row(epsilon, delta, spec.rows)
-    return Terms(family, train, epsilon, delta, spec.source or plan.name, run.stages["read"]["facts"]["data_sha256"])
+    return Terms(family, train, epsilon, delta, spec.source or plan.name, _bytes_of(run))
+
+
+def _bytes_of(run: Run) -> str:
+    """sha256 of all that the source holds: columns that a plan drops are of the same people."""
+    if isinstance(run.plan.data, SqlSource):
+        return fingerprint(run.plan.model_copy(update={"columns": {}}))
+    return str(run.stages["fingerprint"])
 
 
 def budget(run: Run, found: Terms) -> tuple[str, str | None]:
@@ -158,9 +167,9 @@ def paid(run: Run, family: Any) -> Iterator[Fitting]:
     }
     try:
         yield Fitting(found.family, found.train, spent)
-    except NoisyError:
+    except NoisyError as error:
         settle(path, run=run.id, fit=fit)
-        raise
+        raise NoisyError(f"{error}; the look at the rows is paid for all the same (epsilon {found.epsilon:.3g})") from None
     except GeneratorError:
         forget(path, run=run.id, fit=fit)
         raise

@@ -20,13 +20,16 @@ from data.schema import Column
 from generators.base import GeneratorError, NoisyError
 from generators.tabular._conditions import place_of
 from generators.tabular._dp_account import Part
-from generators.tabular._dp_bins import LOOKS, SURE, divided, hidden, in_tail, place_among, without
+from generators.tabular._dp_bins import LOOKS, divided, hidden, in_tail, place_among, without
 from generators.tabular._dp_noise import Noise
 
 Array = np.ndarray
 Bounds = Literal["declared", "budget", "data"]
 #: Exponents of two between which ends that are not declared are looked for.
 MAGNITUDES = (-30, 41)
+#: Standard deviations of noise that the count between two of them must stand above: one that noise shows only makes the first
+#: bins wider, one that it hides is a part of the rows.
+SEEN = 4.0
 #: Of delta, the part that finding undeclared levels may use, and as much again for values that very many rows hold.
 DELTA_PART = 0.1
 
@@ -292,7 +295,7 @@ def _ends(train: Dataset, column: Column, deviation: float, source: Noise) -> tu
     powers = 2.0 ** np.arange(*MAGNITUDES)
     marks = np.r_[-powers[::-1], 0.0, powers]
     counts = np.bincount(np.clip(np.searchsorted(marks, x, side="right") - 1, 0, len(marks) - 2), minlength=len(marks) - 1)
-    shown = np.flatnonzero(counts + deviation * source.normal(len(counts)) > 2 * SURE * deviation)
+    shown = np.flatnonzero(counts + deviation * source.normal(len(counts)) > SEEN * deviation)
     if not len(shown):
         raise NoisyError(
             f"the range of column {column.name!r} cannot be found within the budget; state columns.{column.name}.low and .high"

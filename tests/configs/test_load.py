@@ -155,3 +155,11 @@ def test_plans_are_frozen() -> None:
     plan = Plan.model_validate({"name": "x", "data": {"use": "sklearn", "set": "iris"}})
     with pytest.raises(ValueError, match="frozen"):
         plan.seed = 3  # type: ignore[misc]
+
+
+def test_a_date_needs_no_quotes(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "name: p\ndata: {use: csv, path: rows.csv}\ncolumns:\n  born: {low: 1920-01-01, high: '2010-12-31'}\n"
+    )
+    born = load(tmp_path / "p.yaml").columns["born"]
+    assert (born.low, born.high) == ("1920-01-01", "2010-12-31")

@@ -158,3 +158,14 @@ def test_the_customers_of_a_shop(real_data: Path) -> None:
 )  # fmt: skip
 def test_what_a_name_announces(name: str, said: str | None) -> None:
     assert announced(name) == said
+
+
+def test_rare_family_names_hide_nobody() -> None:
+    """Half of the values are on no list; what they begin with is, and no thing begins so."""
+    given, ends = ["Rosa", "Karl", "Marta", "Jonas", "Emma"], ["Brinkhus", "Dorrenberg", "Quistlow", "Vendersen", "Ahlbrandt"]
+    people_ = [f"{a} {b}{c}" for a in given for b in ends for c in ("", "feld", "sen")] * 4
+    assert looked(pa.table({"name": people_}))["name"].what == "name"
+    things = [
+        f"{a} {b} {n}" for a in ("Blue", "Steel", "Oak") for b in ("chair", "lamp", "shelf") for n in ("one", "two", "xl")
+    ] * 4
+    assert looked(pa.table({"name": things}))["name"].what == "text"

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.dataset import Dataset
+from data.infer import infer
 from data.profile import notices, profile
 
 
@@ -88,3 +89,9 @@ def test_one_row_and_no_rows():
     for rows in (1, 0):
         table = pa.table({"x": pa.array([1.5] * rows, pa.float64()), "c": pa.array(["a"] * rows, pa.string())})
         assert profile(Dataset.from_arrow(table))["rows"] == rows
+
+
+def test_the_smallest_class_is_the_one_of_fewest_rows():
+    table = pa.table({"x": list(range(100)), "kind": ["z"] * 80 + ["a"] * 20})
+    schema = infer(table, target="kind", stated={"kind": {"categories": ["a", "z", "never"]}})
+    assert "'a' is the smallest with 20 rows." in " ".join(notices(Dataset(table, schema)))

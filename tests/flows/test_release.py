@@ -310,3 +310,11 @@ gate: {{draws: 2, utility: "off"}}
     rows = pq.read_table(version / "data").to_pandas()
     assert len(rows) == 59 and rows[["FirstName", "Email", "Phone", "Address"]].notna().all(axis=None)
     assert not set(rows["CustomerId"]) & set(frame["CustomerId"])
+
+
+def test_columns_that_a_plan_drops_do_not_make_other_people_of_them(desk: Path) -> None:
+    """What is left of a cap is of the source's bytes, whatever a plan reads of them and whatever it is called."""
+    assert said("run", "plan.yaml", "--quiet", "-o", "generator.steps=2")[0] in (0, 3, 4)
+    other = ("-o", "name=other", "-o", "columns.mail.drop=true", "-o", "privacy.cap=15", "-o", "generator.steps=2")
+    code, shown = said("run", "plan.yaml", "--quiet", *other)
+    assert code == 2 and "privacy.cap" in shown and "8" in shown, shown
