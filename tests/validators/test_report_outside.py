@@ -166,3 +166,12 @@ def test_the_axis_of_whole_numbers_ends_where_the_plan_says() -> None:
     drawn = report_rows.draw(Dataset(table, told), seed=0)
     bars = columns.compare(drawn.rows.schema["sugar"], drawn, drawn, drawn, fewest=5)
     assert bars.ends is not None and bars.ends[1] == "260" and bars.names[-1].endswith(" to 260")
+
+
+def test_the_axis_of_dates_ends_where_the_plan_says() -> None:
+    days = np.datetime64("1931-05-01") + np.random.default_rng(0).integers(0, 20_000, 3000)
+    table = pa.table({"born": pa.array(days.astype("datetime64[D]"))})
+    told = infer(table, stated={"born": {"low": "1920-01-01", "high": "2010-12-31"}})
+    drawn = report_rows.draw(Dataset(table, told), seed=0)
+    bars = columns.compare(drawn.rows.schema["born"], drawn, drawn, drawn, fewest=5)
+    assert bars.ends == ("1920-01-01", "2010-12-31")

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from markupsafe import Markup
 
 from data.encode_values import floats
 from data.errors import DataError
-from data.schema import Column
+from data.schema import Column, arrow_type
 from validators.report import svg
 from validators.report.rows import Array, Drawn
 from validators.report.text import clean, crop, share, tick
@@ -210,13 +211,17 @@ def _stated(column: Column, low: float, high: float, real: Array, fewest: int) -
     low, high = np.floor(low / unit) * unit, np.ceil(high / unit) * unit
     low -= unit * (low == real[0] != real[few])
     high += unit * (high == real[-1] != real[-1 - few])
-    if column.kind == "datetime":
-        return low, high
     if "low" in column.declared and column.low is not None:
-        low = float(column.low)
+        low = _placed(column, column.low)
     if "high" in column.declared and column.high is not None:
-        high = float(column.high)
+        high = _placed(column, column.high)
     return low, high
+
+
+def _placed(column: Column, end: Any) -> float:
+    """A declared end as the number that the column's values are read as."""
+    value = pa.array([end if isinstance(end, str) else float(end)]).cast(arrow_type(column.dtype), safe=False)
+    return float(floats(pa.chunked_array([value]), column.name)[0])
 
 
 #: Seconds in the unit that a time is counted in.
