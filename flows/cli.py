@@ -265,17 +265,20 @@ def sample(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Processes that draw shards; as many as there are cores if not given."),
+        typer.Option(
+            "--workers", min=1, help="Processes that draw shards; one for each core, or GPU of a cluster, if not given."
+        ),
     ] = None,
     shard: Annotated[
         int | None, typer.Option("--shard", min=0, help="Draw this one alone, counted from 0: for work on several machines.")
     ] = None,
+    on: opt.On = "local",
     runs: opt.Runs = RUNS,
 ) -> None:
     """More rows from a fitted model. They have not been judged."""
     from flows.more import more_rows
 
-    more_rows(name, runs, rows=rows, where=where or [], seed=seed, out=out, shards=shards, workers=workers, only=shard)
+    more_rows(name, runs, rows=rows, where=where or [], seed=seed, out=out, shards=shards, workers=workers, only=shard, on=on)
 
 
 @app.command()

@@ -8,53 +8,21 @@ import shutil
 import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Event
 
-import numpy as np
-import pyarrow.parquet as pq
-
 from data.errors import DataError
 from flows.run import Run
+from flows.shard import FILE_ROWS, Draw, written
 from flows.stages.personal import Remade
 from flows.stages.sample import IdColumns, load_model
 from flows.stages.shared import load_schema
 from flows.tell import console
 from generators.base import Progress
 
-#: Rows of a file when the number of shards is not stated, and rows of a row group.
-FILE_ROWS, GROUP_ROWS = 1_000_000, 131_072
 #: Seconds between two looks at how far the processes are.
 EVERY = 0.5
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What is drawn, and how it is divided. The rows of a shard depend on model, condition, seed, rows and the number of shards
-    alone, not on who draws it, nor when."""
-
-    run: Path
-    rows: int
-    where: dict[str, str | None]
-    seed: int
-    shards: int
-
-    def size(self, shard: int) -> int:
-        """Rows of a shard: as even as can be."""
-        return self.rows // self.shards + (shard < self.rows % self.shards)
-
-    def first(self, shard: int) -> int:
-        """Rows of all shards before it."""
-        return shard * (self.rows // self.shards) + min(shard, self.rows % self.shards)
-
-    def seed_of(self, shard: int) -> int:
-        """An independent stream for each shard: 0 <= seed < 2**31."""
-        return int(np.random.SeedSequence([self.seed % 2**63, self.shards, shard]).generate_state(1)[0]) >> 1
-
-    def file(self, shard: int) -> str:
-        return f"part-{shard:05d}-of-{self.shards:05d}.parquet"
 
 
 def many_rows(
@@ -67,8 +35,11 @@ def many_rows(
     shards: int | None,
     workers: int | None,
     only: int | None,
+    on: str = "local",
 ) -> None:
     """Write `rows` rows as Parquet files into the folder `out`, one for each shard, or the shard `only` alone.
+
+    They are drawn by processes of this machine, or by the workers of the Ray cluster `on`, with the same bytes.
 
     All files are drawn beside the folder and moved into it at the end, so that a fault leaves nothing half-written. Memory
     does not grow with `rows`. Ids are unique over all shards.
@@ -88,7 +59,12 @@ def many_rows(
         with console(quiet=False) as teller:
             started = time.monotonic()
             progress = teller.begin("draw")
-            _draw_all(draw, wanted, beside, min(workers or os.cpu_count() or 1, len(wanted)), progress)
+            if on == "local":
+                _draw_all(draw, wanted, beside, min(workers or os.cpu_count() or 1, len(wanted)), progress)
+            else:
+                from flows.cluster import draw_on_cluster
+
+                draw_on_cluster(draw, wanted, beside, on=on, workers=workers, progress=progress)
             teller.end("draw", "done", {"rows": {"None": sum(draw.size(k) for k in wanted)}}, time.monotonic() - started)
         out.mkdir(exist_ok=True)
         for path in sorted(beside.iterdir()):
@@ -142,11 +118,8 @@ def _draw_one(draw: Draw, shard: int, path: Path, told: Queue[int], stop: Event)
     """In a process of its own: one shard as one file, unless told to stop; how many rows are drawn is told batch by batch."""
     run = Run(draw.run)
     model, schema = load_model(run), load_schema(run)
-    ids = IdColumns(run, schema, seed=draw.seed, made=draw.first(shard))
-    remade = Remade(run, seed=draw.seed, made=draw.first(shard))
-    with pq.ParquetWriter(path, remade.schema.arrow(), compression="zstd", write_page_index=True) as writer:
-        for batch in model.sample(draw.size(shard), where=draw.where or None, seed=draw.seed_of(shard)):
-            writer.write_batch(remade.add(ids.renew(batch)), row_group_size=GROUP_ROWS)
-            told.put(batch.num_rows)
-            if stop.is_set():
-                return
+    ids, remade = IdColumns(run, schema, seed=draw.seed), Remade(run, seed=draw.seed)
+    for rows in written(draw, shard, model, ids, remade, path):
+        told.put(rows)
+        if stop.is_set():
+            return

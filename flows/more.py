@@ -32,10 +32,12 @@ def more_rows(
     shards: int | None = None,
     workers: int | None = None,
     only: int | None = None,
+    on: str = "local",
 ) -> None:
     """Draw from the model of a run and write the rows as they come; memory does not grow with `rows`.
 
-    A table goes into a folder `out` as `shards` Parquet files, drawn by `workers` processes, or as the shard `only` alone.
+    A table goes into a folder `out` as `shards` Parquet files, drawn by `workers` processes, or as the shard `only` alone,
+    here or on the Ray cluster `on`.
 
     Raises DataError for a condition that is not column=value, a file that is neither csv nor parquet, or shards of a file.
     """
@@ -45,10 +47,10 @@ def more_rows(
     schema, pictures = load_schema(run), run.plan.modality == "image"
     wanted = _conditions(where, schema)
     if not pictures and out is not None and not out.suffix:
-        many_rows(run, rows=rows, where=wanted, seed=seed, out=out, shards=shards, workers=workers, only=only)
+        many_rows(run, rows=rows, where=wanted, seed=seed, out=out, shards=shards, workers=workers, only=only, on=on)
         return
-    if (shards, workers, only) != (None, None, None):
-        raise DataError("--shards, --workers and --shard are for a folder of rows of a table; name one with --out rows")
+    if (shards, workers, only, on) != (None, None, None, "local"):
+        raise DataError("--shards, --workers, --shard and --on are for a folder of rows of a table; name one with --out rows")
     model = load_model(run)
     if pictures and (out is None or out.suffix not in ("", ".parquet")):
         raise DataError("pictures are written as .parquet or into a folder; name one with --out")

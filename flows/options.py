@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from data.errors import DataError
+
+
+def _place(on: str) -> str:
+    """Raises DataError for what is neither this machine nor a Ray cluster."""
+    if on in ("local", "ray") or re.fullmatch(r"ray://\S+:\d+", on):
+        return on
+    raise DataError(f"--on {on}: name local, ray, or a cluster as ray://HOST:PORT, e.g. --on ray://head:10001")
+
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of all runs.", envvar="COUNTERPOISE_RUNS")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -17,6 +28,16 @@ Override = Annotated[
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON to this file.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML page to this file.")]
+
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="local|ray|ray://HOST:PORT",
+        callback=_place,
+        help="Where the work is done: processes here, the Ray cluster of this machine (or RAY_ADDRESS), or one elsewhere.",
+    ),
+]
 
 Detect = Annotated[
     float,

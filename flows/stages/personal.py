@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -189,13 +190,17 @@ def _written(name: str, what: str, dtype: pa.DataType) -> Column:
 
 
 class Remade:
-    """Adds the columns that are made anew to the rows of one draw, in their order; nothing where there are none.
+    """Adds the columns that are made anew to the rows of one draw, in their order; nothing where there are none."""
 
-    made: rows that were made before, in other files of the same draw."""
-
-    def __init__(self, run: Run, *, seed: int, made: int = 0) -> None:
-        self.schema, self.seed, self.made = drawn_schema(run), seed, made
+    def __init__(self, run: Run, *, seed: int) -> None:
+        self.schema, self.seed, self.made = drawn_schema(run), seed, 0
         self.makers = makers(run, made_anew(run))
+
+    def after(self, made: int) -> Remade:
+        """The same for rows before which `made` others were drawn, in other files of the same draw."""
+        twin = copy(self)
+        twin.made = made
+        return twin
 
     def add(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows with what is made anew beside it."""

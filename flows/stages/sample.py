@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -76,16 +77,20 @@ def _write_draw(
 
 
 class IdColumns:
-    """Ids made anew over all classes of a draw: a family sees one class at a time and could give one id twice.
+    """Ids made anew over all classes of a draw: a family sees one class at a time and could give one id twice."""
 
-    made: ids that were made before, in other files of the same draw."""
-
-    def __init__(self, run: Run, schema: Schema, *, seed: int, made: int = 0) -> None:
+    def __init__(self, run: Run, schema: Schema, *, seed: int) -> None:
         from data.ids import IdMaker
 
         data = dataset(run)
         self.makers = {c.name: IdMaker.fit(data.column(c.name)) for c in schema.of_kind("id")}
-        self.schema, self.seed, self.made = schema.arrow(), seed, made
+        self.schema, self.seed, self.made = schema.arrow(), seed, 0
+
+    def after(self, made: int) -> IdColumns:
+        """The same for rows before which `made` others were drawn, in other files of the same draw."""
+        twin = copy(self)
+        twin.made = made
+        return twin
 
     def renew(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows with ids that none before them has."""

@@ -80,6 +80,26 @@ class Instant(Good):
 
 
 @dataclass
+class Slow(Good):
+    """A hundred rows take a twentieth of a second."""
+
+    def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
+        for batch in super().sample(n, where=where, seed=seed):
+            for start in range(0, batch.num_rows, 100):
+                time.sleep(0.05)
+                yield batch.slice(start, 100)
+
+
+@dataclass
+class Deadly(Good):
+    """Its process ends at the first row."""
+
+    def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
+        os._exit(7)
+        yield
+
+
+@dataclass
 class Collapsed(Good):
     """The same row over and over."""
 
