@@ -81,12 +81,12 @@ class Instant(Good):
 
 @dataclass
 class Slow(Good):
-    """A hundred rows take a twentieth of a second."""
+    """A hundred rows take a third of a second."""
 
     def sample(self, n: int, *, where: Condition | None = None, seed: int) -> Iterator[pa.RecordBatch]:
         for batch in super().sample(n, where=where, seed=seed):
             for start in range(0, batch.num_rows, 100):
-                time.sleep(0.05)
+                time.sleep(0.3)
                 yield batch.slice(start, 100)
 
 

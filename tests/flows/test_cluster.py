@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,21 +96,23 @@ def test_a_node_that_dies_at_work_costs_no_byte(
 ) -> None:
     """The second node is taken away, without a word to it, while workers on both are at work."""
     ready: list[tuple[Any, Any]] = []
-    employ, keep = cluster._Crew._employ, cluster._Crew._keep
+    employ = cluster._Crew._employ
+
+    def gone() -> None:
+        two_nodes.remove_node(next(iter(two_nodes.worker_nodes)), allow_graceful=False)
+
+    leaving = threading.Timer(0.5, gone)  # a shard takes some seconds
 
     def employed(crew: Any, worker: Any, shard: int | None) -> None:
         ready.append((worker, shard))
         for each in {1: (), 2: ready}.get(len(ready), ready[-1:]):  # nobody begins before both are there
             employ(crew, *each)
-
-    def kept(crew: Any, shard: int, piece: Piece) -> int | None:
-        if two_nodes.worker_nodes:
-            two_nodes.remove_node(next(iter(two_nodes.worker_nodes)), allow_graceful=False)
-        return keep(crew, shard, piece)
+        if len(ready) == 2:
+            leaving.start()
 
     monkeypatch.setattr(cluster._Crew, "_employ", employed)
-    monkeypatch.setattr(cluster._Crew, "_keep", kept)
     answer = draw(runs, "slow", tmp_path / "there", "--on", "ray")
+    leaving.join()
     assert answer.exit_code == 0, answer.output
     assert "lost; it is drawn again" in answer.stderr and not two_nodes.worker_nodes
     assert draw(runs, "slow", tmp_path / "here", "--workers", 2).exit_code == 0
