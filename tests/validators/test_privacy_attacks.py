@@ -351,7 +351,7 @@ def test_a_release_asks_for_the_attacks(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(judge, "attempt", lambda run: 1)
     facts = {"sample": {"facts": {"judged": {"yes": 3, "no": 7}}}}
     run = SimpleNamespace(plan=plan, stages=facts)
-    assert judge._intent(run, schema()).privacy == Privacy(quasi=("x",), secret=("city",), k=7)  # type: ignore[arg-type]
+    assert judge._intent(run, schema()).privacy == Privacy(quasi=("x",), secret=("city",), k=7, promised=True)  # type: ignore[arg-type]
     inside = SimpleNamespace(plan=plan.model_copy(update={"purpose": "augment"}), stages=facts)
     assert judge._intent(inside, schema()).privacy is None  # type: ignore[arg-type]
     assert judge._gate_part(plan) != judge._gate_part(inside.plan)
