@@ -44,7 +44,7 @@ PAGES = {
         says=(r"cracked +False +102\n +True +696", r"v000002", r"audited  v000001", r"schedule 0 3", r"took away"),
     ),
     "tutorials/defects.md": Page(
-        f"-o gate.utility=off -o gate.draws=5 {LENIENT}",
+        f"-o gate.utility=off {LENIENT}",
         says=(r"train \d+ Counter\(\{.*'pit': \d+", r"holdout \d+ Counter", r"instances_holdout.json"),
     ),
     "tutorials/release.md": Page(
