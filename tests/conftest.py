@@ -86,7 +86,7 @@ publish: {{root: {tmp_path / "published"}}}
 
 
 #: Files of one long test each: they begin, so that several workers end together.
-LONG = ("test_chaos.py", "test_readme.py", "test_notebook.py", "test_synthesize.py", "test_many.py")
+LONG = ("test_chaos.py", "test_pages.py", "test_readme.py", "test_notebook.py", "test_synthesize.py", "test_many.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
