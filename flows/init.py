@@ -244,9 +244,7 @@ def _plan(
         *nothing_asked(sizes.detect, "rows"),
         f"name: {name}",
         "seed: 0                 # all randomness comes from here",
-        "data:",
-        *(f"  {key}: {scalar(value)}" for key, value in source.items()),
-        f"target: {scalar(target)}{why}" if target else "# target: <column>      # the column of the classes; none was found",
+        *read_from(source, target, why),
         "",
         *_columns(data.schema),
         *_rules(data),
@@ -260,6 +258,23 @@ def _plan(
         "sample:",
         *_sample(counts, balanced),
         "",
+        *judged_and_published(sizes),
+    ]
+    return "\n".join(lines)
+
+
+def read_from(source: dict[str, Any], target: str | None, why: str) -> list[str]:
+    """The lines of a plan for a table that say where its rows lie and which column has the classes."""
+    return [
+        "data:",
+        *(f"  {key}: {scalar(value)}" for key, value in source.items()),
+        f"target: {scalar(target)}{why}" if target else "# target: <column>      # the column of the classes; none was found",
+    ]
+
+
+def judged_and_published(sizes: Sizes) -> list[str]:
+    """The lines that a plan for a table ends with."""
+    return [
         "gate:",
         f"  draws: {sizes.draws:<14} # rows that the gate draws for each holdout row it judges",
         *asked_to_see(sizes, "rows"),
@@ -268,7 +283,6 @@ def _plan(
         "  root: published       # a folder, or s3://bucket/prefix",
         "",
     ]
-    return "\n".join(lines)
 
 
 def asked_to_see(sizes: Sizes, unit: str) -> list[str]:

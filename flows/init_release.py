@@ -10,7 +10,7 @@ from configs.plan import ChooseSpec
 from data.dataset import Dataset
 from data.schema import Column
 from flows.choose import Facts, In, NoFamilyError, device_of, refused, rubric
-from flows.init import NOTE, asked_to_see, nothing_asked, scalar, schema_reference, sizes_for
+from flows.init import NOTE, judged_and_published, nothing_asked, read_from, scalar, schema_reference, sizes_for
 from flows.stages.shared import class_counts
 
 #: Levels of a column that a plan lists at most, and rows that hold one at least: a rarer one may be somebody's.
@@ -47,9 +47,7 @@ def release_plan(
         f"name: {name}",
         "purpose: release        # synthetic rows only, with a promise",
         "seed: 0",
-        "data:",
-        *(f"  {key}: {scalar(value)}" for key, value in source.items()),
-        f"target: {scalar(target)}{why}" if target else "# target: <column>      # the column of the classes; none was found",
+        *read_from(source, target, why),
         "# group: <column>       # of one person's rows, where somebody has several: then see privacy.unit below",
         "",
         "# Uncomment what your codebook states: it is free of charge, and finer than what the budget can find. Do not copy it",
@@ -72,13 +70,7 @@ def release_plan(
         f"  reference: {sizes.reference:g}",
         f"  holdout: {sizes.holdout:g}          # counted once, by the gate",
         "",
-        "gate:",
-        f"  draws: {sizes.draws:<14} # rows that the gate draws for each holdout row it judges",
-        *asked_to_see(sizes, "rows"),
-        "",
-        "publish:",
-        "  root: published       # a folder, or s3://bucket/prefix",
-        "",
+        *judged_and_published(sizes),
     ]
     return "\n".join(lines)
 

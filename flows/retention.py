@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from configs.plan import Plan
 from data.errors import UserError
 from flows.begin import loaded
-from flows.run import Run, all_runs
+from flows.run import all_runs
 from flows.stages.publish import make_publisher
 
 
@@ -53,7 +52,7 @@ def _prune_runs(name: str, keep: int, runs: Path, named: set[str], *, dry: bool)
     own = [run for run in all_runs(runs) if run.folder.parent.name == name]
     gone = []
     for run in own[: max(len(own) - keep, 0)]:
-        if _version(run) in named:
+        if run.version in named:
             continue
         try:
             with run.locked():
@@ -65,9 +64,3 @@ def _prune_runs(name: str, keep: int, runs: Path, named: set[str], *, dry: bool)
             continue
         gone.append(run.folder)
     return tuple(gone)
-
-
-def _version(run: Run) -> str | None:
-    path = run.folder / "published.json"
-    found: str | None = json.loads(path.read_text()).get("version") if path.is_file() else None
-    return found

@@ -157,6 +157,13 @@ class Run:
         """What is done: stage -> {key, seconds, facts}."""
         return json.loads(self._ledger.read_text()) if self._ledger.is_file() else {}
 
+    @property
+    def version(self) -> str | None:
+        """The version that it published last, None where it published none."""
+        path = self.folder / "published.json"
+        found: str | None = json.loads(path.read_text()).get("version") if path.is_file() else None
+        return found
+
     def refused(self, why: str | None) -> None:
         """Keep why the run did not go on, in a sentence; None: that it does."""
         path = self.folder / REFUSED

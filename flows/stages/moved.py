@@ -23,13 +23,8 @@ TOLD = 8
 def before(run: Run) -> Run | None:
     """The run of the same name that published last, this one aside; None where there is none."""
     others = [other for other in all_runs(run.folder.parent.parent) if other.folder.parent == run.folder.parent]
-    published = [other for other in others if other.folder != run.folder and _version(other) is not None]
+    published = [other for other in others if other.folder != run.folder and other.version is not None]
     return published[-1] if published else None
-
-
-def _version(run: Run) -> str | None:
-    path = run.folder / "published.json"
-    return json.loads(path.read_text()).get("version") if path.is_file() else None
 
 
 def moved(run: Run) -> dict[str, Any]:
@@ -44,7 +39,7 @@ def moved(run: Run) -> dict[str, Any]:
     then, now = dataset(old), dataset(run)
     shared = [column for column in now.schema.learned if column.name in then.schema]
     return {
-        "version": _version(old),
+        "version": old.version,
         "rows": [then.num_rows, now.num_rows],
         "came": [name for name in now.schema.names if name not in then.schema],
         "went": [name for name in then.schema.names if name not in now.schema],
