@@ -146,10 +146,8 @@ def flagged(batch: pa.RecordBatch, synthetic: bool) -> pa.RecordBatch:
 
 def _forget_removed(run: Run) -> None:
     """A version that somebody removed is published again: what the stage came to is no longer there."""
-    path = run.folder / "published.json"
-    version_name = json.loads(path.read_text()).get("version") if path.is_file() else None
-    if version_name is not None and version_name not in make_publisher(run.plan).versions():
-        path.unlink()
+    if run.version is not None and run.version not in make_publisher(run.plan).versions():
+        (run.folder / "published.json").unlink()
 
 
 def _publish_key(run: Run) -> str:
