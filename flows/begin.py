@@ -9,10 +9,12 @@ from configs.load import load
 from configs.plan import Plan
 from data.errors import UserError
 from flows.credentials import lend
+from flows.logs import at_work, instead
 from flows.run import BusyError, Run
 from flows.stages import PLAN_CHECKS
 from flows.stages.read import fingerprint
 from flows.stages.rules import pointed
+from flows.watched import Watched
 
 
 def loaded(config: Path, override: list[str] | None) -> Plan:
@@ -34,6 +36,10 @@ def begun(config: Path, override: list[str] | None, runs: Path, *, fresh: bool) 
     plan = loaded(config, override)
     lend(plan.publish.credentials)
     this = Run.open(runs, plan, fingerprint(plan))
+    watched = Watched.of(this)
+    at_work(run=watched.called)
+    if watched.release:
+        instead(watched.id, of=this.id)
     return this.renewed() if fresh else this
 
 
@@ -61,7 +67,7 @@ def _walked(this: Run, config: Path, override: list[str] | None, engine: str, *,
         from flows.tell import console
         from flows.walk import walk
 
-        with console(quiet=quiet) as teller:
+        with console(quiet=quiet, run=this) as teller:
             return walk(this, teller)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,8 @@ import typer
 
 from data.errors import UserError
 from flows import options as opt
-from flows import upkeep
+from flows import upkeep, watching
+from flows.pipes import note
 from flows.usage import Verbs, verb
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ def face(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    logs: opt.Logs = "text",
 ) -> None:
     """Synthetic rows for scarce and imbalanced data, judged for missing modes and copies before they are published."""
 
@@ -84,9 +85,9 @@ def init(
     told, release = answers(use, minutes, avoid or [], licence=licence)
     path = write_plan(data, target=target, query=query, out=out, force=force, stated=told, release=release)
     print(path)
-    for note in notes(path):
-        print(f"· {note}", file=sys.stderr)
-    print(f"run it with: counterpoise run {path}", file=sys.stderr)
+    for said in notes(path):
+        note(f"· {said}")
+    note(f"run it with: counterpoise run {path}")
 
 
 @app.command()
@@ -163,7 +164,7 @@ def run(
     except NothingToAddError as found:
         if not force:
             raise
-        print(f"--force: {found}", file=sys.stderr)
+        note(f"--force: {found}")
         filled = [*(override or []), "sample.rows=auto"]
         this = begun(config, filled, runs, fresh=fresh)
         stages = walked(this, config, filled, engine, quiet=quiet)
@@ -373,6 +374,7 @@ def schema() -> None:
 
 
 upkeep.add(app)
+watching.add(app)
 
 
 def _write_json(path: Path | None, value: Any) -> None:

@@ -6,6 +6,7 @@ This file imports none of our other rooms: it must be able to speak when they ar
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -47,5 +48,7 @@ def main() -> None:
 
 
 def _refuse(error: ClashError) -> int:
-    print(f"counterpoise: {error}", file=sys.stderr)
+    told = {"level": "error", "event": "refused", "exit": 2, "says": str(error)}
+    asked = os.environ.get("COUNTERPOISE_LOGS") == "json"
+    print(json.dumps(told) if asked else f"counterpoise: {error}", file=sys.stderr)
     return 2

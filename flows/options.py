@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from data.errors import DataError
+from flows.logs import LOGS, ask
 
 
 def _place(on: str) -> str:
@@ -20,6 +21,12 @@ def _place(on: str) -> str:
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of all runs.", envvar="COUNTERPOISE_RUNS")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Logs = Annotated[
+    Literal["text", "json"],
+    typer.Option(
+        "--logs", envvar=LOGS, callback=ask, is_eager=True, help="What stderr holds; json: one object a line, for machines."
+    ),
+]
 Override = Annotated[
     list[str] | None,
     typer.Option(

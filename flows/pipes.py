@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from flows import logs
 
 
 def unread(stream: TextIO) -> None:
@@ -26,7 +28,17 @@ def reading(stream: TextIO) -> Iterator[None]:
         unread(stream)
 
 
-def say(sentence: str) -> None:
-    """A sentence on stderr, whether or not anybody reads it."""
+def put(line: str) -> None:
+    """A line on stderr, whether or not anybody reads it."""
     with reading(sys.stderr):
-        print(f"counterpoise: {sentence}", file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
+
+
+def say(sentence: str, event: str = "note", **told: Any) -> None:
+    """A sentence on stderr; where a machine reads it with what it tells of: `event`, and what else is named."""
+    put(logs.line(event, says=sentence, **told) if logs.asked() else f"counterpoise: {sentence}")
+
+
+def note(text: str) -> None:
+    """As `say`, but a text stands for itself."""
+    put(logs.line("note", says=text) if logs.asked() else text)

@@ -25,7 +25,7 @@ def run_related(run: Run, *, engine: str, as_json: Path | None, as_html: Path | 
         )
     if as_json and (as_json.is_dir() or not as_json.parent.is_dir()):
         raise DataError(f"{as_json} cannot be written: name a file in a folder that exists")
-    with console(quiet=quiet) as teller:
+    with console(quiet=quiet, run=run) as teller:
         stages = walk(run, teller)
     if as_json:
         shutil.copyfile(run.folder / "relations.json", as_json)

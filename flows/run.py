@@ -64,6 +64,8 @@ class Run:
             run._come_last()
             if run.stages.get("fingerprint") != fingerprint:
                 run.note("fingerprint", fingerprint)
+            if plan.purpose == "release":
+                run._name()
         except OSError as error:
             raise UserError(f"{folder} cannot be written ({error.strerror}); name another place with --runs") from None
         return run
@@ -100,9 +102,12 @@ class Run:
         """What the run of a release is called outside: a name drawn at random, once.
 
         The id follows from the bytes of the source, so that who knows all rows but one could try that one against it."""
+        self._name()
+        return str(self.stages["alias"])
+
+    def _name(self) -> None:
         if "alias" not in self.stages:
             self.note("alias", secrets.token_hex(5))
-        return str(self.stages["alias"])
 
     @property
     def secret(self) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from zoneinfo import available_timezones
 
 from data.errors import UserError
 from flows.begin import loaded
+from flows.metrics import listen
 from flows.notify import check_notify
+from flows.pipes import note
 from flows.synthesize import server
 
 # isort: split
@@ -38,17 +39,20 @@ class Night:
     keep: int | None = None
 
 
-def serve(plans: Sequence[Path], night: Night, *, quiet: bool) -> None:
+def serve(plans: Sequence[Path], night: Night, *, quiet: bool, metrics: str | None = None) -> None:
     """Keep these plans on schedule until stopped, on the server that the settings name, else on one of our own.
+
+    metrics: where Prometheus is told meanwhile how the runs stand.
 
     Raises UserError for a schedule or a time zone that is none, and for a plan that is refused, before anything is kept."""
     kept = [deployment(plan, night) for plan in plans]
     names = [str(each.name) for each in kept]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"two plans are named {sorted(twice)[0]!r}, and a dataset has one schedule; give them different names")
+    told = "" if metrics is None else f"; figures at {listen(night.runs, metrics)}"
     if not quiet:
         when = f"{night.cron} ({night.timezone})"
-        print(f"schedule {when} for {', '.join(map(str, plans))}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        note(f"schedule {when} for {', '.join(map(str, plans))}{told}; Ctrl-C stops it")
     with server():
         keep(*kept, limit=AT_ONCE, print_starting_message=False)
 

@@ -17,6 +17,7 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Schema
 from data.sources._typed import AMONG_NUMBERS, typed
+from flows.pipes import note
 from flows.run import Run, write_text
 from flows.stages.read import notices_of
 from flows.stages.sample import load_model
@@ -124,7 +125,7 @@ def _pictures_like(run: Run, data: Path) -> Dataset:
     options |= {"few": True, "near_duplicates": False}
     table = importlib.import_module(f"data.sources.{found['use']}").read(**options)
     for sentence in notices_of(table):
-        print(f"score    · {sentence}", file=sys.stderr)
+        note(f"score    · {sentence}")
     levels = sorted({str(level) for level in table.column("class").to_pylist()})
     return Dataset(table, schema(levels))
 

@@ -68,7 +68,7 @@ def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bo
 
 def _do(folder: str, stage: str, quiet: bool) -> dict[str, Any]:
     run = Run(Path(folder))
-    with console(quiet=quiet) as screen:
+    with console(quiet=quiet, run=run) as screen:
         tellers: Teller = Both(Log(run.folder / "run.log"), screen, _Server())
         return told(run, stage, tellers)
 

@@ -40,7 +40,7 @@ from prefect.states import Completed, Failed  # noqa: E402
 
 from data.errors import UserError  # noqa: E402
 from flows import steps  # noqa: E402
-from flows.pipes import say  # noqa: E402
+from flows.pipes import note, say  # noqa: E402
 from flows.run import Run  # noqa: E402
 from flows.tell import console  # noqa: E402
 from flows.walk import perform_all  # noqa: E402
@@ -113,7 +113,7 @@ def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
     name = f"{run.folder.parent.name}/{run.id}"
     if not quiet:
         where = PREFECT_API_URL.value() or "an embedded server; `prefect server start` shows it afterwards"
-        print(f"prefect  flow synthesize, run {name}, told to {where}", file=sys.stderr, flush=True)
+        note(f"prefect  flow synthesize, run {name}, told to {where}")
     # What cannot be told to a server is no concern of who reads along.
     logging.raiseExceptions = False
     with run.locked(), server() as url:
@@ -127,6 +127,6 @@ def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
             if _answers(url):
                 raise
             say(f"the Prefect server at {url} does not answer any more; the run goes on without telling it")
-            with console(quiet=quiet) as screen:
+            with console(quiet=quiet, run=run) as screen:
                 perform_all(run, screen)
     return {stage: entry["facts"] for stage, entry in run.stages.items() if isinstance(entry, dict)}

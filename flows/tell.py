@@ -5,18 +5,22 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from data.secrets import hidden
-from flows.pipes import reading
+from flows import logs
+from flows.pipes import put
 from generators.base import SILENT, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
+
+    from flows.run import Run
+    from flows.tell_json import JsonLines
 
 #: Seconds between two plain lines of progress at least, and at most: after so long a silence it is said that work goes on.
 EVERY, SILENCE = 10.0, 30.0
@@ -81,19 +85,18 @@ class Lines:
     """One line a stage on stderr, and a line of progress now and then: for pipes, logs and CI."""
 
     def __init__(self) -> None:
-        self.at_work: _PlainProgress | None = None
+        self.at_work: PlainProgress | None = None
 
     def begin(self, stage: str) -> Progress:
         self.close()
-        self.at_work = _PlainProgress(stage)
+        self.at_work = PlainProgress(stage)
         self.at_work.start()
         return self.at_work
 
     def end(self, stage: str, how: str, facts: Mapping[str, Any], seconds: float) -> None:
         self.close()
         first, *notices = sentence(stage, how, facts).split("\n")
-        with reading(sys.stderr):
-            print("\n".join([f"{stage:<8} {first}  ({seconds:.1f} s)", *notices]), file=sys.stderr, flush=True)
+        put("\n".join([f"{stage:<8} {first}  ({seconds:.1f} s)", *notices]))
 
     def close(self) -> None:
         """The stage at work, if there is one, is told of no more."""
@@ -102,14 +105,15 @@ class Lines:
             self.at_work = None
 
 
-class _PlainProgress:
+class PlainProgress:
     """A line where EVERY seconds have passed since the last, and where nothing is heard of a stage for SILENCE a line that it
-    is still at work."""
+    is still at work. out: takes the line and the figures that were heard last; stderr, if it is not given."""
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    def __init__(self, stage: str, out: Callable[[str, Mapping[str, float]], None] | None = None) -> None:
+        self.stage, self.out = stage, out
         self.began = self.last = time.monotonic()
         self.known = ""
+        self.figures: Mapping[str, float] = {}
         self.pace: tuple[str, int, int, float] | None = None
         self.before = 0
         self.over = threading.Event()
@@ -125,6 +129,7 @@ class _PlainProgress:
         now = time.monotonic()
         shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
         self.known = f"{what} {done:,} of {total:,}{shown}"
+        self.figures = {what: done, "total": total, **figures}
         left = self._left(done, total, what, now)
         if now - self.last >= EVERY:
             self._say(self.known + left)
@@ -148,8 +153,10 @@ class _PlainProgress:
 
     def _say(self, text: str) -> None:
         self.last = time.monotonic()
-        with reading(sys.stderr):
-            print(f"{self.stage:<8} {text}", file=sys.stderr, flush=True)
+        if self.out is None:
+            put(f"{self.stage:<8} {text}")
+        else:
+            self.out(text, self.figures)
 
 
 def spoken(seconds: float) -> str:
@@ -214,12 +221,12 @@ class _BothProgress:
 
 
 @contextmanager
-def console(*, quiet: bool) -> Iterator[Teller]:
-    """Bars on a terminal, lines elsewhere, nothing when quiet. All of it goes to stderr."""
+def console(*, quiet: bool, run: Run | None = None) -> Iterator[Teller]:
+    """Bars on a terminal, lines elsewhere, JSON where it is asked for, nothing when quiet. All of it goes to stderr."""
     if quiet:
         yield Quiet()
-    elif not sys.stderr.isatty():
-        lines = Lines()
+    elif logs.asked() or not sys.stderr.isatty():
+        lines = _lines(run)
         try:
             yield lines
         finally:
@@ -233,6 +240,14 @@ def console(*, quiet: bool) -> Iterator[Teller]:
         columns = (SpinnerColumn(), TextColumn("{task.description:<8}"), BarColumn(20), TextColumn("{task.fields[figures]}"))
         with RichProgress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
             yield Bars(bars)
+
+
+def _lines(run: Run | None) -> Lines | JsonLines:
+    if not logs.asked():
+        return Lines()
+    from flows.tell_json import JsonLines
+
+    return JsonLines(run)
 
 
 def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:

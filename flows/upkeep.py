@@ -31,6 +31,10 @@ def serve(
     keep: Annotated[
         int | None, typer.Option("--keep", min=1, help="After each night, prune all but so many; all stay if not given.")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="[HOST:]PORT", help="Answer Prometheus there, at /metrics, meanwhile."),
+    ] = None,
     override: opt.Override = None,
     runs: opt.Runs = RUNS,
     quiet: opt.Quiet = False,
@@ -39,7 +43,7 @@ def serve(
     from flows.schedule import Night, here, serve
 
     night = Night(cron, timezone or here(), tuple(override or ()), runs, keep)
-    serve(plans, night, quiet=quiet)
+    serve(plans, night, quiet=quiet, metrics=metrics)
 
 
 @verb

@@ -28,13 +28,11 @@ class Verbs(TyperGroup):
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except UserError as error:
-            say(str(error))
-            code = error.exit_code
+            code = _refused(hidden(str(error)), error.exit_code)
         except Misuse as error:
             # Without any verb the help has been shown.
-            if type(error).__name__ != "NoArgsIsHelpError":
-                say(_sentence(error))
-            code = error.exit_code
+            shown = type(error).__name__ == "NoArgsIsHelpError"
+            code = error.exit_code if shown else _refused(_sentence(error), error.exit_code)
         sys.exit(code or 0)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -55,8 +53,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
             with reading(sys.stdout):
                 sys.stdout.flush()
         except UserError as error:
-            say(hidden(str(error)))
-            code = error.exit_code
+            code = _refused(hidden(str(error)), error.exit_code)
         except BrokenPipeError:
             unread(sys.stdout)
             code = 0
@@ -67,6 +64,11 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
         raise typer.Exit(code)
 
     return guarded
+
+
+def _refused(sentence: str, code: int) -> int:
+    say(sentence, "refused", level="error", exit=code)
+    return code
 
 
 def _sentence(error: Any) -> str:
@@ -92,7 +94,7 @@ def _is_stop(error: BaseException | None) -> bool:
 def _stopped() -> int:
     kept = "; the same command keeps what is finished, and a fit goes on from its last checkpoint"
     kept += ", or begins anew where it is private, charged once"
-    say("stopped" + (kept if sys.argv[1:2] in (["run"], ["tune"]) else ""))
+    say("stopped" + (kept if sys.argv[1:2] in (["run"], ["tune"]) else ""), "stopped", level="warning", exit=130)
     return 130
 
 
@@ -100,9 +102,9 @@ def _unexpected(error: BaseException) -> int:
     from flows.shortage import ShortageError, shortage
 
     if (said := shortage(error, Path.cwd())) is not None:
-        say(said)
-        return ShortageError.exit_code
-    say(f"unexpected {type(error).__name__}: {hidden(str(error))}; {_logged(error)}")
+        return _refused(said, ShortageError.exit_code)
+    said = f"unexpected {type(error).__name__}: {hidden(str(error))}; {_logged(error)}"
+    say(said, "failed", level="error", exit=1)
     return 1
 
 

@@ -43,7 +43,7 @@ def test_nothing_is_told_after_a_stage_has_failed(monkeypatch: pytest.MonkeyPatc
 
 def test_a_line_says_step_loss_and_what_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 20.0, 40.0, 45.0])
-    progress = tell._PlainProgress("fit")
+    progress = tell.PlainProgress("fit")
     progress.last = 0.0
     monkeypatch.setattr(tell.time, "monotonic", lambda: next(clock, 60.0))
     progress.advance(100, 800, "step", loss=0.7)
@@ -54,7 +54,7 @@ def test_a_line_says_step_loss_and_what_is_left(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_second_training_has_a_pace_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    progress = tell._PlainProgress("fit")
+    progress = tell.PlainProgress("fit")
     progress.last = 0.0
     for now, done, total in ((0.0, 10, 800), (1000.0, 800, 800), (1001.0, 10, 2000), (1021.0, 210, 2000)):
         monkeypatch.setattr(tell.time, "monotonic", lambda now=now: now)
