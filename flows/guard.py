@@ -44,6 +44,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from flows.cli import app
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:  # as launchers of several processes tell them
+        from flows.ranks import run_together
+
+        sys.exit(run_together(app))
     app()
 
 

@@ -257,6 +257,7 @@ def sentence(stage: str, how: str, facts: Mapping[str, Any]) -> str:
     notices = "".join(f"\n         · {notice}" for notice in facts.get("notices", ()))
     sentences = _SENTENCES | (_OF_PICTURES if "pictures" in facts else _OF_TABLES if "tables" in facts else {})
     said = sentences[stage].format(**facts) if stage in sentences else _counts(stage, facts)
+    said += f", by {facts['processes']} processes" if "processes" in facts else ""
     said += " (went on from a checkpoint)" if facts.get("resumed") else ""
     return said + (" (taken from an earlier run with the same inputs)" if how == "borrowed" else "") + notices
 

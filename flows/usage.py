@@ -103,12 +103,12 @@ def _unexpected(error: BaseException) -> int:
 
     if (said := shortage(error, Path.cwd())) is not None:
         return _refused(said, ShortageError.exit_code)
-    said = f"unexpected {type(error).__name__}: {hidden(str(error))}; {_logged(error)}"
+    said = f"unexpected {type(error).__name__}: {hidden(str(error))}; {logged(error)}"
     say(said, "failed", level="error", exit=1)
     return 1
 
 
-def _logged(error: BaseException) -> str:
+def logged(error: BaseException) -> str:
     """Where the trace is."""
     import tempfile
     import traceback

@@ -9,6 +9,7 @@ from typing import Any
 from data.errors import DataError
 from data.words import spoken
 from flows.credentials import lend
+from flows.ranks import check_processes
 from flows.run import Run, through
 from flows.shortage import told
 from flows.stages import choose, fit, judge, personal, profile, promise, publish, read, rules, sample, sinks, split, tables
@@ -29,7 +30,7 @@ def steps_of(run: Run) -> dict[str, Step]:
 #: What is asked of a plan before any work; each raises KeyFault.
 PLAN_CHECKS = (
     *(promise.check_promise, personal.check_personal, choose.check_choose, fit.check_generator),
-    *(fit.check_modality, rules.check_constraints, judge.check_gate, sinks.check_sinks),
+    *(fit.check_modality, check_processes, rules.check_constraints, judge.check_gate, sinks.check_sinks),
 )
 
 

@@ -14,6 +14,7 @@ from configs.components import find as find_family
 from configs.errors import KeyFault
 from configs.plan import Plan
 from flows.power import check_enough
+from flows.ranks import shared, started
 from flows.run import TOLD, Run, Stage, write_text
 from flows.stages.choose import judged_counts
 from flows.stages.promise import paid
@@ -95,7 +96,8 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     damaged = mend(checkpoint)
     resumed = checkpoint.is_dir() and any(checkpoint.iterdir())
     with paid(run, family) as held:
-        fitted = held.family.fit(held.train, seed=plan.seed, progress=recorder, checkpoint=checkpoint)
+        with shared(plan, run.folder):
+            fitted = held.family.fit(held.train, seed=plan.seed, progress=recorder, checkpoint=checkpoint)
         beside = _saved(run, fitted)
     # Not before the ledger has settled it: a model that is there has been paid for.
     beside.rename(run.folder / "model")
@@ -105,6 +107,7 @@ def _fit(run: Run, progress: Progress) -> Mapping[str, Any]:
     shutil.rmtree(checkpoint, ignore_errors=True)
     facts = {"family": plan.generator.use, "resumed": resumed, "model_sha256": file_sha256(run.folder / "model/envelope.json")}
     facts |= {"notices": damaged} if damaged else {}
+    facts |= {"processes": started()} if started() > 1 else {}
     return facts | ({"privacy": dict(held.spent)} if held.spent else {})
 
 

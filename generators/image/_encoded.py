@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data.images import Pictures, fitted, fitted_mask
 from generators.checkpoints import keep, recall
+from generators.image._loop import writes
 from generators.image._pictures import balanced
 from generators.image._stable import LATENTS, Latent
 from generators.image._surfaces import Surfaces
@@ -33,7 +34,7 @@ def cached(checkpoint: Path | None, fingerprint: str, make: object) -> tuple[dic
         return value["rows"], value["chances"]
     assert callable(make)
     rows, chances = make()
-    if path is not None:
+    if path is not None and writes():
         keep(path, {"fingerprint": fingerprint, "rows": rows, "chances": chances})
     return rows, chances
 

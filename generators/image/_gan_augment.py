@@ -9,7 +9,7 @@ class: a class of five pictures is known by heart long before one of a thousand.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -103,12 +103,14 @@ class Adaptive:
         self.p, self.lead = torch.full((classes,), min(start, LIMIT)), torch.zeros(classes)
         self.goal, self.pace = goal, max(1, pace)
 
-    def see(self, real: Tensor, drawn: Tensor, labels: Tensor, steps: int = 1) -> None:
-        """(n,) what the critic said of pairs of these classes; `steps` since it was last asked."""
+    def see(
+        self, real: Tensor, drawn: Tensor, labels: Tensor, steps: int = 1, total: Callable[[Tensor], Tensor] = torch.clone
+    ) -> None:
+        """(n,) what the critic said of pairs of these classes; `steps` since it was last asked; total: sums over processes."""
         right = torch.sign(real.detach() - drawn.detach()).float().cpu()
-        where = labels.cpu()
-        pairs = torch.zeros_like(self.lead).index_add_(0, where, torch.ones_like(right))
-        mean = torch.zeros_like(self.lead).index_add_(0, where, right) / pairs.clamp(min=1)
+        counted = torch.stack([torch.ones_like(right), right], dim=1)
+        pairs, lead = total(torch.zeros(len(self.lead), 2).index_add_(0, labels.cpu(), counted)).unbind(dim=1)
+        mean = lead / pairs.clamp(min=1)
         self.lead += (mean - self.lead) * (pairs / REMEMBERED).clamp(max=1)
         move = torch.sign(self.lead - self.goal) * (pairs > 0) * (steps * LIMIT / self.pace)
         self.p = (self.p + move).clamp(0.0, LIMIT)

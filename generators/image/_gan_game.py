@@ -95,7 +95,7 @@ class Game:
         loss = F.softplus(-lead).mean()
         hand.update(CRITIC, loss + weight / 2 * steep)
         if hand.steps % 4 == 0:
-            self.adaptive.see(said[:n], said[n:], labels, steps=4)
+            self.adaptive.see(said[:n], said[n:], labels, steps=4, total=hand.total)
         return {"critic": loss.detach(), "slope": steep.detach()}, said[:n].detach()
 
     def _teach_maker(self, drawn: Tensor, of_real: Tensor, labels: Tensor, hand: Hand) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -130,6 +131,12 @@ class Hand:
 
         return bool(broadcast(torch.tensor([int(wish)], device=self.device)).item())
 
+    def total(self, mine: Tensor) -> Tensor:
+        """The sum of what every process has, on the CPU."""
+        if self.processes == 1:
+            return mine
+        return self._accelerator.reduce(mine.to(self.device), "sum").cpu()  # type: ignore[no-any-return]
+
     def of_all(self, mine: Any) -> list[Any]:
         """What every process has, in their order."""
         if self.processes == 1:
@@ -213,6 +220,11 @@ def _train(
             state.save(checkpoint, step, stopped, fingerprint)
             written = time.monotonic()
     return Trained({name: part.cpu() for name, part in hand.average.items()}, step, state.batch_size)
+
+
+def writes() -> bool:
+    """Whether this process keeps what a fit leaves in files; the others that a launcher started beside it do not."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 class _Alone:

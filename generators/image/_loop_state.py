@@ -70,5 +70,7 @@ class State:
         if self.hand.rank < len(value["streams"]):
             self.rewind(value["streams"][self.hand.rank])
         self.trainee.recall(value["memory"])
-        self.batch_size, self.hand.steps = value["batch_size"], value["step"]
+        # As many pictures a step as before, over all processes, of which there may be others now.
+        self.batch_size = max(1, value["batch_size"] * len(value["streams"]) // self.hand.processes)
+        self.hand.steps = value["step"]
         return int(value["step"]), bool(value["stopped"])

@@ -151,7 +151,7 @@ class Own:
             checkpoint and checkpoint / "surfaces",
             told,
         )
-        if kept is not None:
+        if kept is not None and _loop.writes():
             keep(kept, {"fingerprint": told["fingerprint"], "net": self.net.state_dict()})
 
     def _learn(

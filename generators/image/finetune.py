@@ -80,6 +80,7 @@ class FineTune:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         kind="diffusion, fine-tuned",
         rows=10,

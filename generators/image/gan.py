@@ -75,6 +75,7 @@ class GAN:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(kind="GAN", rows=25, rows_of_class=5, gain=-0.28, fails=("diversity", "instability"))
 
     steps: int | None = None

@@ -79,6 +79,7 @@ class VAE:
 
     modality: ClassVar[str] = "image"
     exact_conditions: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         kind="VAE",
         rows=20,

@@ -417,3 +417,16 @@ def test_half_precision_learns_too(tmp_path: Path) -> None:
     a, b = (drawn(m, 6, "dot", train).pixels.astype(int) for m in (model, whole))
     assert 0 < np.abs(a - b).mean() < 25
     assert list((tmp_path / "grids").iterdir())
+
+
+def test_chances_of_changes_follow_from_what_the_critic_said_in_all_processes() -> None:
+    rng = torch.Generator().manual_seed(0)
+    real, drawn_ = torch.randn(24, generator=rng) + 1, torch.randn(24, generator=rng)
+    labels = torch.arange(24) % 3
+    whole, half = Adaptive(3, 0.2, 0.5, 40), Adaptive(3, 0.2, 0.5, 40)
+    counted: list[Tensor] = []
+    Adaptive(3, 0.2, 0.5, 40).see(real[12:], drawn_[12:], labels[12:], total=lambda own: counted.append(own) or own)
+    whole.see(real, drawn_, labels)
+    half.see(real[:12], drawn_[:12], labels[:12], total=lambda own: own + counted[0])
+    assert torch.equal(whole.p, half.p) and torch.equal(whole.lead, half.lead)
+    assert float(counted[0][:, 0].sum()) == 12

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from generators.base import SILENT, GeneratorError
+from generators.checkpoints import keep, recall
 from generators.image._loop import Hand, Look, Rules, Trained, device_of, grid, train
 from generators.image._loop_state import STATE
 from generators.image._pictures import fingerprint
@@ -151,6 +152,15 @@ def test_the_halved_batch_is_remembered_by_a_resumed_training(tmp_path: Path) ->
     with pytest.raises(Kill):
         run(first, folder=tmp_path, progress=KillAt(4))
     assert run(second, folder=tmp_path).batch_size == 4 and set(second.batches) == {4}
+
+
+def test_as_many_pictures_a_step_as_before_where_the_number_of_processes_is_another(tmp_path: Path) -> None:
+    with pytest.raises(Kill):
+        run(Toy(), folder=tmp_path, progress=KillAt(4))
+    of_two = recall(tmp_path / STATE)
+    keep(tmp_path / STATE, of_two | {"streams": of_two["streams"] * 2, "batch_size": 4})
+    toy = Toy()
+    assert run(toy, folder=tmp_path).batch_size == 8 and set(toy.batches) == {8} and len(toy.batches) == 9
 
 
 def test_one_picture_that_does_not_fit_is_one_sentence() -> None:
