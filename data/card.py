@@ -161,18 +161,24 @@ def _classes(facts: Facts, written: Written, schema: Schema, say: Callable[[str]
         )
     if schema.target is None or not schema[schema.target].discrete:
         return head
-    totals: dict[Any, int] = {}
-    for (label, _), n in written.counts.items():
-        totals[label] = totals.get(label, 0) + n
-    labels = sorted(totals, key=lambda label: (-totals[label], str(label)))
+    counts = class_counts(facts, written, schema)
     lines = [f"| {_cell(schema.target)} | real | synthetic | all |", "| --- | ---: | ---: | ---: |"]
-    for label in labels[:SHOWN_CLASSES]:
-        n_real, n_drawn = written.counts[label, False], written.counts[label, True]
-        if facts.purpose == "release":
-            n_drawn = totals[label]
-        lines.append(f"| {_cell(label)} | {n_real:,} | {n_drawn:,} | {totals[label]:,} |")
-    more = f"\n\n{len(labels) - SHOWN_CLASSES:,} further classes are not shown." if len(labels) > SHOWN_CLASSES else ""
+    for each in counts[:SHOWN_CLASSES]:
+        n_real, n_drawn = each["real"], each["synthetic"]
+        lines.append(f"| {_cell(each['class'])} | {n_real:,} | {n_drawn:,} | {n_real + n_drawn:,} |")
+    more = f"\n\n{len(counts) - SHOWN_CLASSES:,} further classes are not shown." if len(counts) > SHOWN_CLASSES else ""
     return head + "\n\n" + "\n".join(lines) + more
+
+
+def class_counts(facts: Facts, written: Written, schema: Schema) -> list[dict[str, Any]]:
+    """`{"class": label, "real": n, "synthetic": n}` of each class, the largest first; one of all rows, whose class is None,
+    where there are no classes. Rows without a mark are synthetic in a release, else real."""
+    counts: dict[Any, list[int]] = {}
+    for (label, mark), n in written.counts.items():
+        of = label if schema.target is not None and schema[schema.target].discrete else None
+        counts.setdefault(of, [0, 0])[bool(mark) or (mark is None and facts.purpose == "release")] += n
+    found = [{"class": label, "real": real, "synthetic": drawn} for label, (real, drawn) in counts.items()]
+    return sorted(found, key=lambda each: (-each["real"] - each["synthetic"], str(each["class"])))
 
 
 def _columns(facts: Facts, written: Written, schema: Schema) -> str:

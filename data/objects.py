@@ -23,7 +23,7 @@ import pyarrow as pa
 from data.errors import PublishError
 from data.remote import opened
 from data.secrets import hidden
-from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, version_name, version_number
+from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, in_order, version_name, version_number
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -104,19 +104,25 @@ class ObjectStore:
             names = [version_name(n) for n in self._numbers() if n > after]
             return [name for name in names if self._is_file(f"{name}/{MANIFEST}")]
 
-    def manifest(self, name: str) -> str | None:
+    def text(self, name: str) -> str | None:
         with _explained(self.uri(), "read from"):
-            return self._read(f"{name}/{MANIFEST}")
+            return self._read(name)
+
+    def put(self, name: str, text: str) -> None:
+        with _explained(self.uri()):
+            self._write(name, text, "text/html; charset=utf-8")
 
     def point(self, number: int) -> None:
         with _explained(self.uri()):
             self._point(number)
 
-    def quarantined(self) -> list[str]:
+    def placed(self) -> dict[str, float]:
         with _explained(self.uri(), "read from"):
-            files = [entry for entry in self._below(QUARANTINE, deep=True) if entry.base_name == MANIFEST]
-        names = [entry.path.rsplit("/", 2)[-2] for entry in sorted(files, key=lambda entry: entry.mtime_ns or 0)]
-        return [f"{QUARANTINE}/{name}" for name in names]
+            kept = [f"{QUARANTINE}/{entry.path.rsplit('/', 2)[-2]}" for entry in self._below(QUARANTINE, deep=True)
+                    if entry.base_name == MANIFEST]  # fmt: skip
+            names = [*(version_name(number) for number in self._numbers()), *kept]
+            found = zip(names, self._looked_at([f"{name}/{MANIFEST}" for name in names]), strict=True)
+            return in_order({name: (entry.mtime_ns or 0) / 1e9 for name, entry in found if entry.is_file})
 
     def tags(self) -> dict[str, str]:
         with _explained(self.uri(), "read from"):
@@ -141,6 +147,9 @@ class ObjectStore:
 
         return list(self.filesystem.get_file_info(FileSelector(self.path(name), recursive=deep, allow_not_found=True)))
 
+    def _looked_at(self, names: list[str]) -> list[FileInfo]:
+        return list(self.filesystem.get_file_info([self.path(name) for name in names])) if names else []
+
     def _is_file(self, name: str) -> bool:
         return bool(self.filesystem.get_file_info(self.path(name)).is_file)
 
@@ -150,8 +159,8 @@ class ObjectStore:
         with self.filesystem.open_input_stream(self.path(name)) as file:
             return str(file.read().decode())
 
-    def _write(self, name: str, text: str) -> None:
-        with self.filesystem.open_output_stream(self.path(name)) as file:
+    def _write(self, name: str, text: str, kind: str = "text/plain") -> None:
+        with self.filesystem.open_output_stream(self.path(name), metadata={"Content-Type": kind}) as file:
             file.write(text.encode())
 
     def _numbers(self) -> list[int]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from data.card import Facts, card
+from data.card import Facts, card, class_counts
 from data.croissant import croissant
 from data.errors import PublishError
 from data.objects import ObjectStore
@@ -23,7 +23,7 @@ from data.remote import is_remote, opened
 from data.s3 import CLAIM, S3Store
 from data.schema import Schema
 from data.shards import SYNTHETIC, Written, read_parts, write_shards
-from data.stores import MANIFEST, POINTER, LocalStore, Store, version_name, version_number
+from data.stores import MANIFEST, POINTER, QUARANTINE, LocalStore, Store, version_name, version_number
 
 FORMAT = 1
 PUBLISHABLE = ("PASS", "WARN")
@@ -87,7 +87,7 @@ class Publisher:
         known = Facts.of(facts)
         if known.verdict not in PUBLISHABLE:
             raise PublishError(f"verdict {known.verdict}: only {' or '.join(PUBLISHABLE)} is published; quarantine the rows")
-        store = self._store(run_id)
+        store = self.store(run_id)
         with store.staging(run_id) as folder:
             content = _Content(folder, self.dataset, run_id, known, schema, dict(lineage), plan_yaml)
             written = content.write(parts, report_json, report_html, rows_per_file)
@@ -100,7 +100,7 @@ class Publisher:
                    facts: Facts | Mapping[str, Any], lineage: Mapping[str, Any], plan_yaml: str,
                    rows_per_file: int | None = None) -> Quarantined:  # fmt: skip
         """Set rows that did not pass aside under `quarantine/<run id>/`; a run judged again replaces its own."""
-        store = self._store(run_id)
+        store = self.store(run_id)
         with store.staging(run_id) as folder:
             content = _Content(folder, self.dataset, run_id, Facts.of(facts), schema, dict(lineage), plan_yaml)
             written = content.write(parts, report_json, report_html, rows_per_file)
@@ -114,9 +114,9 @@ class Publisher:
     def resume(self, run_id: str, *, after: int) -> Version | None:
         """The version above number `after` that a publish of this run put there whole before it was killed, with LATEST
         moved to it or beyond; None where it had not come so far."""
-        store = self._store(run_id)
+        store = self.store(run_id)
         for name in reversed(store.versions(after)):
-            manifest = json.loads(store.manifest(name) or "{}")
+            manifest = json.loads(store.text(f"{name}/{MANIFEST}") or "{}")
             if manifest.get("run_id") == run_id:
                 number = version_number(name) or 0
                 store.point(number)
@@ -126,21 +126,21 @@ class Publisher:
 
     def latest(self) -> str | None:
         """The version that LATEST names, None before the first one."""
-        return self._store().latest()
+        return self.store().latest()
 
     def versions(self) -> list[str]:
         """The names of the complete versions, oldest first."""
-        return self._store().versions()
+        return self.store().versions()
 
     def tags(self) -> dict[str, str]:
         """Tag -> the version that it names."""
-        return self._store().tags()
+        return self.store().tags()
 
     def tag(self, label: str, name: str | None) -> None:
         """Let a tag name a version, which is then never pruned; None removes the tag.
 
         Raises PublishError for a tag that cannot be one, a version that is not there, and a tag to remove that is not."""
-        store = self._store()
+        store = self.store()
         if not re.fullmatch(NAME, label) or version_number(label) is not None or label == POINTER:
             raise PublishError(f"{label!r} cannot be a tag; use letters, digits, '.', '_', '-', and no version's name")
         if name is not None and name not in (held := store.versions()):
@@ -152,10 +152,10 @@ class Publisher:
     def prune(self, keep: int, *, dry: bool = False) -> list[str]:
         """Remove all versions but the last `keep`, that which LATEST names and those that tags name; of what lies in quarantine
         all but the last `keep`. Names of what is removed (dry: would be), oldest first."""
-        store = self._store()
+        store = self.store()
         held, stay = store.versions(), {store.latest(), *store.tags().values()}
         gone = [name for name in held[: max(len(held) - keep, 0)] if name not in stay]
-        aside = store.quarantined()
+        aside = [name for name in store.placed() if name.startswith(f"{QUARANTINE}/")]
         gone += aside[: max(len(aside) - keep, 0)]
         for name in gone if not dry else ():
             store.remove(name)
@@ -163,18 +163,19 @@ class Publisher:
 
     def uri(self, name: str = "") -> str:
         """Where a version (or the dataset) lies."""
-        return self._store().uri(name)
+        return self.store().uri(name)
 
     def verify(self, name: str) -> list[str]:
         """What is wrong with a version, read again against its manifest; empty when nothing is."""
-        store = self._store()
+        store = self.store()
         if isinstance(store, S3Store):
             return _verify(store.filesystem, f"{store.bucket}/{store.key(name)}", store.uri(name))
         if isinstance(store, ObjectStore):
             return _verify(store.filesystem, store.path(name), store.uri(name))
         return _verify(fs.LocalFileSystem(), store.uri(name), store.uri(name))
 
-    def _store(self, run_id: str = "run") -> Store:
+    def store(self, run_id: str = "run") -> Store:
+        """The place of the versions; run_id: whose rows go there. Raises PublishError for a wrong root or name."""
         for what, text in (("dataset", self.dataset), ("run id", run_id)):
             if not re.fullmatch(NAME, text):
                 raise PublishError(f"{what} {text!r} cannot name a folder; use letters, digits, '.', '_', '-'")
@@ -245,6 +246,7 @@ class _Content:
             "verdict": self.facts.verdict, "rows": written.total, "data_sha256": self.data_digest(written),
             "files": [{"path": path, **files[path]} for path in sorted(files)],
             "schema": public_schema(self.schema, self.facts.purpose), "plan": self.plan_yaml, "lineage": self.lineage,
+            "counts": class_counts(self.facts, written, self.schema), "moved": list(self.facts.moved),
         }  # fmt: skip
         (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1, default=str) + "\n")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.errors import PublishError
-from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, version_name, version_number
+from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, in_order, version_name, version_number
 
 if TYPE_CHECKING:
     from pyarrow.fs import S3FileSystem
@@ -107,19 +107,26 @@ class S3Store:
             names = [version_name(n) for n in self._numbers() if n > after]
             return [name for name in names if self._get(f"{name}/{MANIFEST}") is not None]
 
-    def manifest(self, name: str) -> str | None:
+    def text(self, name: str) -> str | None:
         with _explained_aws(self.uri(), "read from"):
-            found = self._get(f"{name}/{MANIFEST}")
+            found = self._get(name)
         return None if found is None else found[0]
+
+    def put(self, name: str, text: str) -> None:
+        with _explained_aws(self.uri()):
+            self._put(name, text, ContentType="text/html; charset=utf-8")
 
     def point(self, number: int) -> None:
         with _explained_aws(self.uri()):
             self._point(number)
 
-    def quarantined(self) -> list[str]:
+    def placed(self) -> dict[str, float]:
         with _explained_aws(self.uri(), "read from"):
-            found = [(e["LastModified"], e["Key"]) for e in self._listed(f"{QUARANTINE}/") if e["Key"].endswith(f"/{MANIFEST}")]
-        return [key[len(self.key()) + 1 :].removesuffix(f"/{MANIFEST}") for _, key in sorted(found)]
+            found = {entry["Key"]: entry["LastModified"] for below in ("v", f"{QUARANTINE}/") for entry in self._listed(below)}
+        names = {key[len(self.key()) + 1 :].removesuffix(f"/{MANIFEST}"): when for key, when in found.items()
+                 if key.endswith(f"/{MANIFEST}")}  # fmt: skip
+        sealed = {name: when for name, when in names.items() if version_number(name) or name.startswith(f"{QUARANTINE}/")}
+        return in_order({name: when.timestamp() for name, when in sealed.items()})
 
     def tags(self) -> dict[str, str]:
         with _explained_aws(self.uri(), "read from"):

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +48,18 @@ class Store(Protocol):
     def versions(self, after: int = 0) -> list[str]:
         """The complete versions with a number above `after`, oldest first."""
 
-    def manifest(self, name: str) -> str | None:
-        """The manifest of a version, None where it is not complete."""
+    def text(self, name: str) -> str | None:
+        """A small file of the dataset, as `v000007/manifest.json`; None where there is none."""
+
+    def put(self, name: str, text: str) -> None:
+        """Write a page (HTML) beside the versions, over an older one in one step."""
 
     def point(self, number: int) -> None:
         """Compare-and-set: LATEST moves to `number` unless it is there or further already."""
 
-    def quarantined(self) -> list[str]:
-        """What lies in quarantine, as `quarantine/<run id>`, oldest first."""
+    def placed(self) -> dict[str, float]:
+        """Each complete version, and what lies in quarantine as `quarantine/<run id>`, oldest first: when it was put there, in
+        seconds since the epoch."""
 
     def tags(self) -> dict[str, str]:
         """Tag -> the version that it names."""
@@ -70,6 +74,11 @@ class Store(Protocol):
 def version_name(number: int) -> str:
     """7 -> "v000007"."""
     return f"v{number:06d}"
+
+
+def in_order(placed: Mapping[str, float]) -> dict[str, float]:
+    """Oldest first; what was put there at one time, by name."""
+    return dict(sorted(placed.items(), key=lambda item: (item[1], item[0])))
 
 
 def version_number(name: str) -> int | None:
@@ -107,10 +116,16 @@ class LocalStore:
             names = [version_name(n) for n in self._numbers() if n > after]
             return [name for name in names if (self.folder / name / MANIFEST).is_file()]
 
-    def manifest(self, name: str) -> str | None:
-        path = self.folder / name / MANIFEST
+    def text(self, name: str) -> str | None:
+        path = self.folder / name
         with explained(self.uri(), "read from"):
             return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def put(self, name: str, text: str) -> None:
+        with explained(self.uri()), _locked(self.folder / ".lock"):
+            beside = self.folder / f".{name}.part"
+            beside.write_text(text, encoding="utf-8", errors="replace")
+            beside.replace(self.folder / name)
 
     def point(self, number: int) -> None:
         with explained(self.uri()):
@@ -171,11 +186,13 @@ class LocalStore:
         sync_folder(target.parent)
         return str(target)
 
-    def quarantined(self) -> list[str]:
+    def placed(self) -> dict[str, float]:
         place = self.folder / QUARANTINE
         with explained(self.uri(), "read from"):
-            found = [entry for entry in place.iterdir() if (entry / MANIFEST).is_file()] if place.is_dir() else []
-            return [f"{QUARANTINE}/{e.name}" for e in sorted(found, key=lambda e: ((e / MANIFEST).stat().st_mtime, e.name))]
+            names = [version_name(number) for number in self._numbers()]
+            names += [f"{QUARANTINE}/{entry.name}" for entry in place.iterdir()] if place.is_dir() else []
+            sealed = {name: self.folder / name / MANIFEST for name in names}
+            return in_order({name: path.stat().st_mtime for name, path in sealed.items() if path.is_file()})
 
     def tags(self) -> dict[str, str]:
         place = self.folder / TAGS

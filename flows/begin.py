@@ -8,6 +8,7 @@ from typing import Any
 from configs.load import load
 from configs.plan import Plan
 from data.errors import UserError
+from data.remote import is_remote
 from flows.credentials import lend
 from flows.logs import at_work, instead
 from flows.run import BusyError, Run
@@ -55,6 +56,10 @@ def walked(this: Run, config: Path, override: list[str] | None, engine: str, *, 
         this.refused(str(error))
         raise
     this.refused(None)
+    if not is_remote(this.plan.publish.root):  # a store's page costs requests: nights and `history` write it
+        from flows.history import refresh
+
+        refresh(this.plan)
     return done
 
 

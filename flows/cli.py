@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from data.errors import UserError
 from flows import options as opt
 from flows import upkeep, watching
 from flows.pipes import note
-from flows.usage import Verbs, verb
+from flows.usage import Verbs, verb, writable, write_json
 
 app = typer.Typer(
     name="counterpoise",
@@ -120,7 +119,7 @@ def plan(
             # The family is what is asked here, so the first plan names none.
             first = write_plan(config, target=None, query=None, out=Path(folder) / "plan.yaml", force=False, named=False)
             facts = foreseen(first, override, runs, measure)
-    _write_json(as_json, facts)
+    write_json(as_json, facts)
     show_preview(facts)
     return 2 if other is not None else 0
 
@@ -170,7 +169,7 @@ def run(
         stages = walked(this, config, filled, engine, quiet=quiet)
     for wanted, made in ((as_json, "report.json"), (as_html, "report.html")):
         if wanted:
-            shutil.copyfile(this.folder / made, _writable(wanted))
+            shutil.copyfile(this.folder / made, writable(wanted))
     show_outcome(this.folder, stages)
     return EXIT_CODES[stages["judge"]["verdict"]]
 
@@ -231,7 +230,7 @@ def judge(
 
     for wanted in (as_json, as_html):
         if wanted:
-            _writable(wanted)  # before anything is judged
+            writable(wanted)  # before anything is judged
     decision = judge_files(
         train, holdout, synthetic, reference=reference, target=target, intended=intended, detect=detect, alpha=alpha,
         attempt=attempt, seed=seed, utility=utility, suite=suite, docs=docs, as_json=as_json, as_html=as_html, quiet=quiet,
@@ -342,13 +341,22 @@ def report(
 
 @app.command(name="runs")
 @verb
-def list_runs(as_json: opt.Json = None, runs: opt.Runs = RUNS) -> None:
-    """List the runs, latest first."""
+def list_runs(
+    as_json: opt.Json = None,
+    watched: Annotated[bool, typer.Option("--watch", "-w", help="Look again until Ctrl-C: how far are those at work?")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks of --watch.")] = 2.0,
+    runs: opt.Runs = RUNS,
+) -> None:
+    """List the runs, latest first; of one at work, how far it is."""
+    if watched:
+        from flows.live import watch
+
+        return watch(runs, every)
     from flows.run import all_runs
     from flows.show import run_rows, show_runs
 
     rows = run_rows(reversed(all_runs(runs)))
-    _write_json(as_json, rows)
+    write_json(as_json, rows)
     show_runs(rows)
 
 
@@ -375,14 +383,3 @@ def schema() -> None:
 
 upkeep.add(app)
 watching.add(app)
-
-
-def _write_json(path: Path | None, value: Any) -> None:
-    if path:
-        _writable(path).write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
-
-
-def _writable(path: Path) -> Path:
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"{path} cannot be written: name a file in a folder that exists")
-    return path

@@ -9,9 +9,11 @@ from typing import Any
 
 from configs.plan import Outcome, Plan
 from data.errors import UserError
+from data.remote import is_remote
 from flows import synthesize  # noqa: F401  # Prefect's settings, before Prefect
 from flows.amount import NothingToAddError
 from flows.begin import begun, loaded, walked
+from flows.history import refresh
 from flows.notify import check_notify, notify
 from flows.retention import prune
 from flows.run import Run
@@ -55,6 +57,8 @@ def nightly(plan: str, overrides: list[str] | None = None, runs: str = "runs", k
         raise
     if keep is not None and night.outcome in ("published", "blocked"):
         night = replace(night, lines=(*night.lines, *_pruned(spec, keep, Path(runs))))
+    if is_remote(spec.publish.root) and night.outcome in ("published", "blocked") and (lost := refresh(spec)):
+        night = replace(night, lines=(*night.lines, lost))
     _tell(plan, night, log, spec)
     said = f"{spec.name}: {night.says}"
     if night.outcome == "blocked":

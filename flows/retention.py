@@ -10,6 +10,7 @@ from pathlib import Path
 from configs.plan import Plan
 from data.errors import UserError
 from flows.begin import loaded
+from flows.history import refresh
 from flows.run import all_runs
 from flows.stages.publish import make_publisher
 
@@ -44,6 +45,8 @@ def prune(plan: Plan, keep: int, *, runs: Path, dry: bool = False) -> Pruned:
     if plan.several:  # no version is published of these
         return Pruned(plan.name, publisher.uri(), (), _prune_runs(plan.name, keep, runs, set(), dry=dry))
     gone = publisher.prune(keep, dry=dry)
+    if gone and not dry:
+        refresh(plan)
     named = {str(publisher.latest()), *publisher.tags().values()}
     return Pruned(plan.name, publisher.uri(), tuple(gone), _prune_runs(plan.name, keep, runs, named, dry=dry))
 

@@ -26,6 +26,8 @@ from flows.pipes import say
 UNFINISHED = "unfinished"
 #: The file that says why a run did not go on.
 REFUSED = "refused.txt"
+#: What the process that works on a run does now.
+AT_WORK = "at_work.json"
 #: The figures that a fit has told of so far.
 TOLD = "training.jsonl"
 ROOM = Path(__file__).resolve().parent.parent
@@ -240,7 +242,10 @@ class Run:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                (self.folder / AT_WORK).unlink(missing_ok=True)
 
     def _write(self, value: Mapping[str, Any]) -> None:
         write_text(self._ledger, json.dumps(value, indent=1, default=str))

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from flows.live import at_work, doing
 from flows.pipes import unread
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def show_outcome(folder: Path, stages: Mapping[str, Any]) -> None:
 
 def show_decision(report: Mapping[str, Any]) -> None:
     """The verdict of a report.json, its findings, and the worst cells."""
-    console = _console()
+    console = stdout()
     console.print()
     console.print(
         Text(report["verdict"], style=f"bold {COLOURS[report['verdict']]}"),
@@ -68,7 +69,8 @@ class _Console(Console):
         unread(sys.stdout)
 
 
-def _console() -> Console:
+def stdout() -> Console:
+    """Standard output, as wide as a terminal is."""
     # A pipe has no width of its own, and 80 columns would fold every sentence.
     return _Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -116,25 +118,30 @@ def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
                 "verdict": facts.get("judge", {}).get("verdict"),
                 "version": facts.get("publish", {}).get("version"),
                 "stage": next(reversed(facts), "begun"),
+                "now": at_work(run),
                 "why": run.why,
             }
         )
     return rows
 
 
-def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The runs as a table."""
+def runs_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The runs; of one that a process works on, how far it is."""
     names = ("run", "when (UTC)", "family", "verdict", "version", "stage")
     table = Table(*names, box=None, pad_edge=False, header_style="dim")
     for row in rows:
         verdict = row["verdict"] or "-"
         # Without the seconds, so that a line fits 80 columns.
         when, family = row["when"][:16].replace("T", " "), row["family"] or "-"
-        table.add_row(
-            row["run"], when, family, Text(verdict, style=COLOURS.get(verdict, "")), row["version"] or "-", row["stage"]
-        )
-    console = _console()
-    console.print(table if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one")
+        stage = Text(doing(row["now"]), style="bold") if row["now"] else Text(row["stage"])
+        table.add_row(row["run"], when, family, Text(verdict, style=COLOURS.get(verdict, "")), row["version"] or "-", stage)
+    return table
+
+
+def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The runs as a table, and below it why those were refused that were."""
+    console = stdout()
+    console.print(runs_table(rows) if rows else "no runs yet; `counterpoise run configs/runs/breast_cancer.yaml` makes one")
     for row in rows:
         if row["why"]:
             console.print(Text(f"{row['run']}: {row['why']}", style="dim"), soft_wrap=True)
@@ -143,7 +150,7 @@ def show_runs(rows: Sequence[Mapping[str, Any]]) -> None:
 def show_relations(folder: Path) -> None:
     """What came of tables that refer to one another: whether keys hold, tables and references real beside drawn, and files."""
     report = json.loads((folder / "relations.json").read_text())
-    console = _console()
+    console = stdout()
     console.print()
     held = Text("KEYS HOLD", style="bold green") if report["keys_hold"] else Text("KEYS DO NOT HOLD", style="bold red")
     console.print(held, Text(f"; not judged: {report['not_judged']}"), sep="", soft_wrap=True)
@@ -175,7 +182,7 @@ def show_export(done: Exported) -> None:
         for level, origins in sorted(classes.items()):
             figures = (f"{origins.get(origin, 0):,}" for origin in ("real", "synthetic"))
             table.add_row(part, escape(level), *figures, done.places[part])
-    _console().print(table)
+    stdout().print(table)
     if done.unmarked:
         left = "left out, as a detector would take them for good ones" if done.to != "folder" else "among them"
         print(f"pictures of defects on which nothing is marked: {done.unmarked:,}, {left}")
@@ -191,7 +198,7 @@ def show_health(findings: Sequence[Health]) -> None:
         mark = Text("✓ ", style="green") if finding.well else Text("✗ ", style="red")
         said = finding.found if finding.well else f"{finding.found}\n→ {finding.remedy}"
         table.add_row(mark + finding.name, escape(said))
-    _console().print(table)
+    stdout().print(table)
 
 
 def _show_choice(console: Console, choice: Mapping[str, Any]) -> None:
@@ -237,7 +244,7 @@ def _personal(found: Sequence[Mapping[str, Any]]) -> Table:
 
 def show_preview(facts: Mapping[str, Any]) -> None:
     """What `counterpoise plan` found out."""
-    console = _console()
+    console = stdout()
     table = Table("", "", box=None, pad_edge=False, show_header=False)
     for name, said in facts["said"].items():
         table.add_row(Text(name, style="bold"), escape(said))

@@ -18,6 +18,7 @@ from prefect.tasks import Task
 from data.errors import UserError
 from data.words import untagged
 from flows.ground import HOW, Attempt, tried_by
+from flows.live import Pulse
 from flows.run import Run
 from flows.shortage import ShortageError
 from flows.tell import Both, Log, Teller, console, sentence
@@ -69,7 +70,7 @@ def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bo
 def _do(folder: str, stage: str, quiet: bool) -> dict[str, Any]:
     run = Run(Path(folder))
     with console(quiet=quiet, run=run) as screen:
-        tellers: Teller = Both(Log(run.folder / "run.log"), screen, _Server())
+        tellers: Teller = Both(Log(run.folder / "run.log"), Pulse(run.folder), screen, _Server())
         return told(run, stage, tellers)
 
 

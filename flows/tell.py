@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from data.secrets import hidden
 from flows import logs
+from flows.pace import Pace
 from flows.pipes import put
 from generators.base import SILENT, Progress
 
@@ -114,8 +115,7 @@ class PlainProgress:
         self.began = self.last = time.monotonic()
         self.known = ""
         self.figures: Mapping[str, float] = {}
-        self.pace: tuple[str, int, int, float] | None = None
-        self.before = 0
+        self.pace = Pace()
         self.over = threading.Event()
 
     def start(self) -> None:
@@ -130,20 +130,9 @@ class PlainProgress:
         shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
         self.known = f"{what} {done:,} of {total:,}{shown}"
         self.figures = {what: done, "total": total, **figures}
-        left = self._left(done, total, what, now)
+        left = self.pace.left(done, total, what, now)
         if now - self.last >= EVERY:
-            self._say(self.known + left)
-
-    def _left(self, done: int, total: int, what: str, now: float) -> str:
-        """How long the rest takes at the pace so far; nothing of what has only begun."""
-        if self.pace is None or self.pace[:2] != (what, total) or done < self.before:
-            # Not from nought: a training may go on from a checkpoint, and another one follow it.
-            self.pace = (what, total, done, now)
-        self.before = done
-        first, since = self.pace[2:]
-        if done <= first or done >= total:
-            return ""
-        return f", about {spoken((total - done) * (now - since) / (done - first))} left"
+            self._say(self.known if left is None else f"{self.known}, about {spoken(left)} left")
 
     def _watch(self) -> None:
         while not self.over.wait(max(self.last + SILENCE - time.monotonic(), 0.01)):

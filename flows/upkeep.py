@@ -10,7 +10,7 @@ import typer
 
 from data.errors import UserError
 from flows import options as opt
-from flows.usage import verb
+from flows.usage import verb, write_json
 
 RUNS = Path("runs")
 Keep = Annotated[int, typer.Option("--keep", min=1, help="Versions, and runs, that stay beside LATEST and what tags name.")]
@@ -19,7 +19,7 @@ Plans = Annotated[list[Path], typer.Argument(metavar="PLAN...", help="The plans.
 
 def add(app: typer.Typer) -> None:
     """Give these verbs to the command line."""
-    for each in (serve, prune, tag):
+    for each in (serve, history, prune, tag):
         app.command()(each)
 
 
@@ -70,6 +70,31 @@ def prune(
 
 
 @verb
+def history(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="A plan, a name of runs, or the folder or address that holds the versions.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="The page; index.html beside the versions if not given.")] = None,
+    as_json: opt.Json = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    override: opt.Override = None,
+    runs: opt.Runs = RUNS,
+) -> None:
+    """All versions of a dataset and what was blocked, with verdicts and figures over time: a table, and a page."""
+    from flows.history import looked_at, publisher_of, show_history, write_page
+
+    publisher = publisher_of(dataset, override or [], runs)
+    found = looked_at(publisher)
+    if as_json:
+        write_json(as_json, [attempt.to_json() for attempt in found.attempts])
+    page = write_page(publisher, found, out)
+    show_history(found)
+    print(page)
+    if browser:
+        typer.launch(page if "://" in page else Path(page).resolve().as_uri())
+
+
+@verb
 def tag(
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan of the dataset.")],
     label: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The tag; all are listed if none is named.")] = None,
@@ -81,9 +106,11 @@ def tag(
 ) -> None:
     """Give a version of a dataset a name; what is named so is never pruned."""
     from flows.begin import loaded
+    from flows.history import refresh
     from flows.stages.publish import make_publisher
 
-    publisher = make_publisher(loaded(plan, override))
+    spec = loaded(plan, override)
+    publisher = make_publisher(spec)
     if label is None:
         for name, held in publisher.tags().items():
             print(f"{name}  {held}")
@@ -92,4 +119,5 @@ def tag(
     if wanted is None and not remove:
         raise UserError(f"{publisher.uri()} has no version yet; `counterpoise run {plan}` publishes one")
     publisher.tag(label, wanted)
+    refresh(spec)
     print(f"{label}  {wanted or 'removed'}", file=sys.stderr)

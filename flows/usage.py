@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,3 +121,16 @@ def logged(error: BaseException) -> str:
     except OSError as second:
         return f"the full log could not be written ({second.strerror})"
     return f"the full log is in {file.name}"
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Write what `--json` asks for; nothing where it asks for none."""
+    if path:
+        writable(path).write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def writable(path: Path) -> Path:
+    """The path of a file that is to be written. Raises UserError where it cannot be one."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"{path} cannot be written: name a file in a folder that exists")
+    return path

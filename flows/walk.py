@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from flows.live import Pulse
 from flows.run import Run
 from flows.stages import perform, steps_of
 from flows.tell import Both, Log, Quiet, Teller
@@ -18,7 +19,7 @@ def walk(run: Run, teller: Teller | None = None) -> dict[str, Any]:
 
 def perform_all(run: Run, teller: Teller) -> dict[str, Any]:
     """Every stage of a run that is held already."""
-    tellers = Both(Log(run.folder / "run.log"), teller)
+    tellers = Both(Log(run.folder / "run.log"), Pulse(run.folder), teller)
     return {name: told(run, name, tellers) for name in steps_of(run)}
 
 

@@ -66,20 +66,25 @@ def mixed() -> Dataset:
 @pytest.fixture
 def plan_file(tmp_path: Path) -> Path:
     """A plan over a csv of `mixed_table` that runs in seconds and publishes under tmp_path."""
+    return mixed_plan(tmp_path)
+
+
+def mixed_plan(folder: Path) -> Path:
+    """The plan of `plan_file`, with its table, in a folder."""
     import pyarrow.csv as pacsv
 
-    pacsv.write_csv(mixed_table(), tmp_path / "mixed.csv")
-    path = tmp_path / "mixed.yaml"
+    pacsv.write_csv(mixed_table(), folder / "mixed.csv")
+    path = folder / "mixed.yaml"
     path.write_text(
         f"""name: mixed
 seed: 3
-data: {{use: csv, path: {tmp_path / "mixed.csv"}}}
+data: {{use: csv, path: {folder / "mixed.csv"}}}
 target: label
 split: {{reference: 0.2, holdout: 0.3}}
 generator: {{use: bootstrap}}
 sample: {{mix: balanced}}
 gate: {{detect: 1.0, draws: 20}}
-publish: {{root: {tmp_path / "published"}}}
+publish: {{root: {folder / "published"}}}
 """
     )
     return path

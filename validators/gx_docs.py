@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from data.errors import DataError
 from validators.base import Evidence
 from validators.expectations import native, sampled, session, to_frame, validate
 from validators.gate import Decision
@@ -63,12 +68,38 @@ def write_docs(folder: Path, evidence: Evidence, decision: Decision) -> Path:
         passed = {suite.name: bool(validate(context, gate_frame(decision), suite, rows="figures", run=run).success)}
         passed |= _schema(context, evidence, run)
         passed |= _own(context, evidence, run)
-        context.build_data_docs()
+        with _heard():
+            context.build_data_docs()
     for page in folder.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         if POLICY not in text:
             page.write_text(text.replace("<head>", f"<head>{POLICY}", 1), encoding="utf-8")
     return _list(folder, decision, passed)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """The library logs what goes wrong with a page, with its trace, and leaves the page out: raised here, and said nowhere.
+
+    Raises what the disk refused, and DataError for a page that cannot be drawn."""
+    faults: list[BaseException] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            faults.append(sys.exc_info()[1] or DataError(record.getMessage().splitlines()[0]))
+
+    voice, ear = logging.getLogger("great_expectations.render.renderer.site_builder"), Ear(logging.ERROR)
+    passed_on, voice.propagate = voice.propagate, False
+    voice.addHandler(ear)
+    try:
+        yield
+    finally:
+        voice.removeHandler(ear)
+        voice.propagate = passed_on
+    for fault in faults:
+        if isinstance(fault, OSError):
+            raise fault
+        raise DataError(f"Data Docs of Great Expectations: a page cannot be drawn ({type(fault).__name__}: {fault})")
 
 
 def _schema(context: FileDataContext, evidence: Evidence, run: str) -> dict[str, bool]:

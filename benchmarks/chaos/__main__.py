@@ -37,7 +37,7 @@ class Fault:
 
 FAULTS: Mapping[str, Fault] = {
     "kills": Fault("SIGKILL to the process group at any moment", kills.trials, 50, kills.LOST),
-    "disk": Fault("the disk is full at each stage", disk.trials, 20, disk.LOST),
+    "disk": Fault("the disk is full at each stage", disk.trials, 40, disk.LOST),
     "bucket": Fault("S3 refuses or drops a fifth of the calls, is slow, or dies", bucket.trials, 20, bucket.LOST),
     "crowd": Fault("2, 4, 8 publishers at once", crowd.trials, 12, crowd.LOST),
     "server": Fault("the Prefect server is killed", server.trials, 4, server.LOST),

@@ -85,7 +85,7 @@ def published(endpoint: str, *, settled: bool = True) -> list[str]:
     assert to.latest() in allowed, f"LATEST is {to.latest()} of {names}"
     problems = [problem for name in names for problem in to.verify(name)]
     assert not problems, problems[0]
-    return [json.loads(to._store().manifest(name) or "{}")["data_sha256"] for name in names]
+    return [json.loads(to.store().text(f"{name}/manifest.json") or "{}")["data_sha256"] for name in names]
 
 
 def _bad(folder: Path, address: str, kind: Kind, rng: np.random.Generator, whole: list[str]) -> Trial:

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from data.history import PAGE
 from data.publish import Publisher
 
 #: The plan that faults are tried on: a GAN whose training is short, and long enough to keep some checkpoints.
@@ -177,10 +178,11 @@ class Ground:
         return f"half a version: {half[0]}" if half else next((p for name in names for p in to.verify(name)), None)
 
     def published(self) -> dict[str, str]:
-        """Every file that readers see below the dataset's folder, and its sha256."""
+        """Every file that readers see below the dataset's folder, and its sha256; but for the page of all versions, which says
+        when each was put there."""
         files = (path for path in sorted(self.dataset.rglob("*")) if path.is_file())
         found = {path.relative_to(self.dataset).as_posix(): path for path in files}
-        return {name: _sha256(path) for name, path in found.items() if not name.startswith(".")}
+        return {name: _sha256(path) for name, path in found.items() if not name.startswith(".") and name != PAGE}
 
 
 def undisturbed(folder: Path, plan: str = PLAN) -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_a_version_on_s3_is_the_version_on_disk(bucket: Any, server: str, tmp_pa
     assert to.versions() == ["v000001", "v000002"]
     assert to.verify("v000001") == []
     assert verify(version.uri, endpoint_override=server, scheme="http", region="us-east-1") == []
-    store = to._store()
+    store = to.store()
     assert isinstance(store, S3Store)
     back = pq.read_table("lake/sets/adult/v000001/data", filesystem=store.filesystem)
     assert back.replace_schema_metadata(None).equals(make_table(250))
@@ -133,7 +133,7 @@ def test_publishers_at_once_on_s3_get_distinct_numbers(bucket: Any, server: str,
 
 
 def test_latest_on_s3_never_moves_backwards(bucket: Any, server: str) -> None:
-    store = publisher(server)._store()
+    store = publisher(server).store()
     assert isinstance(store, S3Store)
     for number, expected in ((3, "v000003"), (2, "v000003"), (11, "v000011"), (11, "v000011")):
         store._point(number)
@@ -142,7 +142,7 @@ def test_latest_on_s3_never_moves_backwards(bucket: Any, server: str) -> None:
 
 def test_a_lost_race_for_latest_is_run_again(bucket: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between our look at LATEST and our put another publisher moves it on."""
-    store = publisher(server)._store()
+    store = publisher(server).store()
     assert isinstance(store, S3Store)
     look, others = S3Store._pointer, iter([4, 9])
 
@@ -160,7 +160,7 @@ def test_a_lost_race_for_latest_is_run_again(bucket: Any, server: str, monkeypat
 
 
 def test_a_claim_that_is_lost_takes_the_next_number(bucket: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = publisher(server)._store()
+    store = publisher(server).store()
     assert isinstance(store, S3Store)
     for number in (1, 2):
         bucket.put_object(Bucket="lake", Key=f"sets/adult/v{number:06d}/.claim", Body=b"another's")

@@ -62,7 +62,7 @@ def test_what_lies_in_quarantine_goes_by_age(shop: Publisher, tmp_path: Path) ->
         if manifest.is_file():
             os.utime(manifest, (1e9 + k, 1e9 + k))
     assert shop.prune(1) == [f"quarantine/run-{k}" for k in range(3)]
-    assert shop._store().quarantined() == ["quarantine/run-3"]
+    assert list(shop.store().placed()) == ["quarantine/run-3"]
 
 
 @pytest.mark.parametrize(

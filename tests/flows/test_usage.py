@@ -16,7 +16,7 @@ from tests.flows.test_cli import cli, refused
     ("words", "said"),
     [
         (["runn"], "counterpoise: there is no verb 'runn'; did you mean 'run'?"),
-        (["zzz"], "counterpoise: there is no verb 'zzz'; known here: doctor, export, init"),
+        (["zzz"], "counterpoise: there is no verb 'zzz'; known here: doctor, export, history"),
         (["sample"], "missing argument 'RUN'; `counterpoise sample --help` says what it takes"),
         (["plan"], "missing argument 'PLAN'; `counterpoise plan --help`"),
         (["sample", "x", "--row", "3"], "there is no option --row; did you mean '--rows'?"),

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data.dataset import Dataset
+from data.history import history
 from data.publish import Publisher
 from data.schema import Column, Schema
 from data.words import untagged
@@ -20,6 +21,7 @@ from flows.cli import app
 from tests.data.publishing import rest
 from tests.validators.test_report_browser import CHROMIUM, Tab, ask, tab
 from validators import judge
+from validators.report import render_history
 
 __all__ = ["tab"]
 
@@ -49,7 +51,25 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.exit_code in (0, 3, 4), done.output
     told = judge(*(folder / f"{name}.csv" for name in ("train", "holdout", "synthetic")), target="y", detect=0.5)
     (folder / "card.html").write_text(f"<!doctype html><meta charset=utf-8>{told._repr_html_()}")
+    (folder / "history.html").write_text(_history(folder))
     return folder
+
+
+def _history(folder: Path) -> str:
+    """The page of all versions of such a set, one of them."""
+    table = harmful(40, 2).append_column("is_synthetic", pa.array([True] * 40))
+    columns = tuple(Column(name=name, kind="categorical", dtype="string", categories=(LINK, "b")) for name in (SCRIPT, "y"))
+    facts = {
+        "purpose": "augment",
+        "verdict": "WARN",
+        "reason": f"{SCRIPT}={SVG} is thin",
+        "family": SCRIPT,
+        "moved": [PICTURE, CLASS],
+    }
+    told = rest(folder, schema=Schema(columns, target="y"), facts=facts, report_json=(folder / "page.json").read_bytes())
+    shop = Publisher(str(folder / "out"), "d")
+    shop.publish(iter(table.select([SCRIPT, "y", "is_synthetic"]).to_batches()), **told)
+    return render_history(history(shop))
 
 
 def ran(tab: Tab, page: Path) -> list[object]:
@@ -76,11 +96,12 @@ def test_the_browser_would_tell(tab: Tab, tmp_path: Path) -> None:
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install Debian's package `chromium`")
 def test_no_page_runs_what_the_data_are_called(tab: Tab, judged: Path) -> None:
-    pages = [judged / "page.html", judged / "card.html", *sorted((judged / "docs").rglob("*.html"))]
+    pages = [judged / "page.html", judged / "card.html", judged / "history.html", *sorted((judged / "docs").rglob("*.html"))]
     assert len(pages) > 3
     text = (judged / "page.html").read_text()
     assert "&lt;script&gt;mark(1)" in text and "onerror=&#39;mark(2)" in text and "&lt;details open ontoggle" in text
     assert all("default-src 'none'" in text for text in (page.read_text() for page in pages[2:]))
+    assert "&lt;details open ontoggle" in (judged / "history.html").read_text()
     for page in pages:
         assert ran(tab, page) == [], page
 

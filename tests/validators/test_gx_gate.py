@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.errors import DataError
 from tests.validators.rows import evidence, frame
 from validators.base import Finding, Intent
 from validators.expectations import sampled, session, validate
@@ -124,6 +126,28 @@ def test_docs_hold_the_figures_and_nothing_else_is_left_printed_or_sent(
     assert f"BLOCK (modes_worst_ratio 0, limit 0.5): {SAID}" in gate
     assert "coverage_ratio 0.97" in gate and "is at most 0.05" in gate
     assert "atlantis" in schema and "100 unexpected values found" in schema
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space"),
+        (KeyError("title"), DataError, "a page cannot be drawn .KeyError"),
+    ],
+)
+def test_a_page_that_was_not_written_is_no_page_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    fault: Exception, raised: type[Exception], words: str,
+) -> None:  # fmt: skip
+    from great_expectations.data_context.store.html_site_store import HtmlSiteStore
+
+    def fails(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(HtmlSiteStore, "set", fails)
+    with pytest.raises(raised, match=words):
+        write_docs(tmp_path / "docs", evidence(frame(400, 1), frame(400, 2), frame(300, 3)), decided(*FINE))
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("total", [99, 100, 101, 1234])

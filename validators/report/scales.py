@@ -81,10 +81,14 @@ FIGURES: Mapping[tuple[str, str], Scale] = {
 }
 
 
+def scale_named(check: str, figure: object) -> Scale:
+    """The scale of a check's figure, or of that which stands in for it as `details["figure"]` names it."""
+    return FIGURES.get((check, str(figure))) or SCALES.get(check) or Scale("")
+
+
 def scale_of(finding: Finding) -> Scale:
     """The scale of a finding's figure, wide enough for the figure, its limit and its reference."""
-    named = FIGURES.get((finding.check, str(finding.details.get("figure"))))
-    scale = named or SCALES.get(finding.check) or Scale("")
+    scale = scale_named(finding.check, finding.details.get("figure"))
     seen = [v for v in (finite(f) for f in (finding.value, finding.reference, finding.limit)) if v is not None]
     most, least = max(seen, default=0.0), min(seen, default=0.0)
     # An end of nothing would divide by it; room above the largest figure shows that the bar does not end there.

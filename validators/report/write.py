@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data.errors import DataError
 
 if TYPE_CHECKING:
+    from data.history import History
     from validators.base import Evidence
     from validators.gate import Decision
 
@@ -90,7 +91,14 @@ def render_card(decision: Decision) -> str:
     return _filled("card", build(decision))
 
 
-def _filled(name: str, view: Mapping[str, Any]) -> str:
+def render_history(history: History, base: str | None = "") -> str:
+    """One self-contained page of all versions of a dataset. base: where they lie, as links begin; None: no links."""
+    from validators.report.history import build
+
+    return _filled("history", build(history, base), styles=("page", "history"))
+
+
+def _filled(name: str, view: Mapping[str, Any], styles: Sequence[str] = ()) -> str:
     # Only a page needs the template engine; `report.json` and `--help` must not wait for it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -98,7 +106,7 @@ def _filled(name: str, view: Mapping[str, Any]) -> str:
     rooms = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    style = (here / f"{name}.css").read_text(encoding="utf-8")
+    style = "".join((here / f"{each}.css").read_text(encoding="utf-8") for each in styles or (name,))
     return rooms.get_template(f"{name}.html").render(style=style, **view)
 
 
