@@ -19,7 +19,7 @@ Plans = Annotated[list[Path], typer.Argument(metavar="PLAN...", help="The plans.
 
 def add(app: typer.Typer) -> None:
     """Give these verbs to the command line."""
-    for each in (serve, history, prune, tag):
+    for each in (serve, history, prune, tag, ledger):
         app.command()(each)
 
 
@@ -121,3 +121,18 @@ def tag(
     publisher.tag(label, wanted)
     refresh(spec)
     print(f"{label}  {wanted or 'removed'}", file=sys.stderr)
+
+
+@verb
+def ledger(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan of a release, or of the same source.")],
+    as_json: opt.Json = None,
+    override: opt.Override = None,
+) -> None:
+    """What was spent of the privacy of a plan's source, over all runs, and what its cap leaves."""
+    from flows.begin import loaded
+    from flows.spent import show_spent, spent
+
+    found = spent(loaded(plan, override))
+    write_json(as_json, found.to_json())
+    show_spent(found)

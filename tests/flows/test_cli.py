@@ -113,7 +113,23 @@ def _seconds(command: list[str]) -> float:
 
 
 @pytest.mark.parametrize(
-    "verb", ["init", "plan", "run", "judge", "sample", "report", "runs", "doctor", "schema", "serve", "history", "prune", "tag"]
+    "verb",
+    [
+        "init",
+        "plan",
+        "run",
+        "judge",
+        "sample",
+        "report",
+        "runs",
+        "doctor",
+        "schema",
+        "serve",
+        "history",
+        "prune",
+        "tag",
+        "ledger",
+    ],
 )
 def test_every_verb_has_help(verb: str) -> None:
     done = cli(verb, "--help")

@@ -314,7 +314,18 @@ gate: {{draws: 2, utility: "off"}}
 
 def test_columns_that_a_plan_drops_do_not_make_other_people_of_them(desk: Path) -> None:
     """What is left of a cap is of the source's bytes, whatever a plan reads of them and whatever it is called."""
+    assert said("ledger", "plan.yaml", "-o", "privacy.cap=15") == (
+        0, "people: epsilon 0, delta 0 spent of 15; 15 is left (privacy.sqlite)",
+    )  # fmt: skip
     assert said("run", "plan.yaml", "--quiet", "-o", "generator.steps=2")[0] in (0, 3, 4)
     other = ("-o", "name=other", "-o", "columns.mail.drop=true", "-o", "privacy.cap=15", "-o", "generator.steps=2")
     code, shown = said("run", "plan.yaml", "--quiet", *other)
     assert code == 2 and "privacy.cap" in shown and "8" in shown, shown
+    # The ledger says so before any run.
+    code, shown = said("ledger", "plan.yaml", *other, "--json", "l.json")
+    told = json.loads((desk / "l.json").read_text())
+    assert code == 0 and "other: epsilon 8, delta" in shown and "spent of 15; 7 is left (privacy.sqlite)" in shown
+    assert (told["epsilon"], told["left"], [fit["state"] for fit in told["fits"]]) == (8.0, 7.0, ["spent"])
+    assert "and the plan has no privacy.cap" in said("ledger", "plan.yaml", "-o", "privacy.cap=null")[1]
+    (desk / "privacy.sqlite").write_text("this is no ledger, nor was it ever one, as its first page tells")
+    assert said("ledger", "plan.yaml")[0] == 2
