@@ -17,6 +17,7 @@ from prefect.tasks import Task
 
 from data.errors import UserError
 from data.words import untagged
+from flows.followers import following
 from flows.ground import HOW, Attempt, tried_by
 from flows.live import Pulse
 from flows.run import Run
@@ -70,7 +71,7 @@ def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bo
 def _do(folder: str, stage: str, quiet: bool) -> dict[str, Any]:
     run = Run(Path(folder))
     with console(quiet=quiet, run=run) as screen:
-        tellers: Teller = Both(Log(run.folder / "run.log"), Pulse(run.folder), screen, _Server())
+        tellers: Teller = Both(Log(run.folder / "run.log"), Pulse(run.folder), screen, _Server(), *following())
         return told(run, stage, tellers)
 
 

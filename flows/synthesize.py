@@ -40,6 +40,7 @@ from prefect.states import Completed, Failed  # noqa: E402
 
 from data.errors import UserError  # noqa: E402
 from flows import steps  # noqa: E402
+from flows.followers import followed  # noqa: E402
 from flows.pipes import note, say  # noqa: E402
 from flows.run import Run  # noqa: E402
 from flows.tell import console  # noqa: E402
@@ -116,7 +117,7 @@ def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
         note(f"prefect  flow synthesize, run {name}, told to {where}")
     # What cannot be told to a server is no concern of who reads along.
     logging.raiseExceptions = False
-    with run.locked(), server() as url:
+    with run.locked(), followed(run), server() as url:
         try:
             state = synthesize.with_options(flow_run_name=name)(str(Path(run.folder)), quiet, return_state=True)
             if state.is_crashed() or (state.is_failed() and state.name == "Failed"):

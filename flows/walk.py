@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from flows.followers import followed, following
 from flows.live import Pulse
 from flows.run import Run
 from flows.stages import perform, steps_of
@@ -13,13 +14,13 @@ from flows.tell import Both, Log, Quiet, Teller
 
 def walk(run: Run, teller: Teller | None = None) -> dict[str, Any]:
     """Do every stage of a run: {stage: its facts}. A stage whose inputs did not change is skipped."""
-    with run.locked():
+    with run.locked(), followed(run):
         return perform_all(run, teller or Quiet())
 
 
 def perform_all(run: Run, teller: Teller) -> dict[str, Any]:
     """Every stage of a run that is held already."""
-    tellers = Both(Log(run.folder / "run.log"), Pulse(run.folder), teller)
+    tellers = Both(Log(run.folder / "run.log"), Pulse(run.folder), teller, *following())
     return {name: told(run, name, tellers) for name in steps_of(run)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from flows.run import Run
@@ -30,8 +31,8 @@ class Watched:
 
     @classmethod
     def of(cls, run: Run) -> Watched:
-        """Reads the run's plan once."""
-        return cls(run, run.folder.parent.name, run.plan.purpose == "release")
+        """Reads the run's plan, unless it is as it was when it was read last."""
+        return cls(run, run.folder.parent.name, _is_release(run, (run.folder / "plan.yaml").stat().st_mtime_ns))
 
     @property
     def id(self) -> str:
@@ -55,3 +56,8 @@ class Watched:
         """What the gate said: of a release, its report for the outside. None where it has not judged."""
         path = (self.run.folder / OUTSIDE if self.release else self.run.folder) / "report.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+@lru_cache(maxsize=1024)
+def _is_release(run: Run, written: int) -> bool:
+    return run.plan.purpose == "release"

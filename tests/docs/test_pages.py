@@ -13,6 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from configs.plan import Plan
+from flows.metrics import GAUGES
+from flows.telemetry import INSTRUMENTS
 from tests.conftest import ROOT
 from tests.docs import shim
 
@@ -39,6 +41,15 @@ PAGES = {
     "index.md": Page(f"-o generator.use=smote {LENIENT}", says=(r"runs/parts/\w+/report.html",)),
     "nights.md": Page(later=True, says=(r"audited  v000001", r"would take away 0 of published/parts")),
     "operations.md": Page(later=True, says=(r"would take away 0 of published/parts")),
+    "watching.md": Page(
+        f"-o generator.use=smote {LENIENT}",
+        later=True,
+        says=(
+            r"(done|skipped) publish",
+            r'counterpoise_verdict\{dataset="parts",verdict="\w+"\} 1\.0',
+            r"(PASS|WARN) v000001 smote",
+        ),
+    ),
     "tutorials/nightly.md": Page(
         f"-o generator.use=smote {LENIENT}",
         says=(r"cracked +False +102\n +True +696", r"v000002", r"audited  v000001", r"schedule 0 3", r"took away"),
@@ -118,8 +129,23 @@ def test_what_is_not_run_is_shell_all_the_same(page: str) -> None:
         subprocess.run(["bash", "-n", "-c", text], check=True)
 
 
-@pytest.mark.parametrize("page", having("yaml"))
+@pytest.mark.parametrize("page", [page for page in having("yaml") if page != "watching.md"])
 def test_yaml_of_a_page_is_of_a_plan(page: str) -> None:
     for _, text in blocks(page, ("yaml",)):
         part = YAML(typ="safe").load(text)
         Plan.model_validate({"name": "page", "data": {"use": "csv", "path": "rows.csv"}, "target": "class"} | part)
+
+
+def test_rules_for_prometheus_name_gauges_and_labels_that_there_are() -> None:
+    scrape, rules = (YAML(typ="safe").load(text) for _, text in blocks("watching.md", ("yaml",)))
+    assert scrape["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:9464"]
+    named = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    assert len(named) == 4
+    for expr in named:
+        ((gauge, label),) = re.findall(r"counterpoise_(\w+)(?:\{(\w+)=)?", expr)
+        assert gauge in GAUGES and (not label or label in GAUGES[gauge][1]), expr
+    page = (ROOT / "docs/watching.md").read_text()
+    for name in GAUGES:
+        assert f"counterpoise_{name}" in page or f"`_{name}" in page, name
+    for name, *_ in INSTRUMENTS:
+        assert f"counterpoise.{name}" in page or f"`.{name}" in page, name

@@ -102,6 +102,30 @@ def test_a_passing_fault_is_tried_again_and_the_users_is_not(
     assert seen.count("read") == tries
 
 
+@pytest.mark.usefixtures("server")
+def test_followers_hear_of_stages_that_are_tasks(plan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import followers
+    from flows.synthesize import tell
+
+    heard: list[str] = []
+
+    class Ear:
+        called, patience = "an ear", 5.0
+
+        def end(self, stage: str, *_: object) -> None:
+            heard.append(stage)
+
+        def over(self, outcome: str) -> None:
+            heard.append(outcome)
+
+    monkeypatch.setattr(followers, "_made", lambda run: iter([Ear()]))
+    table = plan_file.parent / "mixed.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:4]))
+    with pytest.raises(DataError):
+        tell(start(plan_file), quiet=True)
+    assert heard[0] == "read" and heard[-1] == "refused" and len(heard) == len(set(heard))
+
+
 def test_ctrl_c_ends_at_once_and_the_same_command_goes_on(plan_file: Path) -> None:
     """A terminal sends SIGINT to the whole process group; the embedded server must outlive it."""
     folder = plan_file.parent
