@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: How addresses of each store begin.
 S3, GOOGLE, AZURE = ("s3",), ("gs",), ("az", "abfs", "abfss")
-#: Seconds for which a request to Google's store is repeated.
-PATIENCE = 60
+#: Seconds for which a request to Google's store is repeated, and how often one to S3 is made.
+PATIENCE, ATTEMPTS = 60, 6
 
 
 def is_remote(address: str) -> bool:
@@ -44,7 +44,7 @@ def opened(address: str, *, endpoint: str | None = None, region: str | None = No
     if parts.scheme in S3:
         from data.s3 import S3Store
 
-        return S3Store(address, "", endpoint, region).filesystem, path
+        return S3Store(address, "", endpoint, region).connected(ATTEMPTS), path
     return (_google(endpoint) if parts.scheme in GOOGLE else _azure(parts.netloc, endpoint)), path
 
 

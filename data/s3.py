@@ -159,13 +159,17 @@ class S3Store:
     @cached_property
     def filesystem(self) -> S3FileSystem:
         """Arrow's file system for the same endpoint; its own retries are off, since `_retried` bounds them for all."""
+        return self.connected(1)
+
+    def connected(self, attempts: int) -> S3FileSystem:
+        """Arrow's file system that makes each request so often."""
         from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
         where = {"endpoint_override": self._endpoint, "scheme": self._scheme} if self._endpoint else {}
         region = {"region": self._region} if self._region else {}
         return S3FileSystem(
             **where, **region, connect_timeout=10, request_timeout=60,
-            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=1),
+            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=attempts),
             allow_delayed_open=True,  # a small file is one request instead of three
         )  # fmt: skip
 

@@ -54,7 +54,10 @@ def face(
 def init(
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA", help="A csv or parquet file, a folder of pictures or parquet files, or a database url."),
+        typer.Argument(
+            metavar="DATA",
+            help="A csv or parquet file, a folder of pictures or parquet files, here or in a store; or a database url.",
+        ),
     ],
     target: Annotated[str | None, typer.Option("--target", "-t", help="The column of the classes.")] = None,
     query: Annotated[str | None, typer.Option("--query", help="The SELECT, when DATA is a database url.")] = None,

@@ -19,10 +19,12 @@ from configs.plan import ChooseSpec, GateSpec
 from data.dataset import Dataset
 from data.errors import DataError
 from data.relations import Tables
+from data.remote import fetched, is_remote
 from data.schema import Column, Schema
 from data.secrets import hidden, holds_secret
 from flows.power import detectable
 from flows.recognise import single_table
+from flows.stages.read import BESIDE, local
 from flows.stages.shared import class_counts
 
 TARGETS = re.compile(
@@ -62,7 +64,8 @@ def write_plan(
     named: bool = True,
     release: bool = False,
 ) -> Path:
-    """Write a plan for a csv or parquet file, a folder of pictures or parquet, or a database url; the path it was written to.
+    """Write a plan for a csv or parquet file, a folder of pictures or parquet, here or in a store, or a database url; the path
+    it was written to.
 
     stated: the user's answers to the questions by which a family is chosen; named: whether the plan is to name one; release:
     whether the rows are to leave the house in place of the real ones.
@@ -79,17 +82,19 @@ def write_plan(
             "write its name in quotes, '...:${DB_PASSWORD}@...'"
         )
     stated = stated or ChooseSpec()
-    if (other := other_of(data)) is not None:
+    # What lies in a store is looked at in a copy here; the plan names where it lies.
+    place = str(_copy(data)) if is_remote(data) else data
+    if (other := other_of(place)) is not None:
         raise NoFamilyError(f"{data}: {UNBUILT[other]}")
-    seen = _pictures(data)
+    seen = _pictures(place)
     if release and seen is not None:
         raise DataError(f"{data}: no family promises differential privacy of pictures, which a release needs")
     if seen is not None:
         from flows.init_pictures import pictures_plan
 
-        text, name = pictures_plan(seen, Path(data), target=target, stated=stated, named=named)
+        text, name = pictures_plan(seen, Path(place), target=target, stated=stated, named=named, lies=(place, data))
         return _write(out or Path(f"{name}.yaml"), text, force=force)
-    if "://" in data and query is None and (several := _related(data)) is not None:
+    if "://" in place and query is None and (several := _related(data)) is not None:
         from flows.init_tables import tables_plan
 
         if target is not None or release:
@@ -97,8 +102,9 @@ def write_plan(
             raise DataError(f"tables that refer to one another {what}; choose one table's rows with --query")
         name = plan_name(data.rsplit("/", 1)[-1])
         return _write(out or Path(f"{name}.yaml"), lambda path: tables_plan(path, name, data, several), force=force)
-    source, name = _source(data, query)
+    source, name = _source(place, query)
     table = _table(source)
+    source = as_named(source, place, data)
     guessed = target or _guess_target(infer(table))
     schema = infer(table, target=guessed)
     rows = Dataset(table, schema)
@@ -132,6 +138,19 @@ def _write(path: Path, text: Callable[[Path], str], *, force: bool) -> Path:
     return path
 
 
+def _copy(address: str) -> Path:
+    """A copy of what lies in a store; of an index or annotations, with the pictures beside them."""
+    from data.sources._pictures import recognise
+    from data.sources.image_index import means_pictures
+
+    place = fetched(address)
+    if not place.is_file():
+        return place
+    index = place.suffix.lower() == ".csv" and means_pictures(place)
+    use = "image_index" if index else str((recognise(place) or {}).get("use"))
+    return local(address, use) if use in BESIDE else place
+
+
 def _pictures(data: str) -> dict[str, Any] | None:
     """How to read these as pictures, None when they are no pictures."""
     path = Path(data)
@@ -158,6 +177,14 @@ def _source(data: str, query: str | None) -> tuple[dict[str, Any], str]:
         raise DataError(f"{data} holds no pictures and no .csv or .parquet files; name a file, or a folder that holds some")
     use = "parquet" if path.is_dir() or path.suffix in (".parquet", ".pq") else "csv"
     return {"use": use, "path": data}, plan_name(path.stem)
+
+
+def as_named(source: dict[str, Any], place: str, data: str) -> dict[str, Any]:
+    """A source as a plan names it: what lies at or below `place`, a copy of what a store holds, by its address there."""
+    if place == data:
+        return source
+    moved = {key: value for key, value in source.items() if isinstance(value, str) and value.startswith(place)}
+    return source | {key: data.rstrip("/") + value.removeprefix(place) for key, value in moved.items()}
 
 
 def plan_name(text: str) -> str:

@@ -14,7 +14,7 @@ from configs.plan import ChooseSpec
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import CLASS, Pictures, normal_class, pictures, schema
-from flows.init import NOTE, asked_to_see, nothing_asked, plan_name, scalar, schema_reference, sizes_for
+from flows.init import NOTE, as_named, asked_to_see, nothing_asked, plan_name, scalar, schema_reference, sizes_for
 from flows.init_choice import family_lines, first_choice
 from flows.stages.read import notices_of
 from flows.stages.shared import SPLIT
@@ -25,11 +25,18 @@ JUDGED, DRAWN = 10, 3000
 
 
 def pictures_plan(
-    source: dict[str, Any], path: Path, *, target: str | None, stated: ChooseSpec, named: bool
+    source: dict[str, Any],
+    path: Path,
+    *,
+    target: str | None,
+    stated: ChooseSpec,
+    named: bool,
+    lies: tuple[str, str] = ("", ""),
 ) -> tuple[Callable[[Path], str], str]:
     """The text of a plan for pictures (given where it will stand), and the plan's name.
 
-    source: how to read them, as `recognise` found; target: the column of the classes, where an index has several.
+    source: how to read them, as `recognise` found; target: the column of the classes, where an index has several;
+    lies: the folder that is looked at, and what the plan is to call it.
 
     Raises DataError when they cannot be read, or have fewer than two classes."""
     if target is not None:
@@ -42,6 +49,7 @@ def pictures_plan(
             f"{path}: all pictures are of class {held.classes[0]!r}; give at least two classes, good parts and a defect"
         )
     name = plan_name(path.resolve().name)
+    source = as_named(source, *lies)
     return lambda where: _text(where, name, source, table, held, stated, named=named), name
 
 

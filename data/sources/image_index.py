@@ -79,7 +79,7 @@ def read(
 def recognises(path: Path) -> dict[str, Any] | None:
     """A csv whose rows name pictures that are there, or a folder with an index.csv or just one such csv."""
     if (path / "index.csv").is_file():
-        return {"path": str(path)} if _means_pictures(path / "index.csv") else None
+        return {"path": str(path)} if means_pictures(path / "index.csv") else None
     if path.is_dir():
         return {"path": str(path)} if len(_naming(path)) == 1 else None
     return {"path": str(path)} if path.is_file() and path.suffix.lower() == ".csv" and _names_pictures(path) else None
@@ -91,7 +91,7 @@ def _naming(folder: Path) -> list[Path]:
     return [file for file in naming if "submission" not in file.stem.lower()] or naming
 
 
-def _means_pictures(file: Path) -> bool:
+def means_pictures(file: Path) -> bool:
     """Whether an index.csv is one of pictures, whole or not: what is wrong with it is told when it is read."""
     try:
         return image_column_of(*_rows(file)) is not None

@@ -6,7 +6,7 @@ import importlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from generators.base import Progress
 
 #: Where a reader leaves its sentences.
 NOTICES = b"counterpoise.notices"
+#: Sources whose path may be a file that names pictures beside it.
+BESIDE = ("image_index", "coco", "yolo")
 
 
 def fingerprint(plan: Plan) -> str:
@@ -36,19 +38,23 @@ def fingerprint(plan: Plan) -> str:
         return tables_fingerprint(source)
     if not hasattr(source, "path"):  # sets that a package brings along, or that this project draws
         return digest(source, version("scikit-learn"))
-    path = local(getattr(source, "path", ""))
+    path = local(getattr(source, "path", ""), source.use)
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; correct data.path (it is relative to {Path.cwd()})")
     # The pictures that an index or annotations name lie beside them, or in folders of their own.
-    beside = path.parent if path.is_file() and source.use in ("image_index", "coco", "yolo") else path
-    named = [Path(name) for part in ("masks", "root", "images") if (name := getattr(source, part, None))]
+    beside = path.parent if path.is_file() and source.use in BESIDE else path
+    named = [local(name) for part in ("masks", "root", "images") if (name := getattr(source, part, None))]
     folders = [beside, *(place for name in named for place in (name, beside / name) if place.is_dir())]
     return digest([[str(p.relative_to(folder)), _sha256(p)] for folder in folders for p in _files(folder)])
 
 
-def local(path: str) -> Path:
-    """Where the files of a source lie here: as named, or a copy of what an object store holds now."""
-    return fetched(path) if is_remote(path) else Path(path)
+def local(path: str, use: str = "") -> Path:
+    """Where the files of a source lie here: as named, or a copy of what an object store holds now; with an index or
+    annotations (by `use`), what lies beside them."""
+    if not is_remote(path):
+        return Path(path)
+    folder, _, name = path.rstrip("/").rpartition("/")
+    return fetched(folder) / name if use in BESIDE and PurePosixPath(name).suffix else fetched(path)
 
 
 def _files(path: Path) -> list[Path]:
@@ -95,8 +101,8 @@ def _load(plan: Plan) -> pa.Table:
         _needs_pictures()
     if isinstance(source, SqlSource):
         options["url"] = fill(source.url)
-    if is_remote(options.get("path", "")):
-        options["path"] = str(local(options["path"]))
+    here = {key: value for key, value in options.items() if isinstance(value, str) and key != "url" and is_remote(value)}
+    options |= {key: str(local(value, source.use if key == "path" else "")) for key, value in here.items()}
     table = importlib.import_module(f"data.sources.{source.use}").read(**options)
     dropped = [name for name, column in plan.columns.items() if column.drop and name in table.column_names]
     table = table.drop_columns(dropped)
