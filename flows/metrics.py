@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import DataError, UserError
+from flows.live import at_work
 from flows.run import REFUSED, TOLD, Run, all_runs
 from flows.watched import Watched
 
@@ -37,6 +38,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "run_info": ("The latest run: its id, of a release its alias, and its family", ("run", "family")),
     "run_timestamp_seconds": ("When the latest run last moved", ()),
     "run_refused": ("Whether the latest run was refused when it was last tried", ()),
+    "run_at_work": ("Whether a process works on the latest run, and on which stage", ("stage",)),
     "stage_duration_seconds": ("How long a stage of the latest run took", ("stage",)),
     "sample_rows": ("Rows that the latest run drew for its dataset", ()),
     "sample_rows_per_second": ("Rows a second that the latest run drew, those for the gate among them (of a release not)", ()),
@@ -168,6 +170,8 @@ def _latest(own: Sequence[Run]) -> Iterator[Sample]:
     yield "run_info", (watched.id, family), 1
     yield "run_timestamp_seconds", (), run.touched
     yield "run_refused", (), (run.folder / REFUSED).is_file()
+    if (now := at_work(run)) is not None:
+        yield "run_at_work", (str(now["stage"]),), 1
     for stage, entry in done.items():
         yield "stage_duration_seconds", (stage,), entry["seconds"]
     if "sample" in done:

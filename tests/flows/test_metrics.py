@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from data.errors import UserError
 from flows import schedule
 from flows.cli import app
 from flows.metrics import FIGURES, GAUGES, exposition, listen
-from flows.run import Run
+from flows.run import AT_WORK, Run
 from flows.walk import walk
 from tests.flows.test_walk import start
 
@@ -100,7 +101,10 @@ def test_a_training_that_goes_on_is_told_of_by_its_last_whole_line(tmp_path: Pat
     run = fake(tmp_path / "a/1", at=10, stages={"read": stage(2, rows=9)}, training=[{"step": 3, "loss": 9.0}])
     line = json.dumps({"step": 70, "loss": 0.25, "weird": float("nan"), **many})
     (run.folder / "training.jsonl").write_text(f'{{"step": 69, "loss": 1}}\n{line}\n{{"step": 71, "lo')
+    pulse = {"stage": "fit", "since": 5.0, "process": os.getpid(), "host": socket.gethostname()}
+    (run.folder / AT_WORK).write_text(json.dumps(pulse))
     found = samples(exposition(tmp_path))
+    assert found["run_at_work", ("a", "fit")] == 1
     assert found["training_progress", ("a", "step")] == 70 and found["training_figure", ("a", "loss")] == 0.25
     assert sum(name == "training_figure" for name, _ in found) == FIGURES
     assert found["runs", ("a", "unfinished")] == 1 and not any(name == "verdict" for name, _ in found)
