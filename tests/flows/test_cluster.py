@@ -58,7 +58,9 @@ def two_nodes() -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args=SMALL)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    made = Cluster(initialize_head=True, head_node_args={**SMALL, "ray_client_server_port": port})
     made.add_node(**SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", made.address)
@@ -74,6 +76,15 @@ def test_two_nodes_give_the_bytes_of_one_process(runs: Path, two_nodes: Any, tmp
     assert draw(runs, "plain", tmp_path / "here", "--workers", 1).exit_code == 0
     answer = draw(runs, "plain", tmp_path / "there", "--on", "ray")
     assert answer.exit_code == 0 and answer.stdout.strip() == str(tmp_path / "there"), answer.output
+    assert prints(tmp_path / "here") == prints(tmp_path / "there")
+
+
+def test_a_client_from_elsewhere_gets_the_same_bytes(runs: Path, two_nodes: Any, tmp_path: Path) -> None:
+    """By ray://, as from a machine that is no node of the cluster."""
+    port = two_nodes.head_node._ray_params.ray_client_server_port
+    answer = draw(runs, "plain", tmp_path / "there", "--on", f"ray://127.0.0.1:{port}", "--workers", 1)
+    assert answer.exit_code == 0 and answer.stdout.strip() == str(tmp_path / "there"), answer.output
+    assert draw(runs, "plain", tmp_path / "here", "--workers", 1).exit_code == 0
     assert prints(tmp_path / "here") == prints(tmp_path / "there")
 
 
