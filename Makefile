@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos bench-sizing docs clean
+.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos bench-sizing bench-scale docs clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -86,6 +86,9 @@ chaos: $(VENV)/.all  ## faults, tried and counted (kill -9, full disk, bad S3, .
 
 bench-sizing: $(VENV)/.all  ## CPU seconds, memory and disk of whole runs, stage by stage: docs/benchmarks/sizing.md (minutes; resumes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.sizing
+
+bench-scale: $(VENV)/.all  ## rows/s of one and two workers, of a Ray cluster and of processes, and what a hundred million rows would take: docs/benchmarks/scale.md (a quarter of an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scale
 
 docs: $(VENV)/.all  ## the site of docs/ in build/site; looked at with `python -m http.server -d build/site`
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
