@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.scale import FEW, MANY, MODES, TIMES, Turn, drawn, line, lines, taken
-from benchmarks.scale_page import GOAL, Line, Mode, foretold, keeps_up, page
+from benchmarks.scale_page import GOAL, Line, Mode, driven, foretold, keeps_up, page
 from flows.begin import loaded
 from flows.run import Run
 from flows.stages import STEPS, perform
@@ -59,7 +59,9 @@ def test_a_hundred_million_rows_take_the_longer_of_workers_and_driver() -> None:
     workers, driver = foretold(found, 2)
     assert workers == pytest.approx((2 + (100 * 0.2 + GOAL * 2e-5) / 2) / 60)
     assert driver == pytest.approx((1 + 100 * 0.01 + GOAL * 5e-7) / 60)
-    assert keeps_up(found) == pytest.approx((2e-5 + 2e-7) / (5e-7 + 1e-8))
+    assert keeps_up(found, 100.0) == pytest.approx(GOAL * (2e-5 + 2e-7) / 100)
+    assert driven(found, ABOUT) == pytest.approx(60 * driver)
+    assert driven(found, ABOUT | {"checked": (GOAL // 10, {Mode("ray", 2): (1.0, 9.0)})}) == pytest.approx(90)
     text = "\n".join(page(found, ABOUT))
     minutes = [float(told) for told in re.findall(r"^\| \d+ of a cluster.*?\| ([\d.]+) \|", text, re.MULTILINE)]
     assert minutes == sorted(minutes, reverse=True) and minutes[-1] == pytest.approx(max(foretold(found, 32)), abs=0.1)
