@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+TIMEOUTS = ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
 EXPORTER = "OTEL_METRICS_EXPORTER"
 #: Seconds that the end of a run waits for the collector.
 PATIENCE = 5.0
+#: Seconds that one export, tries again included, may take where no variable says: the library's ten are not worth a run's end.
+TIMEOUT = 2.0
 #: Upper ends of the classes that durations are counted in, in seconds.
 SECONDS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
@@ -109,7 +112,7 @@ def exporter() -> Any:
 
     # A collector that is away is told of once, by us; the library would write a line for each try.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
-    return Exporter()
+    return Exporter(timeout=None if any(os.environ.get(name) for name in TIMEOUTS) else TIMEOUT)
 
 
 class Telemetry:
