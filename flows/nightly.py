@@ -16,9 +16,8 @@ from flows.begin import begun, loaded, walked
 from flows.history import refresh
 from flows.notify import check_notify, notify
 from flows.retention import prune
-from flows.run import Run
+from flows.run import OUTSIDE, Run
 from flows.stages import steps_of
-from flows.stages.judge import OUTSIDE
 
 # isort: split
 from prefect import flow

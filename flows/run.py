@@ -30,6 +30,8 @@ REFUSED = "refused.txt"
 AT_WORK = "at_work.json"
 #: The figures that a fit has told of so far.
 TOLD = "training.jsonl"
+#: Where the report of a release lies that goes out with its rows.
+OUTSIDE = "outside"
 ROOM = Path(__file__).resolve().parent.parent
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from configs.load import dump
 from data.secrets import hidden
 from flows.pipes import say
-from flows.run import Run
-from flows.stages.judge import OUTSIDE
+from flows.run import OUTSIDE, Run
 from flows.watched import Watched
 
 if TYPE_CHECKING:

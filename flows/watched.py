@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from flows.run import Run
-from flows.stages.judge import OUTSIDE
+from flows.run import OUTSIDE, Run
 
 #: Of a release: stage -> what of its facts is told. What is not listed here is not.
 TOLD: Mapping[str, tuple[str, ...]] = {

@@ -16,7 +16,7 @@ from configs.plan import Plan
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Schema
-from flows.run import Run, Stage, alone, code_version, digest, write_text
+from flows.run import OUTSIDE, Run, Stage, alone, code_version, digest, write_text
 from flows.stages.shared import Step, dataset, file_sha256, key_of, load_schema
 from generators.base import Progress
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from validators.base import Check, Evidence, Intent
     from validators.gate import Decision
 
-#: Where the report of a release lies that goes out with its rows.
-OUTSIDE = "outside"
 #: What the full one of a release says of itself.
 INSIDE = "this report is for the inside: it tells of single real rows; the one that goes out lies in the folder {folder}"
 

@@ -15,8 +15,8 @@ from data.dataset import Dataset
 from data.errors import UserError
 from data.schema import Column, Schema
 from data.sinks import Told
-from flows.run import UNFINISHED, Run, Stage, digest, write_text
-from flows.stages.judge import OUTSIDE, lineage
+from flows.run import OUTSIDE, UNFINISHED, Run, Stage, digest, write_text
+from flows.stages.judge import lineage
 from flows.stages.moved import moved, sentences
 from flows.stages.personal import drawn_schema
 from flows.stages.promise import statement
