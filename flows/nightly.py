@@ -18,6 +18,7 @@ from flows.notify import check_notify, notify
 from flows.retention import prune
 from flows.run import OUTSIDE, Run
 from flows.stages import steps_of
+from flows.warm import Start, warm_start
 
 # isort: split
 from prefect import flow
@@ -39,16 +40,20 @@ class Night:
 
 
 @flow(name="nightly", validate_parameters=False)
-def nightly(plan: str, overrides: list[str] | None = None, runs: str = "runs", keep: int | None = None) -> State[Any]:
+def nightly(
+    plan: str, overrides: list[str] | None = None, runs: str = "runs", keep: int | None = None, warm: bool = False
+) -> State[Any]:
     """One night of one plan. The state is Failed when the gate blocks, so that automations hear of it.
 
-    keep: versions and runs that are not pruned after it; None prunes none."""
+    keep: versions and runs that are not pruned after it; None prunes none. warm: begin with the model of the run that published
+    last, where the family can."""
     log, spec = get_run_logger(), None
     try:
         read = loaded(Path(plan), overrides)
         check_notify(read.notify)
         spec = read
-        night = _night(Path(plan), overrides, Path(runs))
+        start = warm_start(read, Path(runs)) if warm else Start((), "")
+        night = _night(Path(plan), [*(overrides or []), *start.overrides], Path(runs))
     except Exception as error:
         # What a user must mend is a sentence; anything else has its trace in the log of the flow run.
         says = str(error) if isinstance(error, UserError) else f"{type(error).__name__}, see the log of this flow run"
@@ -58,6 +63,8 @@ def nightly(plan: str, overrides: list[str] | None = None, runs: str = "runs", k
         night = replace(night, lines=(*night.lines, *_pruned(spec, keep, Path(runs))))
     if is_remote(spec.publish.root) and night.outcome in ("published", "blocked") and (lost := refresh(spec)):
         night = replace(night, lines=(*night.lines, lost))
+    if start.says and night.outcome != "unchanged":
+        night = replace(night, lines=(*night.lines, f"Training: {start.says}"))
     _tell(plan, night, log, spec)
     said = f"{spec.name}: {night.says}"
     if night.outcome == "blocked":

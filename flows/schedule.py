@@ -30,13 +30,15 @@ AT_ONCE = 1
 
 @dataclass(frozen=True)
 class Night:
-    """When plans run, and how. keep: versions and runs that are not pruned after each night; None prunes none."""
+    """When plans run, and how. keep: versions and runs that are not pruned after each night; None prunes none. warm: whether a
+    training begins with last night's model."""
 
     cron: str
     timezone: str
     overrides: tuple[str, ...] = ()
     runs: Path = Path("runs")
     keep: int | None = None
+    warm: bool = False
 
 
 def serve(plans: Sequence[Path], night: Night, *, quiet: bool, metrics: str | None = None) -> None:
@@ -72,6 +74,7 @@ def deployment(plan: Path, night: Night) -> RunnerDeployment:
         "overrides": list(night.overrides),
         "runs": str(night.runs.resolve()),
         "keep": night.keep,
+        "warm": night.warm,
     }
     made = nightly.to_deployment(
         name=spec.name,

@@ -35,6 +35,9 @@ def serve(
         str | None,
         typer.Option("--metrics", metavar="[HOST:]PORT", help="Answer Prometheus there, at /metrics, meanwhile."),
     ] = None,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Begin with the model of the run that published last, where the family can.")
+    ] = False,
     override: opt.Override = None,
     runs: opt.Runs = RUNS,
     quiet: opt.Quiet = False,
@@ -42,7 +45,7 @@ def serve(
     """Run plans on a schedule until stopped: nothing where a source did not change, else a run; on a Prefect server."""
     from flows.schedule import Night, here, serve
 
-    night = Night(cron, timezone or here(), tuple(override or ()), runs, keep)
+    night = Night(cron, timezone or here(), tuple(override or ()), runs, keep, warm)
     serve(plans, night, quiet=quiet, metrics=metrics)
 
 

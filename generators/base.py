@@ -134,6 +134,7 @@ class Generator(Protocol):
         exact_conditions: whether `where` is drawn directly; otherwise rows are drawn and the rest thrown away.
         distributed: whether `fit` in each of several processes (`accelerate launch`) is one fit; a family that says nothing
             learns in one.
+        warm: of a family that can begin with a model of its own: the setting that takes its folder.
 
     A family may also have `traits`, by which it can be chosen (of one that has none nothing is known, so a plan must name it);
     `ready()`, which raises where something it needs is not installed, and `refuse(train)`, which raises

@@ -89,6 +89,7 @@ class FineTune:
         passes=20,
         fails=("slow", "privacy"),
     )
+    warm: ClassVar[str] = "backbone"
     paints: ClassVar[bool] = True  # on good pictures, so none of those is drawn
 
     backbone: str | None = None

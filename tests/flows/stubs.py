@@ -73,6 +73,20 @@ class Good:
 
 
 @dataclass
+class Goes(Good):
+    """Goes on from an earlier model of its own."""
+
+    warm: ClassVar[str] = "begin"
+
+    begin: str | None = None
+
+    def fit(self, train: Dataset, *, seed: int, progress: Progress = SILENT, checkpoint: Path | None = None) -> Self:
+        if self.begin is not None:
+            type(self).load(Path(self.begin))
+        return super().fit(train, seed=seed, progress=progress, checkpoint=checkpoint)
+
+
+@dataclass
 class Instant(Good):
     """As quick, and far off."""
 
