@@ -9,6 +9,7 @@ from configs.load import load
 from configs.plan import Plan
 from data.errors import UserError
 from data.remote import is_remote
+from flows.away import address_of
 from flows.credentials import lend
 from flows.logs import at_work, instead
 from flows.run import BusyError, Run
@@ -35,6 +36,11 @@ def foreseen(config: Path, override: list[str] | None, runs: Path, measured: boo
 def begun(config: Path, override: list[str] | None, runs: Path, *, fresh: bool) -> Run:
     """The run of this plan, with nothing done yet where it is to be fresh."""
     plan = loaded(config, override)
+    if plan.purpose == "release" and (address := address_of(runs)) is not None:
+        raise UserError(
+            f"--runs {address}: a release's run holds real rows and the key of what is made anew, and its ledger must outlive "
+            "the machine; name a folder on a disk that stays"
+        )
     lend(plan.publish.credentials)
     this = Run.open(runs, plan, fingerprint(plan))
     watched = Watched.of(this)

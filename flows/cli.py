@@ -155,7 +155,7 @@ def run(
     from flows.amount import NothingToAddError
     from flows.begin import begun, walked
     from flows.related import run_related
-    from flows.show import show_outcome
+    from flows.show import show_outcome, show_place
     from validators.gate import EXIT_CODES
 
     this = begun(config, override, runs, fresh=fresh)
@@ -174,6 +174,7 @@ def run(
         if wanted:
             shutil.copyfile(this.folder / made, writable(wanted))
     show_outcome(this.folder, stages)
+    show_place(this.folder)
     return EXIT_CODES[stages["judge"]["verdict"]]
 
 
@@ -332,12 +333,13 @@ def report(
 ) -> None:
     """Show a run's verdict and where its report is."""
     from flows.run import Run
-    from flows.show import show_decision
+    from flows.show import show_decision, show_place
 
     this = Run.find(name, runs, having="report.html")
     page = this.folder / "report.html"
     show_decision(json.loads((this.folder / "report.json").read_text()))
     print(page)
+    show_place(this.folder)
     if browser:
         typer.launch(page.resolve().as_uri())
 

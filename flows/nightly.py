@@ -12,6 +12,7 @@ from data.errors import UserError
 from data.remote import is_remote
 from flows import synthesize  # noqa: F401  # Prefect's settings, before Prefect
 from flows.amount import NothingToAddError
+from flows.away import folder_of
 from flows.begin import begun, loaded, walked
 from flows.history import refresh
 from flows.notify import check_notify, notify
@@ -45,22 +46,22 @@ def nightly(
 ) -> State[Any]:
     """One night of one plan. The state is Failed when the gate blocks, so that automations hear of it.
 
-    keep: versions and runs that are not pruned after it; None prunes none. warm: begin with the model of the run that published
-    last, where the family can."""
+    runs: the folder of runs, or an address; keep: versions and runs that are not pruned after it; None prunes none; warm: begin
+    with the model of the run that published last, where the family can."""
     log, spec = get_run_logger(), None
     try:
         read = loaded(Path(plan), overrides)
         check_notify(read.notify)
         spec = read
-        start = warm_start(read, Path(runs)) if warm else Start((), "")
-        night = _night(Path(plan), [*(overrides or []), *start.overrides], Path(runs))
+        start = warm_start(read, folder_of(runs)) if warm else Start((), "")
+        night = _night(Path(plan), [*(overrides or []), *start.overrides], folder_of(runs))
     except Exception as error:
         # What a user must mend is a sentence; anything else has its trace in the log of the flow run.
         says = str(error) if isinstance(error, UserError) else f"{type(error).__name__}, see the log of this flow run"
         _tell(plan, Night("failed", says), log, spec)
         raise
     if keep is not None and night.outcome in ("published", "blocked"):
-        night = replace(night, lines=(*night.lines, *_pruned(spec, keep, Path(runs))))
+        night = replace(night, lines=(*night.lines, *_pruned(spec, keep, folder_of(runs))))
     if is_remote(spec.publish.root) and night.outcome in ("published", "blocked") and (lost := refresh(spec)):
         night = replace(night, lines=(*night.lines, lost))
     if start.says and night.outcome != "unchanged":

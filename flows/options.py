@@ -19,7 +19,23 @@ def _place(on: str) -> str:
     raise DataError(f"--on {on}: name local, ray, or a cluster as ray://HOST:PORT, e.g. --on ray://head:10001")
 
 
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of all runs.", envvar="COUNTERPOISE_RUNS")]
+def _runs(named: str | Path) -> Path:
+    """A folder as it is named; of an address the folder of copies."""
+    from flows.away import folder_of
+
+    return folder_of(named)
+
+
+Runs = Annotated[
+    Path,
+    typer.Option(
+        "--runs",
+        parser=_runs,
+        metavar="FOLDER|ADDRESS",
+        help="Folder of all runs, or an address as s3://bucket/prefix.",
+        envvar="COUNTERPOISE_RUNS",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Logs = Annotated[
     Literal["text", "json"],

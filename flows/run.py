@@ -20,6 +20,8 @@ from configs.load import dump, load
 from configs.plan import GeneratorSpec, Plan
 from data.errors import UserError
 from data.secrets import hidden
+from data.turns import TakenError
+from flows import away, kept
 from flows.pipes import say
 
 #: The note in which a stage keeps, as a text, what its second try must know if the first one is killed.
@@ -59,6 +61,7 @@ class Run:
         """The run of this plan on these data: the same plan and the same bytes lead to the same folder."""
         text = dump(plan)
         folder = runs / plan.name / digest(text, fingerprint)[:10]
+        away.bring(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # A run that is being worked on is left as it is: another process writes its stages down.
@@ -88,13 +91,14 @@ class Run:
         found = found or [run for run in all_runs(runs) if run.folder.parent.name == name]
         if not found:
             raise UserError(f"there is no run {name!r} under {runs}; `counterpoise runs` lists them")
-        able = [run for run in found if (run.folder / having).exists()]
+        able = [run for run in found if away.has(run.folder, having)]
         if not able:
             raise UserError(f"run {found[-1].id} has no {having} yet; `counterpoise run` its plan to the end")
         latest = max(able, key=lambda run: run.touched)
         if len(found) > 1:
             lacking = f" that has its {having}" if len(able) < len(found) else ""
             say(f"{name} has {len(found)} runs; taken is the latest{lacking}, {latest.folder}")
+        away.bring(latest.folder)
         return latest
 
     @property
@@ -175,9 +179,12 @@ class Run:
 
     def refused(self, why: str | None) -> None:
         """Keep why the run did not go on, in a sentence; None: that it does."""
-        path = self.folder / REFUSED
+        path, before = self.folder / REFUSED, self.why
         with suppress(OSError):  # what is told here has been said already
             path.unlink(missing_ok=True) if why is None else write_text(path, hidden(why) + "\n")
+        if self.why != before and away.lies(self.folder):
+            with suppress(UserError), self.locked():  # it goes into the store as the turn ends
+                pass
 
     @property
     def why(self) -> str | None:
@@ -217,6 +224,8 @@ class Run:
         if self.stages.get("fresh"):
             return None
         for other in (run for run in all_runs(self.folder.parent.parent) if run.folder.parent == self.folder.parent):
+            if other.stages.get(stage.name, {}).get("key") == key:
+                away.bring(other.folder)
             if other.folder != self.folder and (facts := other.done(stage, key)) is not None:
                 entry = other.stages[stage.name]
                 for out in (*stage.outputs, *(name for name in stage.perhaps if (other.folder / name).exists())):
@@ -244,18 +253,31 @@ class Run:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            try:
-                yield
-            finally:
-                (self.folder / AT_WORK).unlink(missing_ok=True)
+            with _turn(self.folder):
+                try:
+                    yield
+                finally:
+                    (self.folder / AT_WORK).unlink(missing_ok=True)
 
     def _write(self, value: Mapping[str, Any]) -> None:
         write_text(self._ledger, json.dumps(value, indent=1, default=str))
+        kept.kept(self.folder)
 
 
 def all_runs(runs: Path) -> list[Run]:
     """Every run under a folder, oldest first."""
+    away.glance(runs)
     return sorted((Run(p.parent) for p in runs.glob("*/*/plan.yaml")), key=lambda run: run.touched)
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """As `kept.turn`; who works on another machine is told as who works on this one."""
+    try:
+        with kept.turn(folder):
+            yield
+    except TakenError as error:
+        raise BusyError(str(error)) from None
 
 
 def through(run: Run, stage: Stage, key: str, work: Callable[[], Mapping[str, Any]]) -> tuple[dict[str, Any], str]:

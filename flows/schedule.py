@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from data.errors import UserError
+from flows.away import address_of
 from flows.begin import loaded
 from flows.metrics import listen
 from flows.notify import check_notify
@@ -72,7 +73,7 @@ def deployment(plan: Path, night: Night) -> RunnerDeployment:
     parameters: dict[str, Any] = {
         "plan": str(plan.resolve()),
         "overrides": list(night.overrides),
-        "runs": str(night.runs.resolve()),
+        "runs": address_of(night.runs) or str(night.runs.resolve()),
         "keep": night.keep,
         "warm": night.warm,
     }

@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from flows.away import lies
 from flows.live import at_work, doing
-from flows.pipes import unread
+from flows.pipes import note, unread
 
 if TYPE_CHECKING:
     from data.export import Exported
@@ -35,6 +36,12 @@ def show_outcome(folder: Path, stages: Mapping[str, Any]) -> None:
     if (folder / "outside").is_dir():
         print(f"         for the inside: it tells of real rows; the one beside the rows, and in {folder / 'outside'}, does not")
     print(f"{'dataset' if published['version'] else 'quarantine'}  {published['uri']}")
+
+
+def show_place(folder: Path) -> None:
+    """Where a run lies, if that is a store."""
+    if (address := lies(folder)) is not None:
+        note(f"kept in  {address}")
 
 
 def show_decision(report: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from configs.components import find
 from configs.load import dump
 from configs.plan import Plan
+from flows.away import address_of
 from flows.run import Run, all_runs
 from flows.stages.read import fingerprint
 from generators.base import Generator
@@ -35,6 +36,8 @@ def warm_start(plan: Plan, runs: Path) -> Start:
     last = next((run for run in reversed(_own(plan, runs)) if run.version is not None), None)
     if last is None:
         return Start((), "cold: no run has published yet")
+    if address_of(runs) is not None:
+        return Start((), "cold: runs lie in a store, where a model has no path that all machines know it by")
     told = last.plan
     if _without(told, name) != _without(plan, name):
         return Start((), f"cold: the plan is another one than that of run {last.id}")

@@ -11,6 +11,7 @@ import numpy as np
 from data.dataset import Dataset
 from data.encode_values import floats
 from data.schema import Column
+from flows.away import bring
 from flows.run import Run, all_runs
 from flows.stages.shared import dataset
 
@@ -24,7 +25,10 @@ def before(run: Run) -> Run | None:
     """The run of the same name that published last, this one aside; None where there is none."""
     others = [other for other in all_runs(run.folder.parent.parent) if other.folder.parent == run.folder.parent]
     published = [other for other in others if other.folder != run.folder and other.version is not None]
-    return published[-1] if published else None
+    if not published:
+        return None
+    bring(published[-1].folder)
+    return published[-1]
 
 
 def moved(run: Run) -> dict[str, Any]:
