@@ -130,6 +130,8 @@ def test_pictures_there_are_found_read_and_published(
 
 
 def test_an_index_there_is_read_with_the_pictures_beside_it(bucket: str, tmp_path: Path) -> None:
+    if bucket.startswith("gs"):  # how a copy is read asks nothing of a store
+        pytest.skip("tried with S3")
     surfaces(tmp_path / "parts")
     names = sorted(p.relative_to(tmp_path / "parts") for p in tmp_path.glob("parts/*/*.png"))
     index = tmp_path / "parts/list.csv"
