@@ -11,7 +11,7 @@ from data.errors import UserError
 from data.remote import is_remote
 from flows.away import address_of
 from flows.credentials import lend
-from flows.logs import at_work, instead
+from flows.logs import about, instead
 from flows.run import BusyError, Run
 from flows.stages import PLAN_CHECKS
 from flows.stages.read import fingerprint
@@ -44,7 +44,7 @@ def begun(config: Path, override: list[str] | None, runs: Path, *, fresh: bool) 
     lend(plan.publish.credentials)
     this = Run.open(runs, plan, fingerprint(plan))
     watched = Watched.of(this)
-    at_work(run=watched.called)
+    about(run=watched.called)
     if watched.release:
         instead(watched.id, of=this.id)
     return this.renewed() if fresh else this

@@ -39,7 +39,7 @@ def ask(form: str) -> str:
     return form
 
 
-def at_work(**on: str | None) -> None:
+def about(**on: str | None) -> None:
     """From now on lines are about this run, or this stage; None: about none."""
     for name, value in on.items():
         _AT_WORK.pop(name, None)

@@ -20,6 +20,7 @@ from flows.retention import prune
 from flows.run import OUTSIDE, Run
 from flows.stages import steps_of
 from flows.warm import Start, warm_start
+from flows.watched import Watched
 
 # isort: split
 from prefect import flow
@@ -78,16 +79,22 @@ def _night(plan: Path, overrides: list[str] | None, runs: Path) -> Night:
     if run.plan.several:
         raise UserError(f"{plan}: tables that refer to one another have no schedule; `counterpoise run` them with cron")
     if (verdict := _finished(run)) is not None:
-        return Night("unchanged", f"unchanged since {verdict}; nothing was trained", run=str(run.folder))
+        return Night("unchanged", f"unchanged since {verdict}; nothing was trained", run=_place(run))
     try:
         stages = walked(run, plan, overrides, "prefect", quiet=True)
     except NothingToAddError as found:  # as `counterpoise run` has it: nothing is published, and that is no fault
-        return Night("blocked", str(found), run=str(run.folder))
+        return Night("blocked", str(found), run=_place(run))
     published = stages["publish"]
     if published["version"] is None:
-        return Night("blocked", _worst(run, stages), (f"in quarantine: {published['uri']}",), str(run.folder))
+        return Night("blocked", _worst(run, stages), (f"in quarantine: {published['uri']}",), _place(run))
     says = f"{published['version']} with {published['rows']:,} rows"
-    return Night("published", says, tuple(published.get("moved", ())), str(run.folder))
+    return Night("published", says, tuple(published.get("moved", ())), _place(run))
+
+
+def _place(run: Run) -> str:
+    """The run's folder; of a release its alias, as a server keeps what it is told."""
+    watched = Watched.of(run)
+    return watched.called if watched.release else str(run.folder)
 
 
 def _pruned(spec: Plan, keep: int, runs: Path) -> list[str]:

@@ -45,6 +45,7 @@ from flows.pipes import note, say  # noqa: E402
 from flows.run import Run  # noqa: E402
 from flows.tell import console  # noqa: E402
 from flows.walk import perform_all  # noqa: E402
+from flows.watched import Watched  # noqa: E402
 
 
 @flow(name="synthesize", validate_parameters=False)
@@ -111,7 +112,8 @@ def tell(run: Run, *, quiet: bool) -> dict[str, Any]:
     """Run the flow on the server in use (an embedded one when none is named): {stage: its facts}.
 
     Raises what a stage raised."""
-    name = f"{run.folder.parent.name}/{run.id}"
+    # Of a release its alias: a server keeps what it is told.
+    name = Watched.of(run).called
     if not quiet:
         where = PREFECT_API_URL.value() or "an embedded server; `prefect server start` shows it afterwards"
         note(f"prefect  flow synthesize, run {name}, told to {where}")

@@ -23,7 +23,7 @@ class JsonLines:
 
     def begin(self, stage: str) -> Progress:
         self.close()
-        logs.at_work(stage=stage, **({} if self.watched is None else {"run": self.watched.called}))
+        logs.about(stage=stage, **({} if self.watched is None else {"run": self.watched.called}))
         put(logs.line("begins"))
         self.at_work = PlainProgress(stage, self._went_on)
         self.at_work.start()
@@ -35,7 +35,7 @@ class JsonLines:
         says = f"{stage} {how}" if self._hides else sentence(stage, how, facts).split("\n")[0]
         level = "warning" if facts.get("verdict") in ("BLOCK", "INCONCLUSIVE") else "info"
         put(logs.line(how, level=level, seconds=round(seconds, 3), facts=told, says=says))
-        logs.at_work(stage=None)
+        logs.about(stage=None)
 
     def close(self) -> None:
         """The stage at work, if there is one, is told of no more."""

@@ -95,7 +95,7 @@ def _is_stop(error: BaseException | None) -> bool:
 def _stopped() -> int:
     kept = "; the same command keeps what is finished, and a fit goes on from its last checkpoint"
     kept += ", or begins anew where it is private, charged once"
-    say("stopped" + (kept if sys.argv[1:2] in (["run"], ["tune"]) else ""), "stopped", level="warning", exit=130)
+    say("stopped" + (kept if {"run", "tune"} & set(sys.argv[1:]) else ""), "stopped", level="warning", exit=130)
     return 130
 
 

@@ -111,9 +111,9 @@ def test_what_a_library_writes_is_a_note_without_its_secret(monkeypatch: pytest.
 def test_figures_that_json_has_no_word_for_are_null_and_words_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = wrapped(monkeypatch)
     logs.instead("alias", of="0123456789")
-    logs.at_work(run="mixed/0123456789", stage="fit")
+    logs.about(run="mixed/0123456789", stage="fit")
     say("runs/mixed/0123456789 is busy", "refused", level="error", exit=2, figures={"loss": float("nan"), "of 0123456789": 1.5})
-    logs.at_work(run=None, stage=None)
+    logs.about(run=None, stage=None)
     note("so it is")
     first, second = read(asked)
     assert first["run"] == "mixed/alias" and first["says"] == "runs/mixed/alias is busy" and first["stage"] == "fit"
