@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 from data.errors import DataError
 from data.schema import Column, Schema
 from flows.many import many_rows
+from flows.pipes import say
 from flows.run import Run
 from flows.stages.personal import Remade
 from flows.stages.sample import load_model
 from flows.stages.shared import load_schema
+from flows.watched import Watched
 
 
 def more_rows(
@@ -44,6 +46,7 @@ def more_rows(
     run = Run.find(name, runs, having="model")
     if run.plan.several:
         raise DataError("tables that refer to one another are drawn by a run; state sample.scale in its plan for more rows")
+    _warn_of_verdict(run)
     schema, pictures = load_schema(run), run.plan.modality == "image"
     wanted = _conditions(where, schema)
     if not pictures and out is not None and not out.suffix:
@@ -75,6 +78,13 @@ def more_rows(
     if out and beside:
         beside.replace(out)
         print(out)
+
+
+def _warn_of_verdict(run: Run) -> None:
+    """That the gate blocked what the same model drew, in a sentence: more of it is no better."""
+    report = Watched.of(run).report()
+    if report is not None and report["verdict"] not in ("PASS", "WARN"):
+        say(f"rows of run {run.id} were judged {report['verdict']}, and more of its model are no better: {report['reason']}")
 
 
 def _into_folder(batches: Iterator[pa.RecordBatch], out: Path, run: Run) -> None:

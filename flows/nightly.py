@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flows.away import folder_of
 from flows.begin import begun, loaded, walked
 from flows.history import refresh
 from flows.notify import check_notify, notify
+from flows.pipes import note
 from flows.retention import prune
 from flows.run import OUTSIDE, Run
 from flows.stages import steps_of
@@ -130,6 +132,8 @@ def _worst(run: Run, stages: Any) -> str:
 
 def _tell(plan: str, night: Night, log: Any, spec: Plan | None = None) -> None:
     name = spec.name if spec else Path(plan).stem
+    # The server keeps the log; who started `serve` or a worker reads one line a night.
+    note("\n".join([f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC  {name}: {night.says}", *night.lines]))
     log.log(30 if night.outcome in ("blocked", "failed") else 20, "%s: %s", name, night.says)
     for line in night.lines:
         log.info("%s: %s", name, line)

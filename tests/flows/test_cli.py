@@ -71,6 +71,10 @@ def test_a_run_ends_with_verdict_report_and_dataset(plan_file: Path, tmp_path: P
     more = cli("sample", "mixed", "--rows", 25, "--where", "label=rare", "--out", tmp_path / "more.parquet", "--runs", runs)
     assert more.exit_code == 0, more.output
     assert set(pd.read_parquet(tmp_path / "more.parquet")["label"]) == {"rare"}
+    assert "were judged" not in more.stderr
+    assert run(plan_file).exit_code == 3  # copies; whoever draws more of them is told
+    copied = cli("sample", "mixed", "--rows", 5, "--runs", runs)
+    assert copied.exit_code == 0 and "were judged BLOCK, and more of its model are no better: " in copied.stderr
     refused(cli("sample", "mixed", "--rows", 5, "--where", "label=rar", "--runs", runs), "rar")
     refused(cli("sample", "mixed", "--rows", 5, "--where", "labl=rare", "--runs", runs), "labl")
     for condition in ("amount>3", "amount >= 3", "amount==3", "label!=rare", "amount<3 and label=rare"):

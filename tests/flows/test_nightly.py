@@ -62,7 +62,7 @@ def night(plan: Path, *overrides: str) -> Any:
 
 @pytest.mark.usefixtures("server")
 def test_a_night_does_nothing_or_publishes_or_tells(
-    plan_file: Path, hook: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    plan_file: Path, hook: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     address, told = hook
     monkeypatch.setenv("TOLD", address)
@@ -70,6 +70,8 @@ def test_a_night_does_nothing_or_publishes_or_tells(
     first, again = night(plan_file), night(plan_file)
     assert first.name == "Published" and again.name == "Unchanged"
     assert again.message == "mixed: unchanged since version v000001; nothing was trained"
+    # Who started it reads a line of each night.
+    assert "UTC  mixed: unchanged since version v000001; nothing was trained\n" in capfd.readouterr().err
     # New rows, one column of which moved: a new version, and what moved is told.
     table = pd.read_csv(plan_file.parent / "mixed.csv")
     number = table.select_dtypes("number").columns[0]
