@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -56,13 +57,29 @@ def joined(on: str) -> Iterator[Any]:
 
 def _reach(address: str) -> None:
     """Whether anybody listens there, for the library itself asks for half a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    remembered = _remembered() if address == "auto" else None
+    host, _, port = (remembered or address).removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return
     try:
         socket.create_connection((host.strip("[]") or "localhost", int(port)), REACHED).close()
     except OSError as error:
-        raise DataError(_unreached(address, error.strerror or str(error))) from None
+        why = error.strerror or str(error)
+        if remembered:
+            raise DataError(
+                f"the Ray cluster at {remembered}, which this machine remembers, does not answer ({why}); `ray stop` forgets "
+                "it, `ray start --head` starts one"
+            ) from None
+        raise DataError(_unreached(address, why)) from None
+
+
+def _remembered() -> str | None:
+    """The cluster that Ray would join by itself: it keeps the address in a file, which a killed cluster leaves there."""
+    path = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray/ray_current_cluster"
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
 
 
 def _unreached(address: str, why: str) -> str:

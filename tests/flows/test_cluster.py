@@ -8,6 +8,7 @@ import pickle
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -173,3 +174,20 @@ def test_a_cluster_that_is_not_there_is_said(runs: Path, tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "ray", None)
     refused(draw(runs, "plain", tmp_path / "a", "--on", "ray"), "not installed", "pip install -c constraints.txt -e '.[ray]'")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cluster_that_is_gone_but_remembered_is_given_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.cluster import joined
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text(address)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    started = time.monotonic()
+    with pytest.raises(DataError, match=f"the Ray cluster at {address}, which this machine remembers, does not answer"):
+        with joined("ray"):
+            pass
+    assert time.monotonic() - started < 60
