@@ -113,7 +113,7 @@ class Tracking:
 
         # As a version's manifest shows the plan of a release.
         without = {"data": True, "privacy": {"ledger"}} if self.watched.release else None
-        plan = YAML(typ="safe").load(dump(self.watched.run.plan, without=without))
+        plan = YAML(typ="safe", pure=True).load(dump(self.watched.run.plan, without=without))
         held = [Param(_key(name), hidden(str(value))[:CHARACTERS]) for name, value in _flat(plan)]
         for first in range(0, len(held), BATCH):
             self.client.log_batch(run, params=held[first : first + BATCH])
