@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -12,19 +11,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from ruamel.yaml import YAML
 
 from configs.plan import ChooseSpec, GateSpec
 from data.dataset import Dataset
 from data.errors import DataError
-from data.relations import Tables
-from data.remote import fetched, is_remote
+from data.remote import is_remote
 from data.schema import Column, Schema
 from data.secrets import hidden, holds_secret
+from flows.init_sources import as_named, copied, pictures_of, plan_name, related_of, source_of, table_of
 from flows.power import detectable
-from flows.recognise import single_table
-from flows.stages.read import BESIDE, local
 from flows.stages.shared import class_counts
 
 TARGETS = re.compile(
@@ -83,10 +79,10 @@ def write_plan(
         )
     stated = stated or ChooseSpec()
     # What lies in a store is looked at in a copy here; the plan names where it lies.
-    place = str(_copy(data)) if is_remote(data) else data
+    place = str(copied(data)) if is_remote(data) else data
     if (other := other_of(place)) is not None:
         raise NoFamilyError(f"{data}: {UNBUILT[other]}")
-    seen = _pictures(place)
+    seen = pictures_of(place)
     if release and seen is not None:
         raise DataError(f"{data}: no family promises differential privacy of pictures, which a release needs")
     if seen is not None:
@@ -94,7 +90,7 @@ def write_plan(
 
         text, name = pictures_plan(seen, Path(place), target=target, stated=stated, named=named, lies=(place, data))
         return _write(out or Path(f"{name}.yaml"), text, force=force)
-    if "://" in place and query is None and (several := _related(data)) is not None:
+    if "://" in place and query is None and (several := related_of(data)) is not None:
         from flows.init_tables import tables_plan
 
         if target is not None or release:
@@ -102,8 +98,8 @@ def write_plan(
             raise DataError(f"tables that refer to one another {what}; choose one table's rows with --query")
         name = plan_name(data.rsplit("/", 1)[-1])
         return _write(out or Path(f"{name}.yaml"), lambda path: tables_plan(path, name, data, several), force=force)
-    source, name = _source(place, query)
-    table = _table(source)
+    source, name = source_of(place, query)
+    table = table_of(source)
     source = as_named(source, place, data)
     guessed = target or _guess_target(infer(table))
     schema = infer(table, target=guessed)
@@ -136,92 +132,6 @@ def _write(path: Path, text: Callable[[Path], str], *, force: bool) -> Path:
         raise DataError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another with --out")
     path.write_text(text(path), encoding="utf-8")
     return path
-
-
-def _copy(address: str) -> Path:
-    """A copy of what lies in a store; of an index or annotations, with the pictures beside them."""
-    from data.sources._pictures import recognise
-    from data.sources.image_index import means_pictures
-
-    place = fetched(address)
-    if not place.is_file():
-        return place
-    index = place.suffix.lower() == ".csv" and means_pictures(place)
-    use = "image_index" if index else str((recognise(place) or {}).get("use"))
-    return local(address, use) if use in BESIDE else place
-
-
-def _pictures(data: str) -> dict[str, Any] | None:
-    """How to read these as pictures, None when they are no pictures."""
-    path = Path(data)
-    if "://" in data or not path.exists():
-        return None
-    from data.sources._pictures import recognise
-
-    found: dict[str, Any] | None = recognise(path)
-    return found
-
-
-def _source(data: str, query: str | None) -> tuple[dict[str, Any], str]:
-    if "://" in data:
-        return {"use": "sql", "url": data, "query": query or _only_table(data)}, plan_name(data.rsplit("/", 1)[-1])
-    path = Path(data)
-    if not path.exists():
-        beside = [str(p) for p in path.parent.glob("*") if p.suffix.lower() in (".csv", ".parquet", ".pq") or p.is_dir()]
-        near = difflib.get_close_matches(data, beside, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else "name a csv or Parquet file, a folder, or a database url"
-        raise DataError(f"{data}: there is no such file or folder; {meant}")
-    if path.is_dir() and not any(path.rglob("*.parquet")):
-        if (alone := single_table(path)) is not None:
-            return _source(str(alone), query)
-        raise DataError(f"{data} holds no pictures and no .csv or .parquet files; name a file, or a folder that holds some")
-    use = "parquet" if path.is_dir() or path.suffix in (".parquet", ".pq") else "csv"
-    return {"use": use, "path": data}, plan_name(path.stem)
-
-
-def as_named(source: dict[str, Any], place: str, data: str) -> dict[str, Any]:
-    """A source as a plan names it: what lies at or below `place`, a copy of what a store holds, by its address there."""
-    if place == data:
-        return source
-    moved = {key: value for key, value in source.items() if isinstance(value, str) and value.startswith(place)}
-    return source | {key: data.rstrip("/") + value.removeprefix(place) for key, value in moved.items()}
-
-
-def plan_name(text: str) -> str:
-    """A text as the name of a plan: letters, digits, dots and dashes, at most 64."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text.partition(".")[0]).strip("_.-").lower()
-    return name[:64] or "dataset"
-
-
-def _related(url: str) -> Tables | None:
-    """The tables of a database in which some refer to others, None where none do."""
-    from configs.load import fill
-    from data.sources.tables import keys_of, read
-
-    if not keys_of(fill(url))[1][1]:
-        return None
-    return Tables.from_arrow(*read(url=fill(url)))
-
-
-def _only_table(url: str) -> str:
-    from configs.load import fill
-    from data.sources.sql import tables
-
-    names = tables(fill(url))
-    if len(names) != 1:
-        raise DataError(f"the database holds {len(names)} tables ({', '.join(names[:20])}); choose one's rows with --query")
-    quoted = names[0].replace('"', '""')
-    return f'SELECT * FROM "{quoted}"'  # noqa: S608  # a name of the database itself, quoted
-
-
-def _table(source: dict[str, Any]) -> pa.Table:
-    import importlib
-
-    from configs.load import fill
-
-    options = {k: fill(v) if k == "url" else v for k, v in source.items() if k != "use"}
-    table: pa.Table = importlib.import_module(f"data.sources.{source['use']}").read(**options)
-    return table
 
 
 def _guess_target(schema: Schema) -> str | None:

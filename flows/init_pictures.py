@@ -14,8 +14,9 @@ from configs.plan import ChooseSpec
 from data.dataset import Dataset
 from data.errors import DataError
 from data.images import CLASS, Pictures, normal_class, pictures, schema
-from flows.init import NOTE, as_named, asked_to_see, nothing_asked, plan_name, scalar, schema_reference, sizes_for
+from flows.init import NOTE, asked_to_see, nothing_asked, scalar, schema_reference, sizes_for
 from flows.init_choice import family_lines, first_choice
+from flows.init_sources import as_named, plan_name
 from flows.stages.read import notices_of
 from flows.stages.shared import SPLIT
 

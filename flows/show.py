@@ -84,9 +84,10 @@ def stdout() -> Console:
 
 def _says(finding: Mapping[str, Any]) -> str:
     """The summary, and why a figure that stands beyond its limit passes all the same."""
-    value, limit, reference = (finding[k] for k in ("value", "limit", "reference"))
-    known = finding["verdict"] == "PASS" and None not in (value, limit, reference)
-    beyond = known and (value > limit if limit > reference else value < limit if limit < reference else False)
+    from validators.report.scales import scale_named
+
+    scale = scale_named(finding["check"], finding.get("details", {}).get("figure"))
+    beyond = finding["verdict"] == "PASS" and scale.beyond(finding["value"], finding["limit"])
     return f"{finding['summary']} (beyond the limit, but by no more than chance explains)" if beyond else finding["summary"]
 
 
