@@ -32,6 +32,8 @@ CLAIMS = ".claims"
 CHUNK = 8 << 20
 #: Numbers that may be lost to others before a publisher gives up.
 RACES = 1000
+#: How often, and seconds between, a file without a byte is read again.
+LOOKS, PAUSE = 20, 0.05
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,10 @@ class ObjectStore:
 
     Data go under a claimed prefix, which no one else writes to; the manifest is the last object, and a prefix without one is no
     version. LATEST is written after it and then compared with the versions that are there, so that the last writer leaves the
-    newest name. Claims stay: they keep a late publisher from taking a number twice."""
+    newest name. Claims stay: they keep a late publisher from taking a number twice.
+
+    What Arrow writes to Azure lies there without a byte until it is closed. So a manifest without one is no version yet, and
+    what else is found empty is read again."""
 
     root: str
     dataset: str
@@ -102,7 +107,8 @@ class ObjectStore:
     def versions(self, after: int = 0) -> list[str]:
         with _explained(self.uri(), "read from"):
             names = [version_name(n) for n in self._numbers() if n > after]
-            return [name for name in names if self._is_file(f"{name}/{MANIFEST}")]
+            found = zip(names, self._looked_at([f"{name}/{MANIFEST}" for name in names]), strict=True)
+            return [name for name, entry in found if entry.is_file and entry.size]
 
     def text(self, name: str) -> str | None:
         with _explained(self.uri(), "read from"):
@@ -154,10 +160,15 @@ class ObjectStore:
         return bool(self.filesystem.get_file_info(self.path(name)).is_file)
 
     def _read(self, name: str) -> str | None:
-        if not self._is_file(name):
-            return None
-        with self.filesystem.open_input_stream(self.path(name)) as file:
-            return str(file.read().decode())
+        """None where there is no such file; empty where it stays so, as whoever wrote it was killed."""
+        for _ in range(LOOKS):
+            if not self._is_file(name):
+                return None
+            with self.filesystem.open_input_stream(self.path(name)) as file:
+                if held := str(file.read().decode()):
+                    return held
+            time.sleep(PAUSE)
+        return ""
 
     def _write(self, name: str, text: str, kind: str = "text/plain") -> None:
         with self.filesystem.open_output_stream(self.path(name), metadata={"Content-Type": kind}) as file:
@@ -198,6 +209,8 @@ class ObjectStore:
         held = self._read(POINTER)
         if held is None:
             return None
+        if not held:  # its writer was killed: what it meant to write is the newest name
+            return max(self.versions(), default=None)
         if version_number(held) is None:
             raise PublishError(f"{self.uri(POINTER)} holds {held[:40]!r}, no version; write the newest one's name")
         return held.strip()

@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from data import remote
+from data import objects, remote
 from data.errors import DataError, PublishError
 from data.objects import ObjectStore
 from data.publish import Publisher, verify
+from data.stores import POINTER
 from tests.data.publishing import make_table, publish
 
 pytest.importorskip("gcp_storage_emulator")
@@ -97,6 +98,23 @@ def test_a_version_there_is_the_version_on_disk(root: str, tmp_path: Path) -> No
     assert isinstance(store, ObjectStore)
     back = pq.read_table(store.path("v000001/data"), filesystem=store.filesystem)
     assert back.replace_schema_metadata(None).equals(make_table(250))
+
+
+def test_a_file_that_is_being_written_is_waited_for(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to = Publisher(root, "adult")
+    publish(to, tmp_path)
+    publish(to, tmp_path)
+    store = to.store()
+    assert isinstance(store, ObjectStore)
+    store._write(POINTER, "")
+    monkeypatch.setattr(objects.time, "sleep", lambda seconds: store._write(POINTER, "v000001\n"))
+    assert to.latest() == "v000001"
+    monkeypatch.setattr(objects.time, "sleep", lambda seconds: None)
+    store._write(POINTER, "")
+    assert to.latest() == "v000002", "the writer was killed"
+    store._write("v000002/manifest.json", "")
+    assert (to.versions(), to.latest()) == (["v000001"], "v000001")
+    assert publish(to, tmp_path).name == to.latest() == "v000003"
 
 
 def test_a_file_that_was_changed_there_is_found(root: str, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ PAGES = {
     ),
     "tutorials/release.md": Page(
         f"-o gate.draws=2 -o generator.marginals=4 {LENIENT}",
-        says=(r"epsilon 3", r"v000001", r"3\.0, .*'spent'", r"exit code 2", r"privacy.cap"),
+        says=(r"epsilon 3", r"v000001", r"clinic: epsilon 3, delta \S+ spent of 6; 3 is left", r"exit code 2", r"privacy.cap"),
     ),
 }
 
