@@ -12,7 +12,7 @@ from data.remote import is_remote
 from flows.away import address_of
 from flows.credentials import lend
 from flows.logs import about, instead
-from flows.run import BusyError, Run
+from flows.run import BusyError, Run, unbegun
 from flows.stages import PLAN_CHECKS
 from flows.stages.read import fingerprint
 from flows.stages.rules import pointed
@@ -42,7 +42,13 @@ def begun(config: Path, override: list[str] | None, runs: Path, *, fresh: bool) 
             "the machine; name a folder on a disk that stays"
         )
     lend(plan.publish.credentials)
-    this = Run.open(runs, plan, fingerprint(plan))
+    try:
+        mark = fingerprint(plan)
+    except UserError as error:  # a source that is away: of which run it is, only its bytes would tell
+        unbegun(runs / plan.name, str(error))
+        raise
+    this = Run.open(runs, plan, mark)
+    unbegun(runs / plan.name)
     watched = Watched.of(this)
     about(run=watched.called)
     if watched.release:

@@ -122,7 +122,10 @@ class Aside:
         self.thread.join(self.follower.patience)
         if self.thread.is_alive():
             self.broken.set()
-            say(f"{self.follower.called} did not answer within {self.follower.patience:.0f} s; it was not told all of this run")
+            say(
+                f"{self.follower.called} did not answer within {self.follower.patience:.0f} s; it was not told all of this run",
+                level="warning",
+            )
 
     def _catch_up(self) -> None:
         if self.pending is not None:
@@ -142,7 +145,8 @@ class Aside:
         if not self.broken.is_set():
             self.broken.set()
             why = (hidden(str(error)).splitlines() or [""])[0][:200]
-            say(f"{self.follower.called} is not told of this run any more ({type(error).__name__}: {why}); the run goes on")
+            said = f"{self.follower.called} is not told of this run any more ({type(error).__name__}: {why}); the run goes on"
+            say(said, level="warning")
 
 
 class _AsideProgress:

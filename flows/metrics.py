@@ -37,7 +37,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "runs": ("Runs in the folder of runs; compared: of tables that refer to one another, which publish nothing", ("outcome",)),
     "run_info": ("The latest run: its id, of a release its alias, and its family", ("run", "family")),
     "run_timestamp_seconds": ("When the latest run last moved", ()),
-    "run_refused": ("Whether the latest run was refused when it was last tried", ()),
+    "run_refused": ("Whether the latest run was refused when it was last tried, or an attempt after it before it began", ()),
     "run_at_work": ("Whether a process works on the latest run, and on which stage", ("stage",)),
     "stage_duration_seconds": ("How long a stage of the latest run took", ("stage",)),
     "sample_rows": ("Rows that the latest run drew for its dataset", ()),
@@ -169,7 +169,7 @@ def _latest(own: Sequence[Run]) -> Iterator[Sample]:
     family = str(done.get("choose", {}).get("facts", {}).get("family", ""))
     yield "run_info", (watched.id, family), 1
     yield "run_timestamp_seconds", (), run.touched
-    yield "run_refused", (), (run.folder / REFUSED).is_file()
+    yield "run_refused", (), any((folder / REFUSED).is_file() for folder in (run.folder, run.folder.parent))
     if (now := at_work(run)) is not None:
         yield "run_at_work", (str(now["stage"]),), 1
     for stage, entry in done.items():

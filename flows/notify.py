@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 
+#: Outcome -> what Apprise calls such news: services show it by a colour or a sign.
+KINDS = {"published": "success", "blocked": "warning", "failed": "failure"}
+
+
 def check_notify(spec: NotifySpec) -> None:
     """Raises UserError where the variable that the plan names is not set, or holds an address that is none."""
     _addresses(spec)
@@ -30,7 +34,7 @@ def notify(spec: NotifySpec, outcome: str, subject: str, body: str) -> list[str]
         return []
     lost: list[str] = []
     for place, address in enumerate(_addresses(spec), start=1):
-        if not _sent(address, subject, body):
+        if not _sent(address, subject, body, KINDS.get(outcome, "info")):
             lost.append(f"address {place} of {spec.addresses} could not be told")
     for name in spec.blocks:
         try:
@@ -64,10 +68,12 @@ def _apprise() -> type[Apprise]:
     return Apprise
 
 
-def _sent(address: str, subject: str, body: str) -> bool:
+def _sent(address: str, subject: str, body: str, kind: str) -> bool:
+    from apprise import NotifyType
+
     client = _apprise()()
     client.add(address)
-    return bool(client.notify(title=subject, body=body))
+    return bool(client.notify(title=subject, body=body, notify_type=NotifyType(kind)))
 
 
 def _block(name: str, subject: str, body: str) -> None:

@@ -26,7 +26,7 @@ from flows.pipes import say
 
 #: The note in which a stage keeps, as a text, what its second try must know if the first one is killed.
 UNFINISHED = "unfinished"
-#: The file that says why a run did not go on.
+#: The file that says why a run did not go on; beside a dataset's runs, why its last attempt could not begin one.
 REFUSED = "refused.txt"
 #: What the process that works on a run does now.
 AT_WORK = "at_work.json"
@@ -189,8 +189,12 @@ class Run:
     @property
     def why(self) -> str | None:
         """Why the run was refused or failed when it was last tried, None where it was not."""
-        path = self.folder / REFUSED
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+        return _text(self.folder / REFUSED)
+
+    @property
+    def why_none_after(self) -> str | None:
+        """Why an attempt after the latest of these runs could not begin one, None where the last attempt did."""
+        return _text(self.folder.parent / REFUSED)
 
     def note(self, name: str, value: Any) -> None:
         """Keep a fact of the run beside its stages."""
@@ -264,6 +268,18 @@ class Run:
         kept.kept(self.folder)
 
 
+def unbegun(dataset: Path, why: str | None = None) -> None:
+    """Keep beside a dataset's runs why its last attempt could not begin one, in a sentence; None: that it did.
+
+    Where there is no run yet, nothing is kept: nobody watches for it."""
+    path = dataset / REFUSED
+    with suppress(OSError):  # what is told here has been said already
+        if why is None:
+            path.unlink(missing_ok=True)
+        elif dataset.is_dir():
+            write_text(path, hidden(why) + "\n")
+
+
 def all_runs(runs: Path) -> list[Run]:
     """Every run under a folder, oldest first."""
     away.glance(runs)
@@ -329,6 +345,10 @@ def write_text(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".part")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -114,8 +114,10 @@ def _figure(value: float | None) -> str:
 
 def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """What `counterpoise runs` lists of each run."""
-    rows = []
-    for run in runs:
+    rows, listed = [], list(runs)
+    last = {run.folder.parent: run.folder for run in sorted(listed, key=lambda run: run.touched)}
+    for run in listed:
+        after = run.why_none_after if run.folder == last[run.folder.parent] else None
         stages = run.stages
         facts = {name: entry["facts"] for name, entry in stages.items() if isinstance(entry, dict)}
         rows.append(
@@ -127,7 +129,7 @@ def run_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
                 "version": facts.get("publish", {}).get("version"),
                 "stage": next(reversed(facts), "begun"),
                 "now": at_work(run),
-                "why": run.why,
+                "why": run.why if after is None else f"an attempt after it could not begin: {after}",
             }
         )
     return rows

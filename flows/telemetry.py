@@ -55,7 +55,7 @@ def follower(run: Run) -> Telemetry | None:
     if not (variable := _asked()):
         return None
     if lacking := _lacking(variable):
-        say(f"{lacking}; the run goes on, and no collector is told of it")
+        say(f"{lacking}; the run goes on, and no collector is told of it", level="warning")
         return None
     return Telemetry(Watched.of(run), exporter())
 

@@ -46,7 +46,9 @@ def follower(run: Run) -> Tracking | None:
         return None
     if importlib.util.find_spec("mlflow") is None:
         say(
-            f"{URI} is set, but MLflow is not installed: pip install -c constraints.txt -e '.[mlflow]'; the run goes on without"
+            f"{URI} is set, but MLflow is not installed: pip install -c constraints.txt -e '.[mlflow]'; the run goes on "
+            "without",
+            level="warning",
         )
         return None
     return Tracking(Watched.of(run))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Verbs(TyperGroup):
         except Misuse as error:
             # Without any verb the help has been shown.
             shown = type(error).__name__ == "NoArgsIsHelpError"
-            code = error.exit_code if shown else _refused(_sentence(error), error.exit_code)
+            code = error.exit_code if shown else _refused(_sentence(error, kwargs.get("args") or sys.argv[1:]), error.exit_code)
         sys.exit(code or 0)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -72,14 +73,17 @@ def _refused(sentence: str, code: int) -> int:
     return code
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, words: Sequence[str]) -> str:
     """What is wrong with the words of a command line, and where its help is."""
     ctx = error.ctx
     help_of = f"`{ctx.command_path} --help`" if ctx is not None else "`counterpoise --help`"
     if type(error).__name__ == "NoSuchOption":
         near = did_you_mean(error.option_name, error.possibilities) if error.possibilities else f"; {help_of} lists them"
         return f"there is no option {error.option_name}{near}"
-    said = error.format_message().replace("Value error, ", "").replace("Input should be", "it must be").strip().rstrip(".")
+    said = error.format_message()
+    if any(word.startswith("--") and f"'{word.partition('=')[0]}'" in said for word in words):
+        said = re.sub(r" \(env var: '\w+'\)", "", said)  # what is wrong stands in the command itself
+    said = said.replace("Value error, ", "").replace("Input should be", "it must be").strip().rstrip(".")
     return f"{said[0].lower()}{said[1:]}; {help_of} says what it takes"
 
 

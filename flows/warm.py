@@ -9,6 +9,7 @@ from pathlib import Path
 from configs.components import find
 from configs.load import dump
 from configs.plan import Plan
+from data.errors import UserError
 from flows.away import address_of
 from flows.run import Run, all_runs
 from flows.stages.read import fingerprint
@@ -41,7 +42,11 @@ def warm_start(plan: Plan, runs: Path) -> Start:
     told = last.plan
     if _without(told, name) != _without(plan, name):
         return Start((), f"cold: the plan is another one than that of run {last.id}")
-    if last.stages.get("fingerprint") == fingerprint(plan):
+    try:
+        same = last.stages.get("fingerprint") == fingerprint(plan)
+    except UserError:
+        return Start((), "cold: the source cannot be read")  # which the run will say in full
+    if same:
         held = told.generator.settings.get(name)
         return Start(() if held is None else (f"generator.{name}={held}",), f"as run {last.id} began")
     if not (last.folder / "model").is_dir():

@@ -110,10 +110,12 @@ def _finding(
     flagged, rho = (missing, intent.rho) if missing else (thin_cells, intent.warn_rho)
     namer = Namer(table, grid, at, searched, placed, flagged, rho, alpha)
     named = namer.culprits() if flagged else []
+    # A cell that is thin may be too small to show that it is missing: it was tested all the same.
+    looked = tested | np.isin(np.arange(len(tested)), list(flagged))
     return Finding(
         CHECK,
         verdict,
-        value=float(np.nanmin(table.ratio[tested])),
+        value=float(np.nanmin(table.ratio[looked])),
         limit=intent.rho,
         reference=_reference(table, tested),
         p_value=math.exp(float(np.nanmin(log_p))),

@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 from data.errors import UserError
 from flows import schedule
+from flows.begin import begun
 from flows.cli import app
 from flows.metrics import FIGURES, GAUGES, exposition, listen
-from flows.run import AT_WORK, Run
+from flows.run import AT_WORK, Run, all_runs
+from flows.show import run_rows
 from flows.walk import walk
 from tests.flows.test_walk import start
 
@@ -121,6 +123,27 @@ def test_a_refused_run_does_not_hide_the_verdict_before_it(tmp_path: Path) -> No
     assert ("check_reference", ("a", "modes")) not in found and found["published_timestamp_seconds", ("a",)] == 10
     assert found["runs", ("a", "refused")] == found["runs", ("a", "published")] == found["runs", ("b", "compared")] == 1
     assert "secret cell" not in exposition(tmp_path) and "a.csv" not in exposition(tmp_path)
+
+
+def test_an_attempt_that_found_no_source_is_told_of_until_one_does(plan_file: Path, tmp_path: Path) -> None:
+    runs, source = tmp_path / "runs", tmp_path / "mixed.csv"
+    last = start(plan_file)
+    begun(plan_file, None, runs, fresh=False)
+    source.rename(tmp_path / "away.csv")
+    for _ in range(2):
+        with pytest.raises(UserError, match="mixed.csv"):
+            begun(plan_file, None, runs, fresh=False)
+    assert samples(exposition(runs))["run_refused", ("mixed",)] == 1
+    assert samples(exposition(runs))["runs", ("mixed", "refused")] == 0, "the run itself went on"
+    listed = runner.invoke(app, ["runs", "--runs", str(runs)]).output
+    assert f"mixed/{last.id}: an attempt after it could not begin: " in listed and "mixed.csv" in listed
+    (tmp_path / "away.csv").rename(source)
+    begun(plan_file, None, runs, fresh=False)
+    assert samples(exposition(runs))["run_refused", ("mixed",)] == 0 and run_rows(all_runs(runs))[-1]["why"] is None
+    source.unlink()
+    with pytest.raises(UserError):
+        begun(plan_file, None, tmp_path / "none", fresh=False)
+    assert not (tmp_path / "none").exists()
 
 
 def test_of_a_release_no_more_is_told_than_goes_out(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_a_night_does_nothing_or_publishes_or_tells(
     assert blocked.is_failed() and blocked.name == "Blocked"
     assert (plan_file.parent / "published/mixed/LATEST").read_text() == latest
     assert told[-1]["title"] == "counterpoise: mixed blocked" and "BLOCK, " in told[-1]["message"]
+    assert [each["type"] for each in told] == ["success", "success", "warning"]
     assert "copies" in told[-1]["message"] or "rows" in told[-1]["message"]
     # What the user must mend is told as well.
     (plan_file.parent / "mixed.csv").unlink()

@@ -23,6 +23,7 @@ from tests.flows.test_cli import cli, refused
         (["sample", "x", "--qqq", "3"], "there is no option --qqq; `counterpoise sample --help` lists them"),
         (["sample", "x", "--rows", "0"], "invalid value for '--rows' / '-n': it must be greater than or equal to 1; `counter"),
         (["judge", "--train"], "option '--train' requires an argument; `counterpoise"),
+        (["--logs", "jsno", "runs"], "counterpoise: invalid value for '--logs': 'jsno' is not one of 'text', 'json'; `counter"),
         (["runs", "one"], "got unexpected extra argument(s) (one); `counterpoise runs --help`"),
     ],
 )
@@ -30,6 +31,11 @@ def test_a_misuse_is_one_sentence(words: list[str], said: str) -> None:
     done = cli(*words)
     refused(done, said)
     assert len(done.stderr.splitlines()) == 1 and not done.stdout
+
+
+def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERPOISE_LOGS", "jsno")
+    refused(cli("runs"), "invalid value for '--logs' (env var: 'COUNTERPOISE_LOGS'): 'jsno' is not one of 'text', 'json'")
 
 
 def test_no_verb_at_all_shows_the_help() -> None:
