@@ -9,9 +9,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from data.objects import ObjectStore, _explained
+from data.objects import ObjectStore, explained_arrow
 from data.remote import S3
-from data.s3 import S3Store, _delete, _explained_aws, _LostRace
+from data.s3 import LostRaceError, S3Store, delete_object, explained_aws
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -75,11 +75,11 @@ class S3Blobs:
         return S3Store(self.address, "", attempts=ATTEMPTS, pause=PAUSE)
 
     def _asked(self, call: Any, doing: str = "keep runs in") -> Any:
-        with _explained_aws(self.address, doing):
+        with explained_aws(self.address, doing):
             return self._store._retried(call)
 
     def names(self, below: str) -> dict[str, Entry]:
-        with _explained_aws(self.address, "read runs from"):
+        with explained_aws(self.address, "read runs from"):
             found = self._store._listed(below.rstrip("/") + "/")
         start = len(self._store.key()) + 1 if self._store.key() else 0
         return {one["Key"][start:]: Entry(one["LastModified"].timestamp(), one["ETag"]) for one in found}
@@ -123,14 +123,14 @@ class S3Blobs:
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:
-            self._asked(partial(_delete, self._store.bucket, self._store.key(name)), "remove from")
+            self._asked(partial(delete_object, self._store.bucket, self._store.key(name)), "remove from")
 
     def claim(self, folder: str, number: int, content: bytes) -> str | None:
         name = f"{folder}/{number:06d}"
         try:
-            with _explained_aws(self.address, "keep runs in"):
+            with explained_aws(self.address, "keep runs in"):
                 self._store._put(name, content.decode(), IfNoneMatch="*")
-        except _LostRace:
+        except LostRaceError:
             return None
         return name
 
@@ -151,14 +151,14 @@ class ArrowBlobs:
 
     def names(self, below: str) -> dict[str, Entry]:
         start = len(self._store.path()) + 1
-        with _explained(self.address, "read runs from"):
+        with explained_arrow(self.address, "read runs from"):
             found = [entry for entry in self._store._below(below.rstrip("/"), deep=True) if entry.is_file]
         named = {entry.path.strip("/")[start:]: entry for entry in found}
         marks = {name: Entry((e.mtime_ns or 0) / 1e9, f"{e.mtime_ns}-{e.size}") for name, e in named.items()}
         return dict(sorted(marks.items()))
 
     def read(self, name: str) -> bytes | None:
-        with _explained(self.address, "read runs from"):
+        with explained_arrow(self.address, "read runs from"):
             try:
                 with self._system.open_input_stream(self._store.path(name)) as file:
                     return bytes(file.read())
@@ -166,17 +166,17 @@ class ArrowBlobs:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
-        with _explained(self.address, "keep runs in"), self._system.open_output_stream(self._store.path(name)) as file:
+        with explained_arrow(self.address, "keep runs in"), self._system.open_output_stream(self._store.path(name)) as file:
             file.write(content)
 
     def put(self, path: Path, name: str) -> None:
-        with _explained(self.address, "keep runs in"), path.open("rb") as source:
+        with explained_arrow(self.address, "keep runs in"), path.open("rb") as source:
             with self._system.open_output_stream(self._store.path(name)) as target:
                 while chunk := source.read(CHUNK):
                     target.write(chunk)
 
     def get(self, name: str, path: Path) -> bool:
-        with _explained(self.address, "read runs from"):
+        with explained_arrow(self.address, "read runs from"):
             try:
                 with self._system.open_input_stream(self._store.path(name)) as source, path.open("wb") as target:
                     while chunk := source.read(CHUNK):
@@ -186,7 +186,7 @@ class ArrowBlobs:
         return True
 
     def delete(self, names: Iterable[str]) -> None:
-        with _explained(self.address, "remove from"):
+        with explained_arrow(self.address, "remove from"):
             for name in names:
                 try:
                     self._system.delete_file(self._store.path(name))

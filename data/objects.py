@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from data.buckets import Bucket
 from data.errors import PublishError
 from data.remote import opened
 from data.secrets import hidden
-from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, in_order, version_name, version_number
+from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, in_order, version_name, version_number
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -37,7 +38,7 @@ LOOKS, PAUSE = 20, 0.05
 
 
 @dataclass(frozen=True)
-class ObjectStore:
+class ObjectStore(Bucket):
     """Versions under `gs://bucket/prefix/<dataset>/`, or `az://`, `abfs://container@account.dfs.core.windows.net/`.
 
     Data go under a claimed prefix, which no one else writes to; the manifest is the last object, and a prefix without one is no
@@ -67,63 +68,40 @@ class ObjectStore:
     def uri(self, name: str = "") -> str:
         return "/".join(part for part in (self.root.rstrip("/"), self.dataset, name) if part)
 
-    @contextlib.contextmanager
-    def staging(self, run_id: str) -> Iterator[Path]:
-        """A temporary folder on this machine; the store is looked at first, so that a wrong one is known before the work."""
-        with _explained(self.uri()):
-            self._numbers()
-        with explained(tempfile.gettempdir(), "put the version together in"):
-            with tempfile.TemporaryDirectory(prefix=f"counterpoise-{run_id}-") as folder:
-                yield Path(folder)
+    def refusing(self, doing: str = "publish to") -> AbstractContextManager[None]:
+        return explained_arrow(self.uri(), doing)
 
-    def place(self, staged: Path, seal: Seal) -> int:
-        with _explained(self.uri()):
-            number = self._claim()
-            name = version_name(number)
-            try:
-                seal(number)
-                self._upload(staged, name)
-                self._point(number)
-            except BaseException as error:
-                if not (self._removed_after(error, name) and isinstance(error, Exception)):
-                    raise
-        return number
+    def _look(self) -> None:
+        self._numbers()
 
-    def set_aside(self, staged: Path, run_id: str) -> str:
-        name = f"{QUARANTINE}/{run_id}"
-        with _explained(self.uri()):
-            self._remove(name)
-            try:
-                self._upload(staged, name)
-            except BaseException as error:
-                self._removed_after(error, name)
-                raise
-        return self.uri(name)
+    @property
+    def _faults(self) -> tuple[type[Exception], ...]:
+        return (pa.ArrowInvalid,)
 
     def latest(self) -> str | None:
-        with _explained(self.uri(), "read from"):
-            return self._pointer()
+        with self.refusing("read from"):
+            return self._named()
 
     def versions(self, after: int = 0) -> list[str]:
-        with _explained(self.uri(), "read from"):
+        with self.refusing("read from"):
             names = [version_name(n) for n in self._numbers() if n > after]
             found = zip(names, self._looked_at([f"{name}/{MANIFEST}" for name in names]), strict=True)
             return [name for name, entry in found if entry.is_file and entry.size]
 
     def text(self, name: str) -> str | None:
-        with _explained(self.uri(), "read from"):
+        with self.refusing("read from"):
             return self._read(name)
 
     def put(self, name: str, text: str) -> None:
-        with _explained(self.uri()):
+        with self.refusing():
             self._write(name, text, "text/html; charset=utf-8")
 
     def point(self, number: int) -> None:
-        with _explained(self.uri()):
+        with self.refusing():
             self._point(number)
 
     def placed(self) -> dict[str, float]:
-        with _explained(self.uri(), "read from"):
+        with self.refusing("read from"):
             kept = [f"{QUARANTINE}/{entry.path.rsplit('/', 2)[-2]}" for entry in self._below(QUARANTINE, deep=True)
                     if entry.base_name == MANIFEST]  # fmt: skip
             names = [*(version_name(number) for number in self._numbers()), *kept]
@@ -131,12 +109,12 @@ class ObjectStore:
             return in_order({name: (entry.mtime_ns or 0) / 1e9 for name, entry in found if entry.is_file})
 
     def tags(self) -> dict[str, str]:
-        with _explained(self.uri(), "read from"):
+        with self.refusing("read from"):
             names = sorted(entry.base_name for entry in self._below(TAGS) if entry.is_file)
             return {name: (self._read(f"{TAGS}/{name}") or "").strip() for name in names}
 
     def tag(self, label: str, name: str | None) -> None:
-        with _explained(self.uri()):
+        with self.refusing():
             if name is not None:
                 self._write(f"{TAGS}/{label}", name + "\n")
             elif self._is_file(f"{TAGS}/{label}"):
@@ -145,7 +123,7 @@ class ObjectStore:
     def remove(self, name: str) -> None:
         if self.latest() == name or name in self.tags().values():
             raise PublishError(f"{self.uri(name)} is what LATEST or a tag names; it stays")
-        with _explained(self.uri(), "remove from"):
+        with self.refusing("remove from"):
             self._remove(name)
 
     def _below(self, name: str, *, deep: bool = False) -> list[FileInfo]:
@@ -183,7 +161,7 @@ class ObjectStore:
         return [(number, token) for name, _, token in parts if (number := version_number(name)) is not None]
 
     def _claim(self) -> int:
-        number = max([0, *self._numbers(), version_number(self._pointer() or "") or 0])
+        number = max([0, *self._numbers(), version_number(self._named() or "") or 0])
         for _ in range(RACES):
             number += 1
             if self._claimed(number):
@@ -196,16 +174,12 @@ class ObjectStore:
         self._write(f"{CLAIMS}/{version_name(number)}-{token}", token)
         return [held for taken, held in self._claims() if taken == number] == [token]
 
-    def _upload(self, staged: Path, name: str) -> None:
-        """Every file below `staged`, the manifest last: from then on the prefix is a version."""
-        files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
-        for path in sorted(files, key=lambda path: path.name == MANIFEST and path.parent == staged):
-            to = self.path(f"{name}/{path.relative_to(staged).as_posix()}")
-            with path.open("rb") as source, self.filesystem.open_output_stream(to) as target:
-                while chunk := source.read(CHUNK):
-                    target.write(chunk)
+    def _send(self, path: Path, name: str) -> None:
+        with path.open("rb") as source, self.filesystem.open_output_stream(self.path(name)) as target:
+            while chunk := source.read(CHUNK):
+                target.write(chunk)
 
-    def _pointer(self) -> str | None:
+    def _named(self) -> str | None:
         held = self._read(POINTER)
         if held is None:
             return None
@@ -217,11 +191,11 @@ class ObjectStore:
 
     def _point(self, number: int) -> None:
         for _ in range(RACES):
-            if (version_number(self._pointer() or "") or 0) < number:
+            if (version_number(self._named() or "") or 0) < number:
                 self._write(POINTER, version_name(number) + "\n")
             # Another publisher may have written a later name between our look and our write: what is there now decides.
             newest = max([number, *(version_number(name) or 0 for name in self.versions(number))])
-            if (version_number(self._pointer() or "") or 0) >= newest:
+            if (version_number(self._named() or "") or 0) >= newest:
                 return
             number = newest
         raise PublishError(f"cannot publish to {self.uri()}: LATEST was changed by others {RACES} times; try again later")
@@ -232,19 +206,9 @@ class ObjectStore:
         for path in sorted(files, key=lambda path: path != self.path(f"{name}/{MANIFEST}")):
             self.filesystem.delete_file(path)
 
-    def _removed_after(self, error: BaseException, name: str) -> bool:
-        """Clean up after a failure, unless LATEST names `name`: then it is published after all, and this says True."""
-        try:
-            if self._pointer() == name:
-                return True
-            self._remove(name)
-        except (OSError, pa.ArrowInvalid, PublishError) as second:
-            error.add_note(f"and {self.uri(name)} could not be removed ({type(second).__name__}); delete it by hand")
-        return False
-
 
 @contextlib.contextmanager
-def _explained(where: str, doing: str = "publish to") -> Iterator[None]:
+def explained_arrow(where: str, doing: str = "publish to") -> Iterator[None]:
     """Turn what the service refuses into one PublishError sentence."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""How is a version put on S3, where nothing can be renamed? Claim a number, upload, manifest last, pointer after it."""
+"""How is a version put on S3? A number is claimed and LATEST is set by conditional puts, which S3 knows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import contextlib
 import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from data.buckets import Bucket
 from data.errors import PublishError
-from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, Seal, explained, in_order, version_name, version_number
+from data.stores import MANIFEST, POINTER, QUARANTINE, TAGS, in_order, version_name, version_number
 
 if TYPE_CHECKING:
     from pyarrow.fs import S3FileSystem
@@ -28,12 +29,12 @@ RACES = 1000
 T = TypeVar("T")
 
 
-class _LostRace(Exception):
+class LostRaceError(Exception):
     """Another publisher wrote the object between our look and our conditional put."""
 
 
 @dataclass(frozen=True)
-class S3Store:
+class S3Store(Bucket):
     """Versions under `s3://bucket/prefix/<dataset>/`.
 
     A number is claimed by a conditional put of `v000007/.claim` (If-None-Match: *). Data go under that prefix, which no one
@@ -65,63 +66,45 @@ class S3Store:
     def uri(self, name: str = "") -> str:
         return f"s3://{self.bucket}/{self.key(name)}"
 
-    @contextlib.contextmanager
-    def staging(self, run_id: str) -> Iterator[Path]:
-        """A temporary folder on this machine; the bucket is looked at first, so that a wrong one is known before the work."""
-        with _explained_aws(self.uri()):
-            self._retried(lambda client: client.list_objects_v2(Bucket=self.bucket, Prefix=self.key("v"), MaxKeys=1))
-        with explained(tempfile.gettempdir(), "put the version together in"):
-            with tempfile.TemporaryDirectory(prefix=f"counterpoise-{run_id}-") as folder:
-                yield Path(folder)
+    def refusing(self, doing: str = "publish to") -> AbstractContextManager[None]:
+        return explained_aws(self.uri(), doing)
 
-    def place(self, staged: Path, seal: Seal) -> int:
-        with _explained_aws(self.uri()):
-            number = self._claim()
-            name = version_name(number)
-            try:
-                seal(number)
-                self._upload(staged, name)
-                self._point(number)
-            except BaseException as error:
-                if not (self._remove_after(error, name) and isinstance(error, Exception)):
-                    raise
-        return number
+    def _look(self) -> None:
+        self._retried(lambda client: client.list_objects_v2(Bucket=self.bucket, Prefix=self.key("v"), MaxKeys=1))
 
-    def set_aside(self, staged: Path, run_id: str) -> str:
-        name = f"{QUARANTINE}/{run_id}"
-        with _explained_aws(self.uri()):
-            self._remove(name)
-            try:
-                self._upload(staged, name)
-            except BaseException as error:
-                self._remove_after(error, name)
-                raise
-        return self.uri(name)
+    @property
+    def _faults(self) -> tuple[type[Exception], ...]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        return (BotoCoreError, ClientError)
+
+    def _named(self) -> str | None:
+        return self._pointer()[0]
 
     def latest(self) -> str | None:
-        with _explained_aws(self.uri(), "read from"):
+        with self.refusing("read from"):
             return self._pointer()[0]
 
     def versions(self, after: int = 0) -> list[str]:
-        with _explained_aws(self.uri(), "read from"):
+        with self.refusing("read from"):
             names = [version_name(n) for n in self._numbers() if n > after]
             return [name for name in names if self._get(f"{name}/{MANIFEST}") is not None]
 
     def text(self, name: str) -> str | None:
-        with _explained_aws(self.uri(), "read from"):
+        with self.refusing("read from"):
             found = self._get(name)
         return None if found is None else found[0]
 
     def put(self, name: str, text: str) -> None:
-        with _explained_aws(self.uri()):
+        with self.refusing():
             self._put(name, text, ContentType="text/html; charset=utf-8")
 
     def point(self, number: int) -> None:
-        with _explained_aws(self.uri()):
+        with self.refusing():
             self._point(number)
 
     def placed(self) -> dict[str, float]:
-        with _explained_aws(self.uri(), "read from"):
+        with self.refusing("read from"):
             found = {entry["Key"]: entry["LastModified"] for below in ("v", f"{QUARANTINE}/") for entry in self._listed(below)}
         names = {key[len(self.key()) + 1 :].removesuffix(f"/{MANIFEST}"): when for key, when in found.items()
                  if key.endswith(f"/{MANIFEST}")}  # fmt: skip
@@ -129,22 +112,22 @@ class S3Store:
         return in_order({name: when.timestamp() for name, when in sealed.items()})
 
     def tags(self) -> dict[str, str]:
-        with _explained_aws(self.uri(), "read from"):
+        with self.refusing("read from"):
             names = [entry["Key"].rsplit("/", 1)[-1] for entry in self._listed(f"{TAGS}/")]
             held = {name: self._get(f"{TAGS}/{name}") for name in sorted(names)}
         return {name: found[0].strip() for name, found in held.items() if found is not None}
 
     def tag(self, label: str, name: str | None) -> None:
-        with _explained_aws(self.uri()):
+        with self.refusing():
             if name is None:
-                self._retried(partial(_delete, self.bucket, self.key(f"{TAGS}/{label}")))
+                self._retried(partial(delete_object, self.bucket, self.key(f"{TAGS}/{label}")))
             else:
                 self._put(f"{TAGS}/{label}", name + "\n")
 
     def remove(self, name: str) -> None:
         if self.latest() == name or name in self.tags().values():
             raise PublishError(f"{self.uri(name)} is what LATEST or a tag names; it stays")
-        with _explained_aws(self.uri(), "remove from"):
+        with self.refusing("remove from"):
             self._remove(name)
 
     def _listed(self, below: str) -> list[dict[str, Any]]:
@@ -204,7 +187,7 @@ class S3Store:
                 return call(self._client)
             except Exception as error:
                 if _is_lost_race(error):
-                    raise _LostRace from error
+                    raise LostRaceError from error
                 if attempt == self.attempts or not _is_passing(error):
                     raise
                 time.sleep(min(self.pause * 2 ** (attempt - 1), 20.0))
@@ -226,10 +209,10 @@ class S3Store:
         return self._retried(get)
 
     def _put(self, name: str, text: str, **condition: str) -> None:
-        """A conditional put. Raises _LostRace when the condition does not hold and the object is not already ours."""
+        """A conditional put. Raises LostRaceError when the condition does not hold and the object is not already ours."""
         try:
             self._retried(lambda c: c.put_object(Bucket=self.bucket, Key=self.key(name), Body=text.encode(), **condition))
-        except _LostRace:
+        except LostRaceError:
             # A first attempt may have been carried out though its answer was lost; then the object holds our text.
             found = self._get(name)
             if found is None or found[0] != text:
@@ -248,17 +231,13 @@ class S3Store:
         number = max([0, *self._numbers(), version_number(self._pointer()[0] or "") or 0])
         for _ in range(RACES):
             number += 1
-            with contextlib.suppress(_LostRace):
+            with contextlib.suppress(LostRaceError):
                 self._put(f"{version_name(number)}/{CLAIM}", token, IfNoneMatch="*")
                 return number
         raise PublishError(f"cannot publish to {self.uri()}: {RACES} numbers in a row were taken by others; try again later")
 
-    def _upload(self, staged: Path, name: str) -> None:
-        """Every file below `staged`, the manifest last: from then on the prefix is a version."""
-        files = [path for path in sorted(staged.rglob("*")) if path.is_file()]
-        for path in sorted(files, key=lambda path: path.name == MANIFEST and path.parent == staged):
-            key = f"{self.bucket}/{self.key(name)}/{path.relative_to(staged).as_posix()}"
-            self._retried(partial(self._copy, path, key))
+    def _send(self, path: Path, name: str) -> None:
+        self._retried(partial(self._copy, path, f"{self.bucket}/{self.key(name)}"))
 
     def _copy(self, path: Path, key: str, _: object) -> None:
         with path.open("rb") as source, self.filesystem.open_output_stream(key) as target:
@@ -280,7 +259,7 @@ class S3Store:
             if name is not None and (version_number(name) or 0) >= number:
                 return
             condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-            with contextlib.suppress(_LostRace):
+            with contextlib.suppress(LostRaceError):
                 self._put(POINTER, version_name(number) + "\n", **condition)
                 return
         raise PublishError(f"cannot publish to {self.uri()}: LATEST was changed by others {RACES} times; try again later")
@@ -290,24 +269,12 @@ class S3Store:
         order = {f"{self.key(name)}/{MANIFEST}": 0, f"{self.key(name)}/{CLAIM}": 2}
         found = [entry["Key"] for entry in self._listed(f"{name}/")]
         for key in sorted(found, key=lambda key: order.get(key, 1)):
-            self._retried(partial(_delete, self.bucket, key))
+            self._retried(partial(delete_object, self.bucket, key))
         self._retried(partial(_abort_uploads, self.bucket, self.key(name) + "/"))
 
-    def _remove_after(self, error: BaseException, name: str) -> bool:
-        """Clean up after a failure, unless LATEST names `name`: then it is published after all, and this says True."""
-        from botocore.exceptions import BotoCoreError, ClientError
 
-        try:
-            if self._pointer()[0] == name:
-                # The put of LATEST was carried out though every answer to it was lost: readers are there already.
-                return True
-            self._remove(name)
-        except (BotoCoreError, ClientError, OSError, PublishError) as second:
-            error.add_note(f"and {self.uri(name)} could not be removed ({type(second).__name__}); delete it by hand")
-        return False
-
-
-def _delete(bucket: str, key: str, client: Any) -> None:
+def delete_object(bucket: str, key: str, client: Any) -> None:
+    """Delete an object, if it is there."""
     client.delete_object(Bucket=bucket, Key=key)
 
 
@@ -346,7 +313,7 @@ def _is_passing(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _explained_aws(where: str, doing: str = "publish to") -> Iterator[None]:
+def explained_aws(where: str, doing: str = "publish to") -> Iterator[None]:
     """Turn what the service refuses into one PublishError sentence."""
     from botocore.exceptions import BotoCoreError, ClientError
 
