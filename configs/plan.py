@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from configs.constraints import AnyRule
 from configs.sinks import AnySink
-from configs.sources import PICTURE_SOURCES, Address, DataSource, Spec, TablesSource
+from configs.sources import PICTURE_SOURCES, SERIES_SOURCES, Address, DataSource, Spec, TablesSource
 from data.personal import What
 from data.schema import Kind
 
@@ -280,8 +280,10 @@ class Plan(Spec):
         return {"target": CLASS, **value} if pictures else value
 
     @property
-    def modality(self) -> Literal["tabular", "image"]:
+    def modality(self) -> Literal["tabular", "image", "series"]:
         """What the rows are."""
+        if self.data.use in SERIES_SOURCES:
+            return "series"
         return "image" if self.data.use in PICTURE_SOURCES else "tabular"
 
     @property

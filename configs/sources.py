@@ -12,6 +12,8 @@ from data.secrets import holds_secret
 PICTURE_SOURCES = frozenset(
     {"image_folder", "image_index", "coco", "yolo", "voc", "image_parquet", "surfaces", "digits_images"}
 )
+#: Sources of series.
+SERIES_SOURCES = frozenset({"series", "wav", "pump"})
 
 
 def _without_secret(address: str) -> str:
@@ -216,6 +218,18 @@ class DigitsImagesSource(Source):
     """Height and width in pixels."""
 
 
+class PumpSource(Source):
+    """Windows of a pump that the project simulates: it starts, runs steadily, cavitates, leaks."""
+
+    use: Literal["pump"]
+    counts: dict[Literal["steady", "start", "cavitation", "leak"], Annotated[int, Field(ge=0)]] | None = None
+    """Windows of each class; {steady: 300, start: 90, cavitation: 24, leak: 30} if not stated."""
+    length: Annotated[int, Field(ge=32, le=512)] = 96
+    """Readings a window, one a second."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Other seeds simulate other pumps."""
+
+
 #: One line a source, so that new ones stand in a line of their own.
 AnySource = (
     CsvSource
@@ -231,5 +245,6 @@ AnySource = (
     | ImageParquetSource
     | SurfacesSource
     | DigitsImagesSource
+    | PumpSource
 )
 DataSource = Annotated[AnySource, Field(discriminator="use")]

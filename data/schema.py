@@ -34,6 +34,9 @@ class Column:
         low, high: least and greatest value (numeric, integer: a number; datetime: ISO 8601 text); None if unknown.
         decimals: digits after the point that every value fits in; None when binary floats need all their digits.
         pii: what personal data the column looks like ("email", "name", ...), None when nothing was found.
+        channels: of series: what is read at each moment, in order.
+        levels: of series: for each channel its levels, whose positions are what is read; () for a channel of numbers.
+        period: of series: seconds from one reading to the next; None where they come as they come.
         declared: names of the fields that the plan stated rather than the data (a declared bound is a hard rule).
     """
 
@@ -47,6 +50,9 @@ class Column:
     high: float | int | str | None = None
     decimals: int | None = None
     pii: str | None = None
+    channels: tuple[str, ...] = ()
+    levels: tuple[tuple[str, ...], ...] = ()
+    period: float | None = None
     declared: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -167,10 +173,7 @@ class Schema:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
-        columns = tuple(
-            Column(**{**c, "categories": tuple(c["categories"]), "declared": frozenset(c["declared"])})
-            for c in value["columns"]
-        )
+        columns = tuple(Column(**{**c, **_tuples(c), "declared": frozenset(c["declared"])}) for c in value["columns"])
         return cls(columns, target=value["target"], group=value["group"])
 
 
@@ -198,11 +201,18 @@ def arrow_type(text: str) -> pa.DataType:
         raise DataError(f"columns of type {text} are not supported; cast them to numbers, text or timestamps first") from None
 
 
-def _nested() -> dict[str, pa.DataType]:
-    """The nested types of pictures, their masks and boxes."""
-    from data.images import BOXES, PICTURE
+def _tuples(column: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON keeps as lists."""
+    levels = tuple(tuple(each) for each in column.get("levels", ()))
+    return {"categories": tuple(column["categories"]), "channels": tuple(column.get("channels", ())), "levels": levels}
 
-    return {str(PICTURE): PICTURE, str(BOXES): BOXES}
+
+def _nested() -> dict[str, pa.DataType]:
+    """The nested types of pictures, their masks and boxes, and of series."""
+    from data.images import BOXES, PICTURE
+    from data.windows import READINGS
+
+    return {str(PICTURE): PICTURE, str(BOXES): BOXES, str(READINGS): READINGS}
 
 
 def _number(text: str) -> Decimal | None:
