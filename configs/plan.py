@@ -16,8 +16,8 @@ from data.schema import Kind
 CLASS = "class"
 #: No family is named: one is chosen by what families say of themselves, or by trials (`choose`).
 AUTO = "auto"
-#: Whose settings are meant when a plan states some and names no family: of tables, and of pictures.
-TABLE_FAMILY, PICTURE_FAMILY = "autoregressive", "image.gan"
+#: Whose settings are meant when a plan states some and names no family: of tables, of pictures, and of series.
+TABLE_FAMILY, PICTURE_FAMILY, SERIES_FAMILY = "autoregressive", "image.gan", "series.vae"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -61,6 +61,9 @@ class SplitSpec(Spec):
     """Share of rows that the gate counts once, at the end."""
     from_source: bool = False
     """Take the division that the source states (its train, val and test pictures) in place of the shares."""
+    by: Literal["auto", "entity", "time", "last"] = "auto"
+    """Of series. entity: whole machines stand in one part; time: stretches of each, so that no window overlaps one of another
+    part; last: what comes last is the holdout; auto: by entity where there are enough of them, else by time."""
 
     @model_validator(mode="after")
     def _leaves_rows_to_train(self) -> SplitSpec:
@@ -264,10 +267,11 @@ class Plan(Spec):
         if not isinstance(value, dict):
             return value
         use = value.get("data", {}).get("use") if isinstance(value.get("data"), dict) else None
-        pictures = use in PICTURE_SOURCES
+        pictures, series = use in PICTURE_SOURCES, use in SERIES_SOURCES
         family = value.get("generator")
         if isinstance(family, dict) and family and "use" not in family:
-            value = {**value, "generator": {"use": PICTURE_FAMILY if pictures else TABLE_FAMILY, **family}}
+            usual = PICTURE_FAMILY if pictures else SERIES_FAMILY if series else TABLE_FAMILY
+            value = {**value, "generator": {"use": usual, **family}}
         if value.get("purpose") == "release":
             # What replaces real rows is as they are as a whole, and holds none of them.
             sample = value.get("sample")
@@ -277,7 +281,7 @@ class Plan(Spec):
             value = {**value, "generator": {"use": TABLE_FAMILY}}
         if isinstance(value.get("choose"), str):
             value = {**value, "choose": {"how": value["choose"]}}
-        return {"target": CLASS, **value} if pictures else value
+        return {"target": CLASS, **value} if pictures or series else value
 
     @property
     def modality(self) -> Literal["tabular", "image", "series"]:
@@ -293,16 +297,16 @@ class Plan(Spec):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Plan:
-        if self.data.use in PICTURE_SOURCES:
-            self._fit_pictures()
+        if self.modality != "tabular":
+            self._fit_modality()
         if isinstance(self.data, TablesSource):
             self._fit_tables(self.data)
         elif self.sample.scale is not None:
             raise ValueError("sample.scale is for tables that refer to one another (data.use: tables); state sample.rows")
-        if self.sample.rows == "sweep" and (self.target is None or self.data.use in PICTURE_SOURCES):
+        if self.sample.rows == "sweep" and (self.target is None or self.modality != "tabular"):
             raise ValueError(
-                "sample.rows: sweep asks what rows of a class bring, for tables with a target of classes; of pictures "
-                "`gate.utility: full` shows it"
+                "sample.rows: sweep asks what rows of a class bring, for tables with a target of classes; of pictures and "
+                "series `gate.utility: full` shows it"
             )
         if self.purpose == "release":
             self._fit_release()
@@ -346,14 +350,15 @@ class Plan(Spec):
         if odd := [name for name in self.columns if "." not in name]:
             raise ValueError(f"columns.{odd[0]}: of several tables a column is called table.column")
 
-    def _fit_pictures(self) -> None:
+    def _fit_modality(self) -> None:
+        what = "pictures" if self.modality == "image" else "series"
         if self.target != CLASS:
             raise ValueError(
-                f"pictures have their classes in {CLASS!r}; leave target out, or name their column under data.class_column"
+                f"{what} have their classes in {CLASS!r}; leave target out, or name their column under data.class_column"
             )
         if self.constraints:
-            raise ValueError("constraints are rules over the columns of a table; leave them out for pictures")
+            raise ValueError(f"constraints are rules over the columns of a table; leave them out for {what}")
         if self.columns:
-            raise ValueError("pictures have fixed columns, so there is nothing to state under columns; leave it out")
+            raise ValueError(f"{what} have fixed columns, so there is nothing to state under columns; leave it out")
         if self.gate.suite is not None:
             raise ValueError("a suite of your own is for tables; leave gate.suite out")

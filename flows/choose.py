@@ -12,8 +12,8 @@ from configs.components import find as find_family
 from configs.errors import DataFault, KeyFault
 from configs.plan import ChooseSpec, Plan
 from data.errors import DataError
-from data.words import spoken
-from flows.choose_words import AS_ROWS, FAILS, MODALITIES, QUESTIONS, SOURCES, UNBUILT, USES
+from data.words import UNITS, said_of
+from flows.choose_words import AS_ROWS, FAILS, KINDS, MODALITIES, QUESTIONS, SOURCES, UNBUILT, USES
 from generators.base import Failure, Generator, Traits
 
 __all__ = ["AS_ROWS", "FAILS", "MODALITIES", "QUESTIONS", "SOURCES", "UNBUILT", "USES"]
@@ -55,7 +55,7 @@ class Facts:
     @property
     def unit(self) -> str:
         """What a row is called."""
-        return "pictures" if self.modality == "image" else "rows"
+        return f"{UNITS.get(self.modality, 'row')}s"
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _answers(facts: Facts, stated: ChooseSpec, use: Use) -> tuple[Answer, ...]:
     licence = "permissive licences" if stated.licence == "permissive" else "any licence"
     avoid = ", ".join(stated.avoid) if stated.avoid else "lost diversity, as nothing mends that afterwards"
     return (
-        Answer(1, {"tabular": "a table", "image": "pictures"}.get(facts.modality, facts.modality), "data"),
+        Answer(1, KINDS.get(facts.modality, facts.modality), "data"),
         Answer(2, rows, "data"),
         Answer(3, USES[use], "plan" if stated.use != "auto" else "usual"),
         Answer(4, f"{minutes}, on {where}; {licence}", "plan" if stated.minutes is not None else "machine"),
@@ -246,7 +246,7 @@ def _ended(name: str, family: type, traits: Traits | None, facts: Facts, stated:
         return Out(name, 5, why)
     for question, check in ((2, _of_data), (3, _of_use), (4, _of_cost), (5, _of_failure)):
         if reason := check(traits, family, facts, stated, use):
-            return Out(name, question, spoken(reason) if facts.modality == "image" else reason)
+            return Out(name, question, said_of(reason, facts.modality))
     return None
 
 
@@ -333,7 +333,7 @@ def _for(name: str, traits: Traits, facts: Facts, use: Use) -> str:
     if traits.fails:
         parts.append(f"mind that {FAILS[traits.fails[0]]}")
     said = "; ".join(parts)
-    return spoken(said) if facts.modality == "image" else said
+    return said_of(said, facts.modality)
 
 
 def _brought(traits: Traits, facts: Facts) -> str:
@@ -360,7 +360,7 @@ def _advice(order: Sequence[str], left: Mapping[str, Traits], facts: Facts, use:
     why = "figures from other data do not part them" if close else "not both are measured for this use"
     if facts.release:
         return f"{order[0]} and {order[1]}: {why}"
-    if facts.modality == "image":
+    if facts.modality != "tabular":
         return f"{order[0]} and {order[1]}: {why}; run both with `gate.utility: full`, which measures what they bring"
     return f"{order[0]} and {order[1]}: {why}; `choose: bakeoff` tries them on your rows"
 

@@ -30,10 +30,10 @@ UNBUILT: Mapping[str, str] = {
         "runs its tests"
     ),
 }
-#: What can be done with a series today.
+#: What is said of a table whose rows are readings of one series.
 AS_ROWS = (
-    "no family draws series yet, so its readings are taken as rows that have no order; to keep the order, cut the series into "
-    "windows, a window a row and a step a column, and give that table"
+    "its readings are taken as rows that have no order; to keep the order, read them as windows (data.use: series), as "
+    "`counterpoise init` writes it"
 )
 SOURCES: Mapping[str, str] = {
     "data": "from the data",
@@ -47,4 +47,5 @@ USES: Mapping[str, str] = {
     "photorealistic": "photorealistic, to be looked at",
     "scores": "a model that says how unusual each one is",
 }
+KINDS: Mapping[str, str] = {"tabular": "a table", "image": "pictures", "series": "windows of series"}
 MODALITIES: Mapping[str, str] = {"tabular": "tables", "image": "pictures", "series": "series"}

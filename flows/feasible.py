@@ -11,6 +11,7 @@ from typing import Any
 from configs.components import find as find_family
 from configs.errors import DataFault
 from configs.plan import Plan
+from data.words import UNITS
 from flows.choose import PERMISSIVE, NoFamilyError, Out, Rubric, device_of
 from flows.measure import Cost, available_mib, free_mib, measure
 from flows.run import Run, digest, write_text
@@ -68,7 +69,7 @@ def feasible(
     rows: to draw, for the dataset and for the gate; classes: training rows of each class that is drawn; places:
     where runs and versions are written; least: the smallest mode that the gate could miss, None for any."""
     cost = _cost(run, plan.generator.use, plan.generator.settings)
-    unit = "pictures" if plan.modality == "image" else "rows"
+    unit = f"{UNITS[plan.modality]}s"
     against = [
         *_time(cost, plan, rows),
         *_room(cost, rows, places),

@@ -30,7 +30,7 @@ from flows.run import Run
 
 #: Settings that make a fit of a few steps out of a whole one, where a family has them.
 BRIEF: Mapping[str, int] = {"epochs": 1, "min_steps": 2, "steps": 2, "pretrain_steps": 2, "marginals": 1}
-#: Rows, or pictures, that a brief fit learns from, and those that are drawn to see how long that takes.
+#: Rows, or pictures or windows, that a brief fit learns from, and those that are drawn to see how long that takes.
 LEARNED, PICTURES, DRAWN, DRAWN_PICTURES = 600, 40, 2000, 16
 #: How many times as long a second step is waited for.
 PATIENCE = 3
@@ -133,7 +133,7 @@ def _measured(run: Run, family: str, settings: Mapping[str, Any], seconds: float
         fitted = _brief(plan, family, settings, train)
     # A release draws no class by itself, and may not know all of them.
     where = _scarcest(train) if plan.purpose == "augment" else None
-    row_s, row_bytes = _drawn(fitted, where, pictures=plan.modality == "image", seed=plan.seed)
+    row_s, row_bytes = _drawn(fitted, where, few=plan.modality != "tabular", seed=plan.seed)
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder))
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
@@ -153,7 +153,7 @@ def _brief(plan: Any, family: str, settings: Mapping[str, Any], train: Any) -> A
     clear = plan.privacy.model_copy(update={"epsilon": CLEAR, "noise": None, "delta": None})
     generator = GeneratorSpec(use=family, **{**settings, **less})
     brief = plan.model_copy(update={"generator": generator, **({"privacy": clear} if plan.purpose == "release" else {})})
-    most = PICTURES if plan.modality == "image" else LEARNED
+    most = LEARNED if plan.modality == "tabular" else PICTURES
     rows = train if train.num_rows <= most else _some(train, most, class_counts(train))
     return family_of(brief).fit(rows, seed=plan.seed)
 
@@ -176,9 +176,9 @@ def _scarcest(train: Any) -> dict[str, Any] | None:
     return {str(train.schema.target): min(counts, key=lambda level: counts[level])} if counts else None
 
 
-def _drawn(fitted: Any, where: Mapping[str, Any] | None, *, pictures: bool, seed: int) -> tuple[float, float]:
+def _drawn(fitted: Any, where: Mapping[str, Any] | None, *, few: bool, seed: int) -> tuple[float, float]:
     """Seconds and bytes on disk of one drawn row that holds the condition."""
-    rows = DRAWN_PICTURES if pictures else DRAWN
+    rows = DRAWN_PICTURES if few else DRAWN
     list(fitted.sample(1, where=where, seed=seed))  # the first draw lays out what later ones find
     began = time.monotonic()
     made = pa.Table.from_batches(list(fitted.sample(rows, where=where, seed=seed)))

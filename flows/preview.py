@@ -11,6 +11,8 @@ from typing import Any
 
 from configs.plan import Plan
 from data.dataset import Dataset
+from data.windows import SERIES
+from data.words import UNITS
 from flows.amount import FOLDS
 from flows.choose import UNBUILT, NoFamilyError
 from flows.feasible import Feasible, feasible
@@ -136,14 +138,19 @@ def _said(
     for column in data.schema:
         kinds[column.kind] = kinds.get(column.kind, 0) + 1
     shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda item: -item[1]))
-    rows, pictures = facts["split"]["rows"], plan.modality == "image"
-    unit = "pictures" if pictures else "rows"
+    rows, modality = facts["split"]["rows"], plan.modality
+    unit = f"{UNITS[modality]}s"
     reference = (
         f"training {unit} are the reference" if facts["split"]["reference_is_train"] else f"{rows['reference']:,} reference"
     )
-    target = {} if pictures else {"target": _target(plan, data)}
+    target = {"target": _target(plan, data)} if modality == "tabular" else {}
+    told = {
+        "tabular": lambda: f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
+        "image": lambda: _pictures(profile, data),
+        "series": lambda: _series(profile, data),
+    }
     return {
-        "data": _data(profile, data) if pictures else f"{data.num_rows:,} rows, {len(data.schema)} columns ({shown})",
+        "data": told[modality](),
         **target,
         "imbalance": _imbalance(class_counts(data), unit),
         "split": f"{rows['train']:,} to train, {reference}, {rows['holdout']:,} holdout",
@@ -165,10 +172,20 @@ def _family(choice: Mapping[str, Any]) -> str:
     return str(choice["reason"]) if "bakeoff" in choice else f"{choice['family']}: {choice['reason']}"
 
 
-def _data(profile: Mapping[str, Any], data: Dataset) -> str:
+def _pictures(profile: Mapping[str, Any], data: Dataset) -> str:
     marked = sum(c["marked"] for c in profile["classes"])
     groups, side = profile["apart"], profile["size"]
     return f"{data.num_rows:,} pictures of {side} x {side} px, {profile['mode']}, {marked:,} with marks, in {groups:,} groups"
+
+
+def _series(profile: Mapping[str, Any], data: Dataset) -> str:
+    """Windows, their channels and lengths, and how many machines they are of."""
+    column = data.schema[SERIES]
+    period = "as they came" if column.period is None else f"one every {column.period:.6g} s"
+    low, high = profile["lengths"]
+    length = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    channels = f"{len(column.channels)} channel{'s' if len(column.channels) > 1 else ''} ({', '.join(column.channels[:6])})"
+    return f"{data.num_rows:,} windows of {length} readings, {period}, {channels}, of {profile['entities']:,} entities"
 
 
 def _imbalance(counts: Mapping[Any, int], unit: str) -> str:
@@ -218,11 +235,11 @@ def _classes(
 
 def _gate(plan: Plan, judged: int, least: float | None) -> str:
     wanted = f"the plan asks for {100 * plan.gate.detect:.3g} %"
-    unit = "pictures" if plan.modality == "image" else "rows"
+    unit = f"{UNITS[plan.modality]}s"
     if least is None:
         return f"too few holdout {unit} ({judged:,}) to see a mode go missing; {wanted}: probably INCONCLUSIVE"
     end = "" if least <= plan.gate.detect else ": probably INCONCLUSIVE"
     # Rows always fall into cells; pictures of one class may all be of one kind, and then no part of it can go missing.
-    where = ", where they fall into kinds at all" if plan.modality == "image" else ""
+    where = "" if plan.modality == "tabular" else ", where they fall into kinds at all"
     seen = f"notices the absence of a mode from about {100 * least:.2g} % of the {judged:,} holdout {unit} judged{where}"
     return f"{seen}; {wanted}{end}"

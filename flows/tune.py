@@ -22,6 +22,7 @@ from configs.load import load, rewritten
 from configs.plan import Plan
 from data.errors import DataError, UserError
 from flows.choose import device_of, fills_up, use_of
+from flows.choose_words import MODALITIES
 from flows.ground import HOW, OUT_OF_TIME, START, Ground, job_of, record_of, sizes, workers
 from flows.run import Run, code_version, digest, write_text
 from flows.stages import PLAN_CHECKS, perform
@@ -188,8 +189,8 @@ def tune(
     Raises UserError for pictures, for a family that says nothing of what can be searched, for too little time, and where the
     plan's own settings give no figures."""
     plan = load(config, overrides, checks=PLAN_CHECKS)
-    if plan.modality == "image" or plan.several:
-        what = "pictures" if plan.modality == "image" else "tables that refer to one another"
+    if plan.modality != "tabular" or plan.several:
+        what = "tables that refer to one another" if plan.several else MODALITIES[plan.modality]
         raise UserError(f"{config}: tune judges by rows of one table, and these are {what}; set generator.* by hand")
     if plan.sample.rows == "sweep":
         # How many rows help is asked by a run; which settings do, at the usual number.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from data.errors import DataError
-from data.words import spoken
+from data.words import said_of
 from flows.credentials import lend
 from flows.ranks import check_processes
 from flows.run import Run, through
@@ -44,11 +44,11 @@ def perform(run: Run, name: str, progress: Progress = SILENT) -> tuple[dict[str,
 
 @contextmanager
 def _in_words_of(run: Run, name: str) -> Iterator[None]:
-    """What is shared by tables and pictures refuses rows; of a run of pictures it means pictures."""
+    """What is shared by tables and pictures refuses rows; of a run of pictures it means pictures, of one of series windows."""
     try:
         yield
     except DataError as error:
-        # A reader's rows are lines of an index, and its sentences were written for pictures.
-        if name != "read" and run.plan.modality == "image":
-            error.args = (spoken(str(error)),)
+        # A reader's rows are lines of an index, and its sentences were written for pictures, or series.
+        if name != "read":
+            error.args = (said_of(str(error), run.plan.modality),)
         raise

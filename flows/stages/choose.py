@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 def check_choose(plan: Plan) -> None:
-    """Refuse trials of pictures before any work. Raises KeyFault at choose."""
-    if plan.choose.how == "bakeoff" and plan.modality == "image":
+    """Refuse trials of pictures and series before any work. Raises KeyFault at choose."""
+    if plan.choose.how == "bakeoff" and plan.modality != "tabular":
+        what = "pictures" if plan.modality == "image" else "series"
         raise KeyFault(
-            ("choose",), "trials are for tables; of pictures leave choose out, and five questions find the family, or name one"
+            ("choose",), f"trials are for tables; of {what} leave choose out, and five questions find the family, or name one"
         )
 
 

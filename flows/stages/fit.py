@@ -136,7 +136,7 @@ def check_modality(plan: Plan) -> None:
     family = find_family(plan.generator.use, Generator, package="generators")
     learns = getattr(family, "modality", plan.modality)
     if learns != plan.modality:
-        rows = {"image": "pictures", "tabular": "rows of a table"}
+        rows = {"image": "pictures", "tabular": "rows of a table", "series": "series"}
         found = families("generators", Generator).items()
         fit = ", ".join(sorted(name for name, cls in found if getattr(cls, "modality", "") == plan.modality))
         raise KeyFault(

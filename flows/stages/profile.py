@@ -1,4 +1,4 @@
-"""What is in the rows, or in the pictures? Settles the schema, and leaves out what no tabular family can write."""
+"""What is in the rows, the pictures, the series? Settles the schema, and leaves out what no tabular family can write."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def _profile(run: Run, progress: Progress) -> Mapping[str, Any]:
     table = pq.read_table(run.folder / "work/data.parquet")
     if plan.modality == "image":
         return _profile_pictures(run, table)
+    if plan.modality == "series":
+        return _profile_series(run, table)
     decided = _decided(plan, table)
     schema = decided.kept
     left_out = [c for c in schema if c.kind in NOT_WRITTEN and c.name not in (plan.target, plan.group)]
@@ -100,6 +102,18 @@ def _profile_pictures(run: Run, table: pa.Table) -> Mapping[str, Any]:
     return {"notices": facts["notices"], "columns": len(kept), "pictures": len(table), "size": facts["size"]}
 
 
+def _profile_series(run: Run, table: pa.Table) -> Mapping[str, Any]:
+    from data.series_profile import profile_series
+
+    kept = Schema.from_json(run.stages["read"]["facts"]["series"])
+    if kept.target is not None:
+        _check_classes(kept)
+    facts = profile_series(Dataset(table, kept))
+    write_text(run.folder / "schema.json", json.dumps(kept.to_json(), indent=1))
+    write_text(run.folder / "profile.json", json.dumps(facts, indent=1))
+    return {"notices": facts["notices"], "columns": len(kept), "windows": len(table)}
+
+
 def _check_classes(schema: Schema) -> None:
     """A target that cannot tell rows apart is a mistake in the plan or in the data."""
     if schema.target is None or not schema[schema.target].discrete:
@@ -132,6 +146,8 @@ STEP = Step(
         "data/picture_profile.py",
         "data/schema.py",
         "data/series.py",
+        "data/series_profile.py",
+        "data/windows.py",
         "data/constraints.py",
         part=lambda p: [p.columns, p.target, p.group, p.constraints, p.purpose, p.privacy.locale, ready()],
     ),

@@ -41,7 +41,7 @@ def check_promise(plan: Plan) -> None:
             raise KeyFault(("privacy",), "states what a release promises; set purpose: release, or leave it out")
         return
     if plan.modality != "tabular" or plan.several:
-        what = "pictures" if plan.modality != "tabular" else "tables that refer to one another"
+        what = "tables that refer to one another" if plan.several else "pictures" if plan.modality == "image" else "series"
         raise KeyFault(("purpose",), f"no family promises differential privacy of {what}; use augment, inside the house")
     if plan.generator.named and not private(plan.generator.use):
         able = ", ".join(sorted(name for name in families("generators", Generator) if private(name)))

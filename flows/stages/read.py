@@ -17,6 +17,7 @@ from configs.plan import Plan
 from configs.sources import SqlSource, TablesSource
 from data.errors import DataError
 from data.remote import fetched, is_remote
+from data.windows import description
 from flows.run import Run, Stage, digest
 from flows.stages.shared import SPLIT, SYNTHETIC, Step, file_sha256, key_of, table_dataset, table_digest
 from generators.base import Progress
@@ -78,10 +79,12 @@ def _read(run: Run, progress: Progress) -> Mapping[str, Any]:
     if SYNTHETIC in table.column_names:
         raise DataError(f"the data already has a column {SYNTHETIC!r}, which the published dataset needs; rename or drop it")
     notices, nearly = notices_of(table), nearly_of(table)
+    described = description(table).to_json() if run.plan.modality == "series" else None
     table = table.replace_schema_metadata(None)
     table_dataset(table).write_parquet(run.folder / "work/data.parquet")
     facts = {"rows": table.num_rows, "columns": table.num_columns, "data_sha256": table_digest(table)}
     facts |= {"pictures": table.num_rows} if run.plan.modality == "image" else {}
+    facts |= {"windows": table.num_rows, "series": described} if described else {}
     facts |= {"nearly": nearly} if run.plan.data.use == "csv" else {}
     return facts | ({"notices": notices} if notices else {})
 

@@ -14,6 +14,7 @@ from configs.plan import Plan
 from data.errors import DataError
 from data.mix import apportion
 from data.schema import Schema
+from data.words import UNITS
 from flows.power import check_enough
 from flows.run import Run, Stage
 from flows.stages.choose import drawn_rows, judged_counts
@@ -72,7 +73,7 @@ def _write_draw(
                 renewed = ids.renew(batch)
                 writer.write_batch(renewed if remade is None else remade.add(renewed))
                 done += batch.num_rows
-                progress.advance(done, total, "picture" if run.plan.modality == "image" else "row")
+                progress.advance(done, total, UNITS[run.plan.modality])
     return done
 
 
