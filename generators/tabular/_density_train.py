@@ -81,14 +81,15 @@ class Loop(ABC, Generic[M]):
     was never stopped, on one processor bit for bit.
 
     net: trained in place. rows: tensors of n rows each, on one device. label: (n,) the class of each row, on the
-    CPU; None where there is none. Class attribute: most, the norm that gradients are cut to."""
+    CPU; None where there is none. order: the places of all rows, those set aside first.
+    Class attribute: most, the norm that gradients are cut to."""
 
     most: ClassVar[float] = math.inf
 
     def __init__(self, net: M, rows: Sequence[Tensor], label: Tensor | None, rules: Rules) -> None:
         count = len(rows[0])
         held = set_aside(rules.held, count)
-        aside = torch.from_numpy(rng_of(rules.seed, 31).permutation(count))
+        aside = self.dealt_out = torch.from_numpy(rng_of(rules.seed, 31).permutation(count))
         self.device = rows[0].device
         self.held = [part[aside[:held].to(self.device)] for part in rows]
         self.rows = [part[aside[held:].to(self.device)] for part in rows]
