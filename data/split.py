@@ -24,7 +24,7 @@ class Split:
 
     The index arrays hold row positions in the dataset that was split, ascending, int64. Rows without a target value are
     in no part: they can neither be drawn class by class nor judged; `unlabelled` holds them. left: rows left out to keep
-    groups whole."""
+    groups whole, and why that is."""
 
     train: Dataset
     reference: Dataset
@@ -34,6 +34,7 @@ class Split:
     holdout_rows: np.ndarray = field(repr=False)
     unlabelled: np.ndarray = field(repr=False)
     left: int = 0
+    why: str = "rows of their group are kept for judging"
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -43,7 +44,7 @@ class Split:
             target = self.train.schema.target
             out.append(f"{len(self.unlabelled)} rows without a value in the target {target!r} are left out.")
         if self.left:
-            out.append(f"{self.left} rows are left out, as rows of their group are kept for judging.")
+            out.append(f"{self.left} rows are left out, as {self.why}.")
         if self.train_rows is self.reference_rows:
             out.append("The reference is the train set itself.")
         return tuple(out)

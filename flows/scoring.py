@@ -1,4 +1,4 @@
-"""How unusual is each of these pictures or rows, to a model that can tell?"""
+"""How unusual is each of these pictures, windows or rows, to a model that can tell?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ KEPT = ("size", "fit", "mode")
 
 
 def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
-    """Write the anomaly score of each picture of `data` as csv (source, class, score), or of each row (row, score; the first
-    is 0), highest first.
+    """Write the anomaly score of each picture of `data` as csv (source, class, score), of each window of series (entity, start,
+    end, source, class, score, and where the model knows it how rare that is among normal ones), or of each row (row, score; the
+    first is 0), highest first.
 
     Raises DataError when the model of the run gives no scores, or the data cannot be read or lack a column."""
     if not data.exists():
@@ -37,26 +39,38 @@ def score_rows(name: str, runs: Path, data: Path, *, out: Path | None) -> None:
     run = Run.find(name, runs, having="model")
     model: Any = load_model(run)
     if not hasattr(model, "score"):
-        use = "image.vae" if run.plan.modality == "image" else "autoregressive"
+        use = {"image": "image.vae", "series": "series.vae"}.get(run.plan.modality, "autoregressive")
         raise DataError(f"{run.settled.generator.use} gives no anomaly scores; fit {use} for them")
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise DataError(f"{out} cannot be written; name a file in a folder that exists")
     if run.plan.several:
         raise DataError("rows of tables that refer to one another cannot be scored; score a run of one table")
-    pictures = run.plan.modality == "image"
-    rows = _pictures_like(run, data) if pictures else _rows_like(run, data)
-    scores = np.asarray(model.score(rows))
+    head, lines = _told(run, model, data)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    shown = [rows.column(column).to_pylist() for column in ("source", "class")] if pictures else [range(rows.num_rows)]
-    writer.writerow(["source", "class", "score"] if pictures else ["row", "score"])
-    for i in np.argsort(-scores, kind="stable"):
-        writer.writerow([*(values[i] for values in shown), f"{scores[i]:.6g}"])
+    writer.writerow(head)
+    writer.writerows(lines)
     if out is None:
         sys.stdout.write(text.getvalue())
         return
     write_text(out, text.getvalue())
     print(out)
+
+
+def _told(run: Run, model: Any, data: Path) -> tuple[list[str], Iterator[list[Any]]]:
+    """The head and the lines, the highest score first."""
+    if run.plan.modality == "series":
+        from flows.scoring_series import scored, series_like
+
+        windows = series_like(run, data)
+        return scored(model, windows, np.asarray(model.score(windows)))
+    pictures = run.plan.modality == "image"
+    rows = _pictures_like(run, data) if pictures else _rows_like(run, data)
+    scores = np.asarray(model.score(rows))
+    shown = [rows.column(column).to_pylist() for column in ("source", "class")] if pictures else [range(rows.num_rows)]
+    order = np.argsort(-scores, kind="stable")
+    head = ["source", "class", "score"] if pictures else ["row", "score"]
+    return head, ([*(values[i] for values in shown), f"{scores[i]:.6g}"] for i in order)
 
 
 def _rows_like(run: Run, data: Path) -> Dataset:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.dataset import Dataset
 from data.errors import DataError
-from data.words import spoken
+from data.words import said_of
 from flows.run import Run, Stage
 from flows.stages.shared import SPLIT, Step, dataset, key_of
 from generators.base import Progress
@@ -23,6 +23,11 @@ def parts_of(run: Run) -> Split:
     plan = run.plan
     if plan.split.from_source:
         return split_as(dataset(run), _stated(run))
+    if plan.modality == "series":
+        from data.split_series import split_windows
+
+        shares = {"reference": plan.split.reference, "holdout": plan.split.holdout}
+        return split_windows(dataset(run), **shares, seed=plan.seed, how=plan.split.by)
     return split(dataset(run), reference=plan.split.reference, holdout=plan.split.holdout, seed=plan.seed, group=plan.group)
 
 
@@ -33,7 +38,7 @@ def _split(run: Run, progress: Progress) -> Mapping[str, Any]:
         part.write_parquet(run.folder / f"work/{name}.parquet")
         rows[name] = part.num_rows
     facts = {"rows": rows, "reference_is_train": parts.reference_rows is parts.train_rows}
-    notices = [spoken(said) if plan.modality == "image" else said for said in parts.notices]
+    notices = [said_of(said, plan.modality) for said in parts.notices]
     return facts | ({"notices": notices} if parts.left else {})
 
 
@@ -50,6 +55,6 @@ def _stated(run: Run) -> list[str | None]:
 
 STEP = Step(
     Stage("split", tuple(f"work/{part}.parquet" for part in ("train", "reference", "holdout"))),
-    key_of("split", "profile", "data/split.py", part=lambda p: [p.split, p.seed]),
+    key_of("split", "profile", "data/split.py", "data/split_series.py", part=lambda p: [p.split, p.seed]),
     _split,
 )
