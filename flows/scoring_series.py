@@ -36,13 +36,14 @@ def series_like(run: Run, data: Path) -> Dataset:
     if data.suffix.lower() in (".parquet", ".pq") and SERIES in pq.read_schema(data).names:
         return _fitted(pq.read_table(data), known, known, data)
     own = run.plan.data
-    if own.use == "pump":
+    use = str(own.use)
+    if use == "pump":
         raise DataError(f"{data} holds no windows; of a simulated pump give a .parquet file as `counterpoise sample` writes it")
     options = {k: v for k, v in own.model_dump(exclude_none=True).items() if k not in OF_ITS_OWN}
     options |= {"path": str(data)}
-    if own.use == "series" and "channels" not in options:
+    if use == "series" and "channels" not in options:
         options["channels"] = list(known[SERIES].channels)
-    table = importlib.import_module(f"data.sources.{own.use}").read(**options)
+    table = importlib.import_module(f"data.sources.{use}").read(**options)
     for sentence in notices_of(table):
         note(f"score    · {sentence}")
     return _fitted(table, description(table), known, data)
