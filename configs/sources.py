@@ -230,6 +230,60 @@ class PumpSource(Source):
     """Other seeds simulate other pumps."""
 
 
+#: Readings, or a span of time as 8h.
+Span = Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|sec|min|h|d|w)\s*$")]
+
+
+class WindowSource(Source):
+    """What every source of series that are cut into windows has."""
+
+    path: str
+    """The file or folder, relative to the working directory."""
+    length: Span | None = None
+    """Readings of a window, or its span of time, e.g. 96 or 8h; by how the series repeat themselves if not stated."""
+    stride: Span | None = None
+    """From the start of one window to the next, in readings or as a span of time; half of length if not stated."""
+
+
+class SeriesSource(WindowSource):
+    """Tables of readings (csv or Parquet, a file or a folder): long ones, with a row a moment, or wide ones, with a row a
+    series. What is not stated is found out."""
+
+    use: Literal["series"]
+    layout: Literal["auto", "long", "wide"] = "auto"
+    """auto: wide where columns of readings are numbered one after another, or there is no header."""
+    time: str | None = None
+    """The column that says when a reading was made: dates, or seconds as numbers."""
+    entity: str | None = None
+    """The column that says whose a reading is (a machine, a patient); without one each file of a folder is an entity."""
+    channels: Annotated[list[str], Field(min_length=1)] | None = None
+    """The columns of readings; all of numbers, and those of few levels, if not stated."""
+    class_column: str | None = None
+    """The label of each reading, from which windows have their class; of a wide table that of each series."""
+    normal: Annotated[str, Field(min_length=1)] | None = None
+    """The label that says that nothing happens; found by its name, or by being 0 beside 1, if not stated."""
+    events: str | None = None
+    """A file of label windows, relative to the working directory: json as {entity: [[start, end], ...]}, or a csv with the
+    columns start and end, and perhaps class and entity."""
+    attributes: list[str] | None = None
+    """Columns that do not change within an entity; found if not stated."""
+    resample: Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|sec|min|h|d|w)\s*$")] | None = None
+    """Make one reading of what was read within this span, e.g. 5min."""
+    aggregate: Literal["auto", "mean", "last", "majority"] = "auto"
+    """How: auto takes the mean of numbers and the majority of levels."""
+    period: Annotated[float, Field(gt=0)] | None = None
+    """Seconds between readings where no column says when they were made; 1 if not stated."""
+    gaps: Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|sec|min|h|d|w)\s*$")] | None = (
+        None
+    )
+    """The longest hole that is filled in, in readings or as a span of time; 3 readings if not stated. Longer ones cut the
+    series."""
+    least: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The share of its readings that a window must have."""
+    overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The share of a window, or of an event that is shorter, that an event must cover to name the window."""
+
+
 #: One line a source, so that new ones stand in a line of their own.
 AnySource = (
     CsvSource
@@ -246,5 +300,6 @@ AnySource = (
     | SurfacesSource
     | DigitsImagesSource
     | PumpSource
+    | SeriesSource
 )
 DataSource = Annotated[AnySource, Field(discriminator="use")]

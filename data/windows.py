@@ -31,6 +31,8 @@ OWN = (SERIES, START, CLASS, ENTITY, SOURCE, SEED)
 DESCRIBED = b"counterpoise.series"
 #: The class of windows in which nothing happens, where events are what has names.
 NORMAL = "normal"
+#: The channel of seconds since the reading before, where readings come as they come.
+ELAPSED = "elapsed"
 
 
 def schema(

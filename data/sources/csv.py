@@ -26,6 +26,7 @@ def read(
     delimiter: str | None = None,
     missing: Sequence[str] | None = None,
     decimal: str | None = None,
+    header: bool = True,
 ) -> pa.Table:
     """The rows of a CSV file (also .csv.gz) as a typed table.
 
@@ -34,6 +35,7 @@ def read(
     missing: the markers that mean "missing" in every column, compared without surrounding blanks; an empty field always
         does. When None, `data.sources._typed` decides column by column.
     decimal: "." or ","; when None a comma is understood in files with semicolons, column by column.
+    header: whether the first line holds names; without one columns are called 0, 1, 2, ...
 
     Text keeps its spelling byte for byte, surrounding blanks included. Numbers written with leading zeros ("00123") stay
     text. true/false become booleans, yes/no stay text. Dates become date32, dates with a time timestamp[us].
@@ -49,6 +51,9 @@ def read(
         raise DataError(f"{path}: the decimal sign must be '.' or ',', not {decimal!r}")
     text, _ = to_utf8(load(path), path, encoding)
     delimiter = delimiter or sniff_delimiter(text)
+    if not header:
+        width = next((len(row) for _, row in _records(text, delimiter)), 0)
+        text = delimiter.join(str(place) for place in range(width)).encode() + b"\n" + text
     if b"\n" not in text and b"\r" not in text:
         text += b"\n"  # Arrow does not take a header without a line end for a line
     names = _header(text, delimiter, path)
