@@ -42,9 +42,9 @@ RESISTANCE = np.array([0.55, 1.8, 40.0])
 STEP = 0.6180339887498949
 
 
-def pump_schema() -> Schema:
-    """The schema of the windows that `draw` gives."""
-    classes = sorted(COUNTS, key=lambda name: -COUNTS[name])
+def pump_schema(counts: Mapping[str, int] = COUNTS) -> Schema:
+    """The schema of the windows that `draw` gives of these counts."""
+    classes = sorted((name for name in MODES if counts.get(name, 0)), key=lambda name: -counts[name])
     attributes = (
         Column(name="model", kind="categorical", dtype="string", categories=tuple(MODELS)),
         Column(name="power", kind="numeric", dtype="double", low=min(MODELS.values()), high=max(MODELS.values()), decimals=1),
@@ -70,7 +70,7 @@ def draw(counts: Mapping[str, int] = COUNTS, *, length: int = 96, seed: int = 0)
     large begins with the windows of the smaller one. Raises DataError for an unknown class, a length out of bounds, or no
     window."""
     _check(counts, length)
-    rows = pump_schema()
+    rows = pump_schema(counts)
     parts = [_of_class(rows, name, int(counts.get(name, 0)), length, seed) for name in MODES if counts.get(name, 0)]
     return pa.Table.from_batches(parts, schema=rows.arrow())
 

@@ -15,4 +15,5 @@ def read(*, counts: Mapping[str, int] | None = None, length: int = 96, seed: int
 
     counts: windows of each class (steady, start, cavitation, leak), 300, 90, 24 and 30 if not stated; length: readings a
     window. Raises DataError for an unknown class, a length out of bounds, or no window."""
-    return described(draw(COUNTS if counts is None else counts, length=length, seed=seed), pump_schema())
+    wanted = COUNTS if counts is None else counts
+    return described(draw(wanted, length=length, seed=seed), pump_schema(wanted))

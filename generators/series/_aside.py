@@ -36,7 +36,7 @@ def aside(held: Windows, eligible: Array, share: float, rng: np.random.Generator
     kept = ~out
     for own in _entities(held):
         kept[own] &= ~_touched(first[own], last[own], out[own])
-    if not kept.any():  # one stretch that everything overlaps
+    if not (kept & eligible).any():  # one stretch that all of them overlap
         return np.arange(n), np.zeros(0, dtype=np.int64)
     return np.flatnonzero(kept), np.flatnonzero(out)
 

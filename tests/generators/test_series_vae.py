@@ -95,3 +95,17 @@ def test_chances_count_the_window_itself():
     calibration = np.arange(1.0, 100.0)
     assert p_values(calibration, np.array([0.0, 99.0, 100.0])).tolist() == [1.0, 0.02, 0.01]
     assert threshold(calibration, 0.01) == 99.0
+
+
+def test_of_normal_windows_that_all_overlap_none_is_set_aside():
+    rows = schema(["a"], ["normal", "event"], period=1.0)
+    values = np.random.default_rng(0).standard_normal((40, 1, 48)).astype(np.float32)
+    # The normal ones lie within one span, the events far from them.
+    starts = [float(i) for i in range(30)] + [1e6 + 1000.0 * i for i in range(10)]
+    names = ["normal"] * 30 + ["event"] * 10
+    held = Dataset(
+        pa.Table.from_batches([batch(rows, values, np.full(40, 48), classes=names, starts=starts, entities=["m"] * 40)]), rows
+    )
+    kept, out = aside(windows(held), np.arange(40) < 30, 0.2, np.random.default_rng(0))
+    assert len(kept) == 40 and not len(out)
+    assert np.isfinite(VAE(**QUICK).fit(held, seed=0).score(held)).all()
