@@ -24,7 +24,7 @@ class Split:
 
     The index arrays hold row positions in the dataset that was split, ascending, int64. Rows without a target value are
     in no part: they can neither be drawn class by class nor judged; `unlabelled` holds them. left: rows left out to keep
-    groups whole, and why that is."""
+    groups whole, and why that is. said: what else is to be told."""
 
     train: Dataset
     reference: Dataset
@@ -35,6 +35,7 @@ class Split:
     unlabelled: np.ndarray = field(repr=False)
     left: int = 0
     why: str = "rows of their group are kept for judging"
+    said: tuple[str, ...] = ()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -45,6 +46,7 @@ class Split:
             out.append(f"{len(self.unlabelled)} rows without a value in the target {target!r} are left out.")
         if self.left:
             out.append(f"{self.left} rows are left out, as {self.why}.")
+        out.extend(self.said)
         if self.train_rows is self.reference_rows:
             out.append("The reference is the train set itself.")
         return tuple(out)

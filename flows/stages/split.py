@@ -39,7 +39,7 @@ def _split(run: Run, progress: Progress) -> Mapping[str, Any]:
         rows[name] = part.num_rows
     facts = {"rows": rows, "reference_is_train": parts.reference_rows is parts.train_rows}
     notices = [said_of(said, plan.modality) for said in parts.notices]
-    return facts | ({"notices": notices} if parts.left else {})
+    return facts | ({"notices": notices} if parts.left or parts.said else {})
 
 
 def _stated(run: Run) -> list[str | None]:
