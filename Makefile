@@ -17,8 +17,8 @@ $(VENV)/.app: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.app
-	@echo "setup, check and test work on the whole, so this adds to $(VENV), once: SDV for the families sdv:* (80 MB), diffusers and its kin for pictures (230 MB), Presidio and spaCy to find personal data (250 MB), deltalake and pyiceberg for their tables (100 MB), MkDocs for the site (110 MB), Ray for several machines (260 MB), OpenTelemetry and MLflow's client to watch runs (80 MB), and pytest, mypy, ruff and other tools of development (200 MB)"
-	@$(PIP) install -c constraints.txt -e '.[sdv,image,privacy,dp-marginals,delta,iceberg,docs,ray,otel,mlflow,dev]'
+	@echo "setup, check and test work on the whole, so this adds to $(VENV), once: SDV for the families sdv:* (80 MB), diffusers and its kin for pictures (230 MB), Presidio and spaCy to find personal data (250 MB), soundfile for sounds (5 MB), deltalake and pyiceberg for their tables (100 MB), MkDocs for the site (110 MB), Ray for several machines (260 MB), OpenTelemetry and MLflow's client to watch runs (80 MB), and pytest, mypy, ruff and other tools of development (200 MB)"
+	@$(PIP) install -c constraints.txt -e '.[sdv,image,audio,privacy,dp-marginals,delta,iceberg,docs,ray,otel,mlflow,dev]'
 	@touch $@
 
 # What pictures need on top: diffusers and its kin.

@@ -284,6 +284,20 @@ class SeriesSource(WindowSource):
     """The share of a window, or of an event that is shorter, that an event must cover to name the window."""
 
 
+class WavSource(WindowSource):
+    """Sounds (WAV, FLAC, Ogg, AIFF), with a folder for each class; or one file. A file is an entity.
+
+    Where no length is stated, a file is one window where files are short, and else a window lasts a second."""
+
+    use: Literal["wav"]
+    rate: Annotated[int, Field(ge=1, le=768_000)] | None = None
+    """Readings a second that all are brought to; the least of the files if not stated."""
+    mono: bool | None = None
+    """Mix the channels of each sound down to one; if not stated, where files differ in how many they have."""
+    strict: bool = False
+    """Refuse damaged files in place of listing them."""
+
+
 #: One line a source, so that new ones stand in a line of their own.
 AnySource = (
     CsvSource
@@ -301,5 +315,6 @@ AnySource = (
     | DigitsImagesSource
     | PumpSource
     | SeriesSource
+    | WavSource
 )
 DataSource = Annotated[AnySource, Field(discriminator="use")]

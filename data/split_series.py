@@ -15,7 +15,7 @@ from data.windows import CLASS, ELAPSED, NORMAL, Windows, windows
 Array = np.ndarray
 How = Literal["auto", "entity", "time", "last"]
 #: Entities for each part from which on whole ones are dealt.
-ENTITIES = 4
+ENTITIES = 3
 #: Blocks that a time line is cut into; window lengths that a block has at least, of long and of short series.
 BLOCKS, ROOMY, TIGHT = 20, 8, 2
 #: The share that the usual class must have to be the background against which others are events.
