@@ -79,17 +79,22 @@ class Scale:
 
     def back(self, planes: Array) -> Array:
         """(n, planes, t) -> (n, channels, t) float32: of levels the one with the greatest plane, numbers rounded as they were
-        read, and within what was read where that ends at zero."""
+        read, beyond zero only where some were, and constant where all were."""
         out = np.zeros((len(planes), len(self.counts), planes.shape[2]), dtype=np.float32)
         for c, a, b in self.places():
             if self.counts[c]:
                 out[:, c] = planes[:, a:b].argmax(axis=1)
                 continue
-            read = planes[:, a].astype(np.float64) * self.width[c] + self.middle[c]
-            read = np.maximum(read, 0.0) if self.low[c] >= 0 else np.minimum(read, 0.0) if self.high[c] <= 0 else read
+            read = np.clip(planes[:, a].astype(np.float64) * self.width[c] + self.middle[c], *self._limits(c))
             digits = self.decimals[c]
             out[:, c] = read if digits is None else np.round(read, digits)
         return out
+
+    def _limits(self, c: int) -> tuple[float, float]:
+        """Between which a channel of numbers stays: where it never changed its value, at zero where it never passed it."""
+        if self.low[c] == self.high[c]:
+            return self.low[c], self.high[c]
+        return (0.0 if self.low[c] >= 0 else -np.inf), (0.0 if self.high[c] <= 0 else np.inf)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
