@@ -185,11 +185,13 @@ def _of_csv(file: Path) -> list[Event]:
     ]
 
 
-def check_inside(events: Events, lines: Sequence[Line], source: str, said: list[str]) -> None:
-    """Raises DataError where no event lies within what was read; some that do not are said."""
+def check_inside(events: Events, lines: Sequence[Line], period: float | None, source: str, said: list[str]) -> None:
+    """Raises DataError where no event lies within what was read; some that do not are said. period: of a reading."""
     if not events.all:
         return
-    reach = {line.entity: (float(line.times.min()), float(line.times.max())) for line in lines if len(line.times)}
+    reach = {
+        line.entity: (float(line.times.min()), float(line.times.max()) + (period or 0.0)) for line in lines if len(line.times)
+    }
     outside = []
     for event in events.all:
         spans = reach.values() if event.entity is None else [reach[event.entity]] if event.entity in reach else []

@@ -60,6 +60,8 @@ def roles(table: pa.Table, stated: Stated, origin: str, said: list[str]) -> Role
     entity = stated.entity or (entity_of(table, time, taken=_taken(stated)) if time else None)
     if entity and not stated.entity:
         said.append(f"The column {entity!r} is taken for the entity, as its values come at the same moments.")
+    if entity and table.column(entity).null_count == table.num_rows:
+        raise DataError(f"{origin}: the column {entity!r} names no entity in any row; name another in data.entity, or none")
     used = {name for name in (time, entity, stated.labels) if name}
     free = [name for name in table.column_names if name not in used]
     attributes = list(stated.attributes) if stated.attributes is not None else _constant(table, entity, free, stated)

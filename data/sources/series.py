@@ -82,13 +82,17 @@ def read(
     lines, classes, usual = _lines(table, part, source, normal, period, said)
     lines, kept = _attributes_of(lines, part, said)
     lines = ordered(lines, numbers, said)
+    if max(len(line.times) for line in lines) < 2:
+        raise DataError(
+            f"{path}: all rows of an entity are of one moment, which makes one reading; check data.time and data.entity"
+        )
     happened = _events(
         lines, class_column, classes, usual, events, {line.entity: files.get(line.entity, source.name) for line in lines}, said
     )
     lines, every = _at_one_rate(lines, numbers, resample, aggregate, said)
     part, lines, numbers = _without_constant(part, lines, numbers, said, asked=channels is not None, few=few)
     if happened is not None:
-        check_inside(happened, lines, str(events or class_column), said)
+        check_inside(happened, lines, every, str(events or class_column), said)
     pieces = stretches(lines, every, numbers, _limit(gaps, every, lines), said)
     if length is None:
         length = usual_length(pieces, numbers)
@@ -235,7 +239,8 @@ def _limit(gaps: int | str | None, every: float | None, lines: Sequence[Line]) -
     """How long a hole may be: in readings where these are even, else in seconds."""
     if gaps is None:
         return None
-    usual = float(np.median([line.usual for line in lines if len(line.times) > 1]))
+    steps = [line.usual for line in lines if len(line.times) > 1]
+    usual = float(np.median(steps)) if steps else 1.0
     if is_count(gaps):
         return int(gaps) if every else (int(gaps) + 1) * usual
     span = seconds(gaps, "data.gaps")

@@ -46,7 +46,10 @@ def fingerprint(plan: Plan) -> str:
     beside = path.parent if path.is_file() and source.use in BESIDE else path
     named = [local(name) for part in ("masks", "root", "images") if (name := getattr(source, part, None))]
     folders = [beside, *(place for name in named for place in (name, beside / name) if place.is_dir())]
-    return digest([[str(p.relative_to(folder)), _sha256(p)] for folder in folders for p in _files(folder)])
+    held = [[str(p.relative_to(folder)), _sha256(p)] for folder in folders for p in _files(folder)]
+    # The events of series lie in a file of their own.
+    events = [local(name)] if (name := getattr(source, "events", None)) else []
+    return digest([*held, *([place.name, _sha256(place)] for place in events)])
 
 
 def local(path: str, use: str = "") -> Path:

@@ -250,6 +250,8 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"when": when(range(30)), "x": pa.nulls(30), "y": np.arange(30.0)}, {"channels": ["x", "y"]}, "'x' holds no reading"),
     ({"when": when(range(30)), "x": np.arange(30.0)}, {"time": "wen"}, "'wen', which is not there; did you mean 'when'"),
     ({"when": ["early", "late"] * 15, "x": np.arange(30.0)}, {"time": "when"}, "'early', which is no moment"),
+    ({"when": when(range(30)), "x": np.arange(30.0), "who": pa.nulls(30)}, {"entity": "who"}, "'who' names no entity"),
+    ({"when": when([7] * 30), "x": np.arange(30.0)}, {"gaps": 5}, "of one moment, which makes one"),
     ({"when": when(range(30)), "x": np.arange(30.0)}, {"length": "5 fortnights"}, "no span of time"),
     ({"when": when(range(0, 1800, 60)), "x": np.arange(30.0)}, {"length": "10s"}, "shorter than from one reading to the next"),
     ({"when": when(range(30)), "x": np.arange(30.0)}, {"class_column": "x", "events": "e.json"}, "not both"),
@@ -305,3 +307,11 @@ def test_a_machine_that_failed_is_read_with_its_events() -> None:
     got = held(out)
     assert got.period == 300 and got.classes == ("normal", "anomaly") and np.bincount(got.labels).tolist() == [416, 47]
     assert "12 rows are of a moment" in said(out) and got.inside.all()
+
+
+def test_an_event_on_the_last_day_is_within_days(tmp_path: Path) -> None:
+    hours = np.arange(0, 20 * 24)
+    label = (hours > 20 * 24 - 12).astype(int)
+    path = write(tmp_path / "m.csv", {"when": when(hours * 3600), "x": np.sin(hours / 9), "fault": label})
+    got = held(read(path, length=2, resample="1d", class_column="fault"))
+    assert got.starts[got.labels == 1].tolist() == [start(18 * 86400)]
