@@ -19,7 +19,7 @@ from data.errors import DataError
 from data.remote import is_remote
 from data.schema import Column, Schema
 from data.secrets import hidden, holds_secret
-from flows.init_sources import as_named, copied, pictures_of, plan_name, related_of, source_of, table_of
+from flows.init_sources import as_named, copied, pictures_of, plan_name, related_of, series_of_path, source_of, table_of
 from flows.power import detectable
 from flows.stages.shared import class_counts
 
@@ -89,6 +89,11 @@ def write_plan(
         from flows.init_pictures import pictures_plan
 
         text, name = pictures_plan(seen, Path(place), target=target, stated=stated, named=named, lies=(place, data))
+        return _write(out or Path(f"{name}.yaml"), text, force=force)
+    if seen is None and not release and (series := series_of_path(place)) is not None:
+        from flows.init_series import series_plan
+
+        text, name = series_plan(series, Path(place), target=target, stated=stated, named=named, lies=(place, data))
         return _write(out or Path(f"{name}.yaml"), text, force=force)
     if "://" in place and query is None and (several := related_of(data)) is not None:
         from flows.init_tables import tables_plan

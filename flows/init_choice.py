@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs.errors import did_you_mean
-from configs.plan import AUTO, PICTURE_FAMILY, TABLE_FAMILY, ChooseSpec
+from configs.plan import AUTO, PICTURE_FAMILY, SERIES_FAMILY, TABLE_FAMILY, ChooseSpec
 from data.dataset import Dataset
 from data.errors import UserError
 from flows.choose import FAILS, Facts, In, NoFamilyError, Rubric, device_of, refused, rubric
@@ -79,7 +79,7 @@ def first_choice(
     except NoFamilyError as error:
         if stated.model_fields_set:
             raise
-        usual = PICTURE_FAMILY if modality == "image" else TABLE_FAMILY
+        usual = {"image": PICTURE_FAMILY, "series": SERIES_FAMILY}.get(modality, TABLE_FAMILY)
         return Rubric((), (), (In(usual, str(error).split("; ", 1)[0]),), "augment" if balanced else "replace", str(error))
 
 

@@ -40,6 +40,17 @@ def pictures_of(data: str) -> dict[str, Any] | None:
     return found
 
 
+def series_of_path(data: str) -> dict[str, Any] | None:
+    """How to read these as series, None when they are none."""
+    path = Path(data)
+    if "://" in data or not path.exists():
+        return None
+    from data.sources._series_found import recognise_series
+
+    found: dict[str, Any] | None = recognise_series(path)
+    return found
+
+
 def source_of(data: str, query: str | None) -> tuple[dict[str, Any], str]:
     """How to read these as a table, and what a plan of them is called. Raises DataError where there is none."""
     if "://" in data:

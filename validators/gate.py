@@ -148,8 +148,8 @@ def decide(
     if any(f.details.get("yardstick") for f in findings):
         findings = [_undecided(f) for f in findings]
     verdict, reason, action = _judge(findings, intent, seen)
-    if seen.unit == "picture":
-        reason, action = spoken(reason), spoken(action)
+    if seen.unit != "row":
+        reason, action = spoken(reason, seen.unit), spoken(action, seen.unit)
     return Decision(
         verdict=verdict,
         reason=reason,

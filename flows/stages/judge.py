@@ -110,6 +110,11 @@ def _evidence(run: Run) -> tuple[Evidence, list[Check]]:
 
         evidence = prepare_pictures(train, holdout, drawn, reference=reference, intent=intent, extractor=plan.gate.extractor)
         return evidence, picture_checks(utility=plan.gate.utility)
+    if plan.modality == "series":
+        from validators.series import prepare_series, series_checks
+
+        evidence = prepare_series(train, holdout, drawn, reference=reference, intent=intent)
+        return evidence, series_checks(utility=plan.gate.utility)
     from validators.judge import checks, prepare
 
     evidence = prepare(train, holdout, drawn, reference=reference, intent=intent, suite=_suite(plan))

@@ -1,0 +1,231 @@
+"""What comes next in a window, by all that came before it? Dilated causal convolutions, and a queue of their past to draw with.
+
+Sources: van den Oord et al. 2016 (WaveNet: gates, dilations, what is known beside); Salimans et al. 2017 (a mixture of
+logistics, rounded as readings are); Paine et al. 2016 (what a layer saw is kept, so that a reading costs one small step)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from generators.series._planes import Layout, Told
+from generators.tabular._density_train import Density
+
+#: Logistics in the mixture of a channel of numbers; the least logarithm of their width, in spreads of the channel.
+MIXED, NARROW = 5, -6.0
+#: Readings of a crop on which a step is made, where windows are longer.
+CROP = 1024
+#: Waves that tell where in the window a reading stands.
+PLACES = 6
+#: Uniform numbers stay this far from 0 and 1, so that no reading is drawn from beyond what was ever seen.
+EDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """How the readings of each plane of numbers come: steps, the step between two of them in spreads of the plane, 0 where they
+    have all their digits; least, most: what is drawn stays between them, in the same unit."""
+
+    steps: tuple[float, ...]
+    least: tuple[float, ...]
+    most: tuple[float, ...]
+
+
+class Layer(nn.Module):
+    """A gated causal convolution of two taps."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.taps = nn.Linear(2 * width, 2 * width)
+        self.out = nn.Linear(width, 2 * width)
+
+    def forward(self, past: Tensor, now: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """past, now (..., width): what the layer saw at its other tap, and sees; told (..., 2 width): what is known beside.
+        What the next layer sees, and what goes into the answer."""
+        a, b = (self.taps(torch.cat([past, now], dim=-1)) + told).chunk(2, dim=-1)
+        on, skip = self.out(torch.tanh(a) * torch.sigmoid(b)).chunk(2, dim=-1)
+        return (now + on) * math.sqrt(0.5), skip
+
+
+class Head(nn.Module):
+    """What one channel reads, given the answer of the layers and the channels before it at the same moment."""
+
+    def __init__(self, width: int, before: int, out: int) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(width + before, width), nn.Linear(width, out)
+
+    def forward(self, answer: Tensor, before: Tensor) -> Tensor:
+        out: Tensor = self.leave(F.silu(self.enter(torch.cat([answer, before], dim=-1))))
+        return out
+
+
+class Net(Density):
+    """The density of windows, reading by reading and channel by channel."""
+
+    def __init__(self, layout: Layout, rounded: Rounded, width: int, layers: int, most: int, dropout: float) -> None:
+        """layers: of them each doubles the reach of the one before, up to `most` readings apart, then they begin anew."""
+        super().__init__()
+        self.layout, self.rounded, self.width, self.dropout = layout, rounded, width, dropout
+        self.enter = nn.Linear(4 * layout.planes + 2 * PLACES + 1, width)
+        doublings = max(1, int(math.log2(most)))
+        # How far apart the taps of each layer are.
+        self.apart = [2 ** (i % doublings) for i in range(layers)]
+        self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
+        self.told = nn.ModuleList(Told(layout.about, 2 * width) for _ in range(layers))
+        ends = [*layout.first[1:], layout.planes]
+        self.spans = list(zip(layout.counts, layout.first, ends, strict=True))
+        self.heads = nn.ModuleList(Head(width, a, count or 4 * MIXED) for count, a, _ in self.spans)
+
+    def losses(self, *rows: Tensor, done: float) -> Tensor:
+        """Nats a reading of each window: (n,). rows: planes (n, planes, t), which are known, and what is asked (n, d)."""
+        x, known, about = rows
+        x, known, first = self._cropped(x.movedim(1, 2), known.movedim(1, 2))
+        nats = self.nats(x, known, about, first, torch.is_grad_enabled())
+        there = torch.stack([known[..., a] for _, a, _ in self.spans], dim=-1).float()
+        return nats.sum(dim=(1, 2)) / there.sum(dim=(1, 2)).clamp(min=1)
+
+    def nats(self, x: Tensor, known: Tensor, about: Tensor, first: Tensor, learning: bool = False) -> Tensor:
+        """Nats of each reading, 0 for one that is not known: (n, t, channels). x, known (n, t, planes); first (n,): where in
+        the window the first of these readings stands."""
+        n, t, _ = x.shape
+        seen = F.pad(x * known, (0, 0, 1, 0))[:, :t]
+        was = F.pad(known.float(), (0, 0, 1, 0))[:, :t]
+        usual, spread = past_of(seen.cumsum(dim=1), seen.square().cumsum(dim=1), was.cumsum(dim=1))
+        now = self.enter(torch.cat([seen, was, usual, spread, self._places(first, t)], dim=-1))
+        answer = torch.zeros_like(now)
+        for layer, told, apart in zip(self.layers, self.told, self.apart, strict=True):
+            past = F.pad(now, (0, 0, apart, 0))[:, :t]
+            now, skip = layer(past, F.dropout(now, self.dropout, learning), told(about)[:, None])
+            answer = answer + skip
+        answer = F.silu(answer)
+        out = []
+        for head, (count, a, b) in zip(self.heads, self.spans, strict=True):
+            said = head(answer, x[..., :a] * known[..., :a])
+            if count:
+                each = -(F.log_softmax(said, dim=-1) * x[..., a:b]).sum(dim=-1)
+            else:
+                each = -self._log_density(said, x[..., a], seen[..., a], usual[..., a], a)
+            out.append(each * known[..., a])
+        return torch.stack(out, dim=-1)
+
+    def begin(self, n: int, about: Tensor) -> Queue:
+        """A queue with nothing in it, for n windows of which this is known."""
+        return Queue(self, n, [told(about) for told in self.told])
+
+    def _log_density(self, said: Tensor, x: Tensor, last: Tensor, usual: Tensor, a: int) -> Tensor:
+        weights, middle, width = self.mixture(said, last, usual)
+        z, step = x[..., None], self._step(a)
+        if step:
+            upper, lower = (z + step / 2 - middle) / width.exp(), (z - step / 2 - middle) / width.exp()
+            # The logarithm of the chance between the two, for each where it is not lost: Salimans' way.
+            mass = (torch.sigmoid(upper) - torch.sigmoid(lower)).clamp(min=1e-12).log()
+            core = (z - middle) / width.exp()
+            thin = math.log(step) - width - core - 2 * F.softplus(-core)
+            each = torch.where(torch.sigmoid(upper) - torch.sigmoid(lower) > 1e-5, mass, thin) - math.log(step)
+        else:
+            core = (z - middle) / width.exp()
+            each = -core - width - 2 * F.softplus(-core)
+        return torch.logsumexp(weights + each, dim=-1)
+
+    def mixture(self, said: Tensor, last: Tensor, usual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logarithms of the weights, middles and logarithms of the widths of the logistics: (..., MIXED) each.
+
+        Each lies between the last reading and the mean of all so far, and off that by what the head says: else what is a
+        little wrong adds up, and a level drifts away."""
+        weights, middle, width, stays = said.chunk(4, dim=-1)
+        share = torch.sigmoid(stays + 1.0)
+        middle = middle + share * last[..., None] + (1 - share) * usual[..., None]
+        return F.log_softmax(weights, dim=-1), middle, width.clamp(min=NARROW, max=3.0)
+
+    def _step(self, a: int) -> float:
+        return self.rounded.steps[self.layout.numbers.index(a)]
+
+    def _places(self, first: Tensor, t: int) -> Tensor:
+        """Where readings stand in the window: (n, t, 2 PLACES + 1)."""
+        at = (first[:, None] + torch.arange(t, device=first.device)) / max(self.layout.longest, 1)
+        waves = at[..., None] * math.pi * 2.0 ** torch.arange(PLACES, device=first.device)
+        return torch.cat([at[..., None], waves.sin(), waves.cos()], dim=-1)
+
+    def _cropped(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, t, _ = x.shape
+        if t <= CROP:
+            return x, known, torch.zeros(n, device=x.device)
+        # A window that is shorter than the longest has nothing behind its end.
+        ends = known.any(dim=2).long().mul(torch.arange(1, t + 1, device=x.device)).amax(dim=1)
+        first = (torch.rand(n, device=x.device) * (ends - CROP + 1).clamp(min=1)).long()
+        places = (first[:, None] + torch.arange(CROP, device=x.device))[..., None].expand(-1, -1, x.shape[2])
+        return x.gather(1, places), known.gather(1, places), first.float()
+
+
+class Queue:
+    """Windows that are drawn reading by reading: of each layer what it saw as far back as it looks."""
+
+    def __init__(self, net: Net, n: int, told: list[Tensor]) -> None:
+        self.net, self.told, self.at = net, told, 0
+        device = net.enter.weight.device
+        self.past = [torch.zeros(apart, n, net.width, device=device) for apart in net.apart]
+        self.last = torch.zeros(n, net.layout.planes, device=device)
+        self.known = torch.zeros(n, net.layout.planes, device=device)
+        self.first = torch.zeros(n, device=device)
+        self.sums = [torch.zeros_like(self.last) for _ in range(3)]
+
+    def step(self, chance: Tensor, given: Tensor | None = None, there: Tensor | None = None) -> Tensor:
+        """The planes of the next reading, (n, planes), drawn by uniform numbers (n, 2 channels); given, there (n, planes): what
+        is known of it, which stays as it is."""
+        net = self.net
+        place = net._places(self.first + self.at, 1)[:, 0]
+        for held, more in zip(self.sums, (self.last, self.last.square(), self.known), strict=True):
+            held += more
+        usual, spread = past_of(*self.sums)
+        now = net.enter(torch.cat([self.last, self.known, usual, spread, place], dim=-1))
+        answer = torch.zeros_like(now)
+        for layer, told, past in zip(net.layers, self.told, self.past, strict=True):
+            slot = self.at % len(past)
+            before = past[slot].clone()
+            past[slot] = now
+            now, skip = layer(before, now, told)
+            answer = answer + skip
+        answer = F.silu(answer)
+        out = torch.zeros_like(self.last)
+        for c, (head, (count, a, b)) in enumerate(zip(net.heads, net.spans, strict=True)):
+            said = head(answer, out[:, :a])
+            if count:
+                out[:, a:b] = _level(said, chance[:, 2 * c])
+            else:
+                out[:, a] = self._number(said, a, usual[:, a], chance[:, 2 * c : 2 * c + 2])
+            if given is not None and there is not None:
+                out[:, a:b] = torch.where(there[:, a:b], given[:, a:b], out[:, a:b])
+        self.last, self.known, self.at = out, torch.ones_like(out), self.at + 1
+        return out
+
+    def _number(self, said: Tensor, a: int, usual: Tensor, chance: Tensor) -> Tensor:
+        weights, middle, width = self.net.mixture(said, self.last[:, a], usual)
+        which = _place(weights.exp(), chance[:, 0])[:, None]
+        u = chance[:, 1].clamp(EDGE, 1 - EDGE)
+        drawn = middle.gather(1, which)[:, 0] + width.gather(1, which)[:, 0].exp() * torch.logit(u)
+        rounded, place = self.net.rounded, self.net.layout.numbers.index(a)
+        if step := rounded.steps[place]:
+            drawn = rounded.least[place] + torch.round((drawn - rounded.least[place]) / step) * step
+        return drawn.clamp(rounded.least[place], rounded.most[place])
+
+
+def past_of(sums: Tensor, squares: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of what was read so far, 0 before anything was, by the sums of readings, of their squares and of how
+    many they are."""
+    many = counts.clamp(min=1)
+    mean = sums / many
+    return mean, (squares / many - mean.square()).clamp(min=0).add(1e-8).sqrt()
+
+
+def _level(said: Tensor, chance: Tensor) -> Tensor:
+    """A level drawn by a uniform number, as zeros and a one."""
+    return F.one_hot(_place(said.softmax(dim=-1), chance), said.shape[-1]).float()
+
+
+def _place(shares: Tensor, chance: Tensor) -> Tensor:
+    """The place at which the sum of the shares passes a uniform number: (n,)."""
+    return (shares.cumsum(dim=-1) < chance[:, None]).sum(dim=-1).clamp(max=shares.shape[-1] - 1)
