@@ -33,7 +33,7 @@ __all__ = ["VAE"]
 
 Array = np.ndarray
 WEIGHTS, STATE = "weights.pt", "state.json"
-EPOCHS = 60
+EPOCHS = 30
 #: Windows set aside from training that are enough to say how far off normal ones are.
 FRESH = 20
 
@@ -239,8 +239,7 @@ class VAE:
         about, labels = torch.from_numpy(self.facts_.about), torch.from_numpy(held.labels)
         mean, spread = self._encoded(x, known, about)
         chance = torch.Generator().manual_seed(int(rng_of(seed, 43).integers(2**31)))
-        points = mean + spread.exp() * torch.randn(mean.shape, generator=chance)
-        self.latents_.learn(points[kept], labels[kept])
+        self.latents_.learn(mean[kept], spread[kept], labels[kept], chance)
         numbers = self.layout_.numbers
         guess, around = self._read(mean, about)
         left = (x[:, numbers] - guess[:, numbers]) * (-around).exp()
