@@ -77,13 +77,13 @@ class Diffusion:
     }
 
     epochs: int | None = None
-    min_steps: int = 1200
+    min_steps: int = 2500
     batch_size: int = 32
     width: int = 32
-    dropout: float = 0.1
+    dropout: float = 0.0
     steps: int = 20
     guidance: float = 1.0
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     decay: float = 0.01
     ema: float = 0.99
     held_out: float = 0.1

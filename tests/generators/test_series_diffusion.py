@@ -29,7 +29,7 @@ def waves(n, seed, *, length=LENGTH):
 
 @pytest.fixture(scope="module")
 def model():
-    return Diffusion(epochs=40, width=16).fit(waves(240, 0), seed=0)
+    return Diffusion(epochs=40, width=16, batch_size=32).fit(waves(240, 0), seed=0)
 
 
 def holed(rows, hole):
