@@ -9,6 +9,7 @@ import numpy as np
 
 from data.dataset import Dataset
 from data.errors import DataError
+from data.images import good
 from data.split import HOLDOUT, REFERENCE, TRAIN, Split, _assemble, _check_filled, _check_shares, _deal
 from data.windows import CLASS, ELAPSED, NORMAL, Windows, windows
 
@@ -230,8 +231,8 @@ def _background(labels: Array, held: Windows) -> int | None:
     """The class in which nothing happens; None where no class is so common that the others are events."""
     if not held.classes:
         return None
-    if NORMAL in held.classes:
-        return held.classes.index(NORMAL)
+    if (named := NORMAL if NORMAL in held.classes else good(held.classes)) is not None:
+        return held.classes.index(named)
     counts = np.bincount(labels[labels >= 0], minlength=len(held.classes))
     return int(counts.argmax()) if counts.max() >= BACKGROUND * counts.sum() else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Schema
-from data.windows import CLASS, OWN, READINGS, SERIES, description, readings, windows
+from data.windows import CLASS, ELAPSED, OWN, READINGS, SERIES, attributes_of, description, readings, windows
 from flows.pipes import note
 from flows.run import Run
 from flows.stages.read import notices_of
@@ -25,6 +26,8 @@ from flows.stages.shared import load_schema
 OF_ITS_OWN = ("use", "keep", "path", "events", "class_column", "counts", "seed")
 #: A window is flagged where at most this share of normal ones is as unusual.
 FLAGGED = 0.01
+#: Rates that differ by no more than this share are one.
+SAME = 0.1
 HEAD = ("entity", "start", "end", "source", "class", "score")
 
 
@@ -40,13 +43,37 @@ def series_like(run: Run, data: Path) -> Dataset:
     if use == "pump":
         raise DataError(f"{data} holds no windows; of a simulated pump give a .parquet file as `counterpoise sample` writes it")
     options = {k: v for k, v in own.model_dump(exclude_none=True).items() if k not in OF_ITS_OWN}
-    options |= {"path": str(data)}
-    if use == "series" and "channels" not in options:
-        options["channels"] = list(known[SERIES].channels)
+    # New readings may be of one machine, quiet throughout, and of events that nobody has marked yet.
+    options |= {"path": str(data), "few": True, **_found(run, known, use, options)}
     table = importlib.import_module(f"data.sources.{use}").read(**options)
     for sentence in notices_of(table):
         note(f"score    · {sentence}")
-    return _fitted(table, description(table), known, data)
+    told = description(table)
+    _same_rate(told, known, data)
+    return _fitted(table, told, known, data)
+
+
+def _found(run: Run, known: Schema, use: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the plan left to be found, as it was found in the run's own readings."""
+    out: dict[str, Any] = {}
+    shortest, longest = json.loads((run.folder / "profile.json").read_text())["lengths"]
+    if "length" not in options and shortest == longest:
+        out["length"] = longest
+    if use == "series" and options.get("layout") != "wide" and "channels" not in options:
+        out["channels"] = [name for name in known[SERIES].channels if name != ELAPSED]
+    if use == "series" and "attributes" not in options and (named := [c.name for c in attributes_of(known)]):
+        out["attributes"] = named
+    return out
+
+
+def _same_rate(told: Schema, known: Schema, data: Path) -> None:
+    """Raises DataError where readings come more or less often than those that the model has learned."""
+    mine, learned = told[SERIES].period, known[SERIES].period
+    if mine is not None and learned is not None and abs(mine / learned - 1) > SAME:
+        raise DataError(
+            f"{data} has a reading every {mine:g} s, and the model has learned one every {learned:g} s; state data.resample: "
+            f"{max(mine, learned):g}s in the plan, or bring the readings to that rate"
+        )
 
 
 def _fitted(table: pa.Table, told: Schema, known: Schema, data: Path) -> Dataset:
