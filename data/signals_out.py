@@ -7,7 +7,6 @@ import json
 import re
 import wave
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,45 +71,36 @@ def height_of(values: Array) -> float:
     return loudest if loudest > 1 + 1e-6 else 1.0
 
 
-def write_wavs(rows: Dataset, folder: Path, *, height: float | None = None) -> int:
-    """A WAV file for each window, in a folder for each class; and how many. height: as of `to_wav`; `height_of` all if None.
-
-    Raises DataError where the windows are no sounds, or the folder holds something already."""
-    rate, held = rate_of(rows.schema), windows(rows)
-    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        raise DataError(f"{folder} holds something already; name a new folder")
-    loudest = height_of(held.values) if height is None else height
-    for i, name in enumerate(_names(held)):
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(to_wav(_read(held, i), rate, height=loudest))
-    return len(held)
-
-
 def audio_table(rows: Dataset, *, height: float | None = None) -> pa.Table:
-    """The windows as a table with a column `audio` of WAV files (struct of bytes and path) in place of the readings, and the
-    `huggingface` metadata by which `datasets` plays them. Other columns stay.
+    """All windows as of `audio_batch`. height: as of `to_wav`; `height_of` all if None."""
+    table = rows.table.combine_chunks()
+    loudest = height_of(windows(rows).values) if height is None else height
+    return pa.Table.from_batches([audio_batch(part, rows.schema, height=loudest) for part in table.to_batches()])
 
-    height: as of `to_wav`; `height_of` all if None. Raises DataError where the windows are no sounds."""
-    rate, held = rate_of(rows.schema), windows(rows)
-    loudest = height_of(held.values) if height is None else height
-    paths = _names(held)
-    files = [to_wav(_read(held, i), rate, height=loudest) for i in range(len(held))]
+
+def audio_batch(part: pa.RecordBatch, schema: Schema, *, height: float = 1.0, first: int = 0) -> pa.RecordBatch:
+    """Windows with a column `audio` of WAV files (struct of bytes and path) in place of the readings, and the `huggingface`
+    metadata by which `datasets` plays them. Other columns stay.
+
+    height: as of `to_wav`; first: the number of the first window, for the paths. Raises DataError where windows are no
+    sounds."""
+    rate, held = rate_of(schema), windows(Dataset(pa.Table.from_batches([part]), schema))
+    files = [to_wav(_read(held, i), rate, height=height) for i in range(len(held))]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    column = pa.array([{"bytes": data, "path": path} for data, path in zip(files, paths, strict=True)], kind)
-    rest = rows.table.drop_columns([SERIES])
+    named = zip(files, wav_names(held, first), strict=True)
+    column = pa.array([{"bytes": data, "path": path} for data, path in named], kind)
+    rest = [field for field in part.schema if field.name != SERIES]
     features: dict[str, Any] = {AUDIO: {"sampling_rate": rate, "_type": "Audio"}}
-    features |= {field.name: feature(field.type) for field in rest.schema}
-    table = pa.table({AUDIO: column, **{name: rest.column(name) for name in rest.column_names}})
-    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    features |= {field.name: feature(field.type) for field in rest}
+    goal = pa.schema([pa.field(AUDIO, kind), *rest], metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    return pa.RecordBatch.from_arrays([column, *(part.column(field.name) for field in rest)], schema=goal)
 
 
-def long_batches(batches: Iterable[pa.RecordBatch], schema: Schema) -> Iterator[pa.RecordBatch]:
+def long_batches(batches: Iterable[pa.RecordBatch], schema: Schema, *, first: int = 0) -> Iterator[pa.RecordBatch]:
     """Windows as rows of single readings, batch by batch, so that memory does not grow with them.
 
     Columns: window, entity, class (where there are classes), seconds, time (UTC, null where unknown), the channels by their
-    names, with levels as text, attributes, and is_synthetic and split where they are there."""
-    first = 0
+    names, with levels as text, attributes, and is_synthetic and split where they are there. first: number of the first."""
     for part in batches:
         if part.num_rows:
             yield _long(part, schema, first)
@@ -194,13 +184,12 @@ def _read(held: Windows, i: int) -> Array:
     return held.values[i, :, : held.lengths[i]]
 
 
-def _names(held: Windows) -> list[str]:
-    """A name for the WAV file of each window, below a folder of its class, no two alike."""
-    width = len(str(max(len(held) - 1, 0)))
+def wav_names(held: Windows, first: int = 0) -> list[str]:
+    """A name for the WAV file of each window, below a folder of its class, no two alike. first: the number of the first."""
     out = []
     for i in range(len(held)):
         named = re.sub(r"\.(wav|flac)(?=@|$)", "", str(held.sources[i] or held.entities[i] or "drawn"), flags=re.IGNORECASE)
         plain = re.sub(r"[^\w.-]+", "_", named).strip("._")[:80] or "window"
         level = re.sub(r"[^\w-]+", "_", held.classes[held.labels[i]]) if held.classes and held.labels[i] >= 0 else ""
-        out.append(f"{level}/{i:0{width}d}_{plain}.wav" if level else f"{i:0{width}d}_{plain}.wav")
+        out.append(f"{level}/{first + i:06d}_{plain}.wav" if level else f"{first + i:06d}_{plain}.wav")
     return out

@@ -15,7 +15,7 @@ import pytest
 from data.dataset import Dataset
 from data.errors import DataError
 from data.samples import pump
-from data.signals_out import audio_table, long_batches, long_schema, long_table, rate_of, to_wav, write_wavs
+from data.signals_out import audio_table, long_batches, long_schema, long_table, rate_of, to_wav
 from data.sources.series import read as read_series
 from data.windows import ELAPSED, batch, description, schema, windows
 
@@ -45,22 +45,6 @@ def test_a_sound_comes_back_from_its_file() -> None:
     for readings, rate, height in ((np.zeros(0), 8000, 1.0), (np.zeros(5), 0, 1.0), (np.zeros(5), 8000, 0.0)):
         with pytest.raises(DataError):
             to_wav(readings, rate, height=height)
-
-
-def test_windows_are_written_as_files_and_read_again(tmp_path: Path) -> None:
-    rows = sounds()
-    assert write_wavs(rows, tmp_path / "out") == 4
-    files = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.wav"))
-    assert files == ["hiss/1_a_b_1_0.wav", "hiss/3_a_b_3_0.wav", "hum/0_a_b_0_0.wav", "hum/2_a_b_2_0.wav"]
-    pytest.importorskip("soundfile", reason="the extra `audio` is not installed")
-    from data.sources.wav import read
-
-    table = read(tmp_path / "out", length=400)
-    got = windows(Dataset(table, description(table)))
-    order = [int(str(name).split("/")[1][0]) for name in got.entities]
-    assert np.abs(got.values - windows(rows).values[order]).max() < 1e-4 and set(got.classes) == {"hum", "hiss"}
-    with pytest.raises(DataError, match="holds something already"):
-        write_wavs(rows, tmp_path / "out")
 
 
 def test_datasets_takes_the_column_for_sounds(tmp_path: Path) -> None:
