@@ -65,6 +65,9 @@ def roles(table: pa.Table, stated: Stated, origin: str, said: list[str]) -> Role
     used = {name for name in (time, entity, stated.labels) if name}
     free = [name for name in table.column_names if name not in used]
     attributes = list(stated.attributes) if stated.attributes is not None else _constant(table, entity, free, stated)
+    if entity is not None and stated.attributes is None and (ids := _names_of(table, entity, attributes)):
+        said.append(told("Columns left out that only name the entity once more", ids))
+        attributes, free = [n for n in attributes if n not in ids], [n for n in free if n not in ids]
     attributes = _complete(table, attributes, said, origin, asked=stated.attributes is not None)
     free = [name for name in free if name not in attributes]
     channels = list(stated.channels) if stated.channels is not None else _channels(table, free, said)
@@ -174,6 +177,13 @@ def _constant(table: pa.Table, entity: str | None, free: Sequence[str], stated: 
         if max(within.aggregate([("held", "count_distinct")]).column("held_count_distinct").to_pylist()) <= 1:
             out.append(name)
     return out
+
+
+def _names_of(table: pa.Table, entity: str, names: Sequence[str]) -> list[str]:
+    """Columns of words that are another one for each entity, of three and more."""
+    many = pc.count_distinct(table.column(entity)).as_py()
+    worded = [n for n in names if _names_things(table.schema.field(n).type) and not _is_number(table.schema.field(n).type)]
+    return [n for n in worded if many > 2 and pc.count_distinct(table.column(n)).as_py() == many]
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -315,3 +315,26 @@ def test_an_event_on_the_last_day_is_within_days(tmp_path: Path) -> None:
     path = write(tmp_path / "m.csv", {"when": when(hours * 3600), "x": np.sin(hours / 9), "fault": label})
     got = held(read(path, length=2, resample="1d", class_column="fault"))
     assert got.starts[got.labels == 1].tolist() == [start(18 * 86400)]
+
+
+def test_a_column_that_names_the_entity_once_more_is_no_attribute(tmp_path: Path) -> None:
+    for i in range(3):
+        serial = [f"SN-{i}"] * 40
+        write(
+            tmp_path / f"m{i}.csv",
+            {"when": when(np.arange(40)), "x": np.sin(np.arange(40.0)), "serial": serial, "kw": [i] * 40},
+        )
+    out = read(tmp_path, length=10)
+    assert held(out).channels == ("x",) and held(out).attributes.column_names == ["kw"]
+    assert "only name the entity once more: 1 (serial)" in said(out)
+
+
+def test_a_partitioned_folder_is_one_table(tmp_path: Path) -> None:
+    for who in "ab":
+        for day in range(2):
+            (tmp_path / f"unit={who}" / f"day={day}").mkdir(parents=True)
+            t = np.arange(30) + 30 * day
+            write(tmp_path / f"unit={who}" / f"day={day}" / "part.parquet", {"when": when(t), "x": np.sin(t / 5)})
+    out = read(tmp_path, length=20, stride=20, entity="unit", channels=["x"])
+    got = held(out)
+    assert got.entities == ("a",) * 3 + ("b",) * 3 and got.starts[:3].tolist() == [start(0), start(20), start(40)]
