@@ -17,6 +17,8 @@ from generators.tabular._density_train import Density
 
 #: Logistics in the mixture of a channel of numbers; the least logarithm of their width, in spreads of the channel.
 MIXED, NARROW = 5, -6.0
+#: Readings for which the spread of a whole channel counts beside those so far; spreads at which a reading is no farther off.
+FIRST, FAR = 0.1, 5.0
 #: Readings of a crop on which a step is made, where windows are longer.
 CROP = 1024
 #: Waves that tell where in the window a reading stands.
@@ -70,7 +72,7 @@ class Net(Density):
         """layers: of them each doubles the reach of the one before, up to `most` readings apart, then they begin anew."""
         super().__init__()
         self.layout, self.rounded, self.width, self.dropout = layout, rounded, width, dropout
-        self.enter = nn.Linear(4 * layout.planes + 2 * PLACES + 1, width)
+        self.enter = nn.Linear(5 * layout.planes + 2 * PLACES + 1, width)
         doublings = max(1, int(math.log2(most)))
         # How far apart the taps of each layer are.
         self.apart = [2 ** (i % doublings) for i in range(layers)]
@@ -78,7 +80,7 @@ class Net(Density):
         self.told = nn.ModuleList(Told(layout.about, 2 * width) for _ in range(layers))
         ends = [*layout.first[1:], layout.planes]
         self.spans = list(zip(layout.counts, layout.first, ends, strict=True))
-        self.heads = nn.ModuleList(Head(width, a, count or 4 * MIXED) for count, a, _ in self.spans)
+        self.heads = nn.ModuleList(Head(width, 2 * a, count or 4 * MIXED) for count, a, _ in self.spans)
 
     def losses(self, *rows: Tensor, done: float) -> Tensor:
         """Nats a reading of each window: (n,). rows: planes (n, planes, t), which are known, and what is asked (n, d)."""
@@ -95,20 +97,22 @@ class Net(Density):
         seen = F.pad(x * known, (0, 0, 1, 0))[:, :t]
         was = F.pad(known.float(), (0, 0, 1, 0))[:, :t]
         usual, spread = past_of(seen.cumsum(dim=1), seen.square().cumsum(dim=1), was.cumsum(dim=1))
-        now = self.enter(torch.cat([seen, was, usual, spread, self._places(first, t)], dim=-1))
+        off = away(seen, usual, spread) * was
+        now = self.enter(torch.cat([seen, was, usual, spread.log(), off, self._places(first, t)], dim=-1))
         answer = torch.zeros_like(now)
         for layer, told, apart in zip(self.layers, self.told, self.apart, strict=True):
             past = F.pad(now, (0, 0, apart, 0))[:, :t]
             now, skip = layer(past, F.dropout(now, self.dropout, learning), told(about)[:, None])
             answer = answer + skip
         answer = F.silu(answer)
+        off = away(x, usual, spread) * known
         out = []
         for head, (count, a, b) in zip(self.heads, self.spans, strict=True):
-            said = head(answer, x[..., :a] * known[..., :a])
+            said = head(answer, torch.cat([x[..., :a] * known[..., :a], off[..., :a]], dim=-1))
             if count:
                 each = -(F.log_softmax(said, dim=-1) * x[..., a:b]).sum(dim=-1)
             else:
-                each = -self._log_density(said, x[..., a], seen[..., a], usual[..., a], a)
+                each = -self._log_density(said, x[..., a], (seen[..., a], usual[..., a], spread[..., a]), a)
             out.append(each * known[..., a])
         return torch.stack(out, dim=-1)
 
@@ -116,8 +120,8 @@ class Net(Density):
         """A queue with nothing in it, for n windows of which this is known."""
         return Queue(self, n, [told(about) for told in self.told])
 
-    def _log_density(self, said: Tensor, x: Tensor, last: Tensor, usual: Tensor, a: int) -> Tensor:
-        weights, middle, width = self.mixture(said, last, usual)
+    def _log_density(self, said: Tensor, x: Tensor, past: tuple[Tensor, Tensor, Tensor], a: int) -> Tensor:
+        weights, middle, width = self.mixture(said, *past)
         z, step = x[..., None], self._step(a)
         if step:
             upper, lower = (z + step / 2 - middle) / width.exp(), (z - step / 2 - middle) / width.exp()
@@ -131,15 +135,16 @@ class Net(Density):
             each = -core - width - 2 * F.softplus(-core)
         return torch.logsumexp(weights + each, dim=-1)
 
-    def mixture(self, said: Tensor, last: Tensor, usual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def mixture(self, said: Tensor, last: Tensor, usual: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logarithms of the weights, middles and logarithms of the widths of the logistics: (..., MIXED) each.
 
-        Each lies between the last reading and the mean of all so far, and off that by what the head says: else what is a
-        little wrong adds up, and a level drifts away."""
+        Each lies between the last reading and the mean of all so far, and off that by what the head says, in the spread of all
+        so far: else what is a little wrong adds up, a level drifts away, and what is quiet gets the noise of what is loud."""
         weights, middle, width, stays = said.chunk(4, dim=-1)
         share = torch.sigmoid(stays + 1.0)
-        middle = middle + share * last[..., None] + (1 - share) * usual[..., None]
-        return F.log_softmax(weights, dim=-1), middle, width.clamp(min=NARROW, max=3.0)
+        middle = middle * spread[..., None] + share * last[..., None] + (1 - share) * usual[..., None]
+        width = width.clamp(min=-4.0, max=3.0) + spread.log()[..., None]
+        return F.log_softmax(weights, dim=-1), middle, width.clamp(min=NARROW)
 
     def _step(self, a: int) -> float:
         return self.rounded.steps[self.layout.numbers.index(a)]
@@ -181,7 +186,8 @@ class Queue:
         for held, more in zip(self.sums, (self.last, self.last.square(), self.known), strict=True):
             held += more
         usual, spread = past_of(*self.sums)
-        now = net.enter(torch.cat([self.last, self.known, usual, spread, place], dim=-1))
+        off = away(self.last, usual, spread) * self.known
+        now = net.enter(torch.cat([self.last, self.known, usual, spread.log(), off, place], dim=-1))
         answer = torch.zeros_like(now)
         for layer, told, past in zip(net.layers, self.told, self.past, strict=True):
             slot = self.at % len(past)
@@ -192,18 +198,18 @@ class Queue:
         answer = F.silu(answer)
         out = torch.zeros_like(self.last)
         for c, (head, (count, a, b)) in enumerate(zip(net.heads, net.spans, strict=True)):
-            said = head(answer, out[:, :a])
+            said = head(answer, torch.cat([out[:, :a], away(out[:, :a], usual[:, :a], spread[:, :a])], dim=-1))
             if count:
                 out[:, a:b] = _level(said, chance[:, 2 * c])
             else:
-                out[:, a] = self._number(said, a, usual[:, a], chance[:, 2 * c : 2 * c + 2])
+                out[:, a] = self._number(said, a, (usual[:, a], spread[:, a]), chance[:, 2 * c : 2 * c + 2])
             if given is not None and there is not None:
                 out[:, a:b] = torch.where(there[:, a:b], given[:, a:b], out[:, a:b])
         self.last, self.known, self.at = out, torch.ones_like(out), self.at + 1
         return out
 
-    def _number(self, said: Tensor, a: int, usual: Tensor, chance: Tensor) -> Tensor:
-        weights, middle, width = self.net.mixture(said, self.last[:, a], usual)
+    def _number(self, said: Tensor, a: int, past: tuple[Tensor, Tensor], chance: Tensor) -> Tensor:
+        weights, middle, width = self.net.mixture(said, self.last[:, a], *past)
         which = _place(weights.exp(), chance[:, 0])[:, None]
         u = chance[:, 1].clamp(EDGE, 1 - EDGE)
         drawn = middle.gather(1, which)[:, 0] + width.gather(1, which)[:, 0].exp() * torch.logit(u)
@@ -214,11 +220,16 @@ class Queue:
 
 
 def past_of(sums: Tensor, squares: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of what was read so far, 0 before anything was, by the sums of readings, of their squares and of how
-    many they are."""
-    many = counts.clamp(min=1)
-    mean = sums / many
-    return mean, (squares / many - mean.square()).clamp(min=0).add(1e-8).sqrt()
+    """Mean and deviation of what was read so far, 0 and 1 before anything was, by the sums of readings, of their squares and of
+    how many they are."""
+    mean = sums / counts.clamp(min=1)
+    inner = (squares - sums * mean).clamp(min=0)
+    return mean, ((inner + FIRST) / (counts + FIRST)).sqrt()
+
+
+def away(x: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
+    """How far a reading is from the mean of all before, in their spread."""
+    return ((x - usual) / spread).clamp(-FAR, FAR)
 
 
 def _level(said: Tensor, chance: Tensor) -> Tensor:

@@ -61,11 +61,11 @@ class Autoregressive:
     traits: ClassVar[Traits] = Traits(kind="autoregressive", rows=50, rows_of_class=10, scores=True, fails=("slow", "privacy"))
 
     epochs: int | None = None
-    min_steps: int = 2500
+    min_steps: int = 4000
     batch_size: int = 32
     width: int = 32
     layers: int | None = None
-    dropout: float = 0.05
+    dropout: float = 0.15
     temperature: float = 1.0
     learning_rate: float = 3e-3
     decay: float = 0.01
@@ -211,9 +211,10 @@ def _rounded(scale: Scale) -> Rounded:
         step = 0.0 if scale.decimals[c] is None else 10.0 ** -int(scale.decimals[c] or 0) / scale.width[c]
         beyond = 0.5 * (high - low)
         beyond = math.ceil(beyond / step) * step if step else beyond
+        zero = -scale.middle[c] / scale.width[c]
         steps.append(step)
-        least.append(low - beyond)
-        most.append(high + beyond)
+        least.append(max(low - beyond, zero) if scale.low[c] >= 0 else low - beyond)
+        most.append(min(high + beyond, zero) if scale.high[c] <= 0 else high + beyond)
     return Rounded(tuple(steps), tuple(least), tuple(most))
 
 
