@@ -118,7 +118,7 @@ def read_wide(
     )
     names = [name for name in names if name not in taken]
     if len(names) < 2:
-        raise DataError(f"{path}: {len(names)} columns hold readings, and a series has two or more; state data.channels")
+        raise DataError(f"{path}: columns of readings are {len(names)}, and a series has two or more; state data.channels")
     lines = _lines(table, path, names, class_column, entity, list(attributes or ()), period or 1.0, said)
     events = Events(()) if class_column is not None else None
     whole = replace(cut, length=cut.length or 0)
