@@ -34,7 +34,7 @@ import numpy as np  # noqa: E402 - after the threads are set
 from sklearn.ensemble import IsolationForest  # noqa: E402
 from sklearn.metrics import average_precision_score, roc_auc_score  # noqa: E402
 
-from benchmarks.series_anomalies_data import SIMULATED, Course, machine, simulated  # noqa: E402
+from benchmarks.series_anomalies_data import MACHINE, SIMULATED, Course, machine, simulated  # noqa: E402
 from data.errors import UserError  # noqa: E402
 from data.windows import windows  # noqa: E402
 from generators.series.vae import VAE  # noqa: E402
@@ -60,27 +60,27 @@ def main(arguments: list[str] | None = None) -> int:
     lines = [*_head(options), *_tables(found)]
     print("\n".join(lines))
     if options.out:
-        path = Path(options.out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        Path(options.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 0
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A record for each course, seed, length of windows and way."""
-    out = []
-    for name in options.simulated:
-        for seed in range(1, options.seeds + 1):
-            out += compared(simulated(name, seed), name, LENGTH, "first half", seed, options.epochs)
+    """A record for each course, length of windows, part learned, seed and way; those beside the page are not taken again."""
+    store = Path(options.out).with_suffix(".json") if options.out else None
+    found: list[dict[str, Any]] = json.loads(store.read_text(encoding="utf-8")) if store and store.is_file() else []
+    done = {tuple(r[name] for name in ("course", "length", "learned", "seed")) for r in found}
+    wanted = [(name, LENGTH, "first half", seed) for seed in range(1, options.seeds + 1) for name in options.simulated]
     course = machine() if options.lengths else None
-    if course is None:
-        return out
-    for length in options.lengths:
-        for part in ("first 15 %", "all"):
-            for seed in range(options.seeds):
-                out += compared(course, "machine temperature", length, part, seed, options.epochs)
-    return out
+    parts = [(length, part) for length in options.lengths for part in ("first 15 %", "all")] if course else []
+    wanted += [(MACHINE, length, part, seed) for seed in range(1, options.seeds + 1) for length, part in parts]
+    for key in wanted:
+        if key not in done:
+            own = course if key[0] == MACHINE and course else simulated(key[0], key[3])
+            found += compared(own, *key, options.epochs)
+            if store:
+                store.parent.mkdir(parents=True, exist_ok=True)
+                store.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
 
 
 def compared(course: Course, name: str, length: int, part: str, seed: int, epochs: int | None) -> list[dict[str, Any]]:

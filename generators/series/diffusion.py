@@ -176,6 +176,8 @@ class Diffusion:
 
     def _filled(self, dataset: Dataset, held: Windows, values: Array, lengths: Array, seed: int) -> Dataset:
         """The rows of `dataset` with these readings (n, channels, t), those that are NaN drawn."""
+        if not len(held):
+            return dataset
         x, shown = planes(self.layout_, self.scale_, values)
         there = within(torch.from_numpy(lengths), self.layout_.side).expand(-1, self.layout_.planes, -1)
         given, none = self._known_as(dataset, held)
