@@ -248,7 +248,7 @@ def judge(
 @verb
 def sample(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows, or pictures.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows, pictures or windows.")],
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -289,14 +289,18 @@ def sample(
 @verb
 def export(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run id, a plan's name (its latest run) or a run's folder.")],
-    to: Annotated[Literal["coco", "yolo", "folder"], typer.Option("--to", help="What the pictures are to become.")],
+    to: Annotated[
+        Literal["coco", "yolo", "folder", "wav", "audio", "long", "csv"],
+        typer.Option("--to", help="Pictures: coco, yolo, folder. Series: wav, audio (as datasets plays it), long, csv."),
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write; <name>-<to> here if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a folder that is not empty.")] = False,
-    blocked: Annotated[bool, typer.Option("--blocked", help="Also pictures that did not pass the gate.")] = False,
+    blocked: Annotated[bool, typer.Option("--blocked", help="Also what did not pass the gate.")] = False,
     polygons: Annotated[bool, typer.Option("--polygons", help="YOLO: outlines for segmentation in place of boxes.")] = False,
     runs: opt.Runs = RUNS,
 ) -> None:
-    """A run's pictures, masks and boxes for detectors, train apart from holdout: COCO, YOLO, or a folder for each class."""
+    """A run's pictures, masks and boxes for detectors (COCO, YOLO, a folder for each class), or its series as sounds or long
+    tables; train apart from holdout."""
     from flows.exporting import export_run
     from flows.show import show_export
 
@@ -307,16 +311,16 @@ def export(
 @verb
 def score(
     name: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run whose family scores: image.vae, autoregressive, flow, vae.")
+        str, typer.Argument(metavar="RUN", help="A run whose family scores: image.vae, series.vae, autoregressive, flow, vae.")
     ],
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="Pictures (a folder, an index csv, annotations), or rows (csv, Parquet)."),
+        typer.Argument(metavar="DATA", help="Pictures (a folder, an index csv, annotations), series, or rows (csv, Parquet)."),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="A csv file; stdout if not given.")] = None,
     runs: opt.Runs = RUNS,
 ) -> None:
-    """How unusual is each picture or row? The most unusual first, as csv.
+    """How unusual is each picture, window or row? The most unusual first, as csv.
 
     Of rows: `row,score`, where row counts the rows of DATA from 0."""
     from flows.scoring import score_rows

@@ -1,48 +1,61 @@
-"""How does a run's dataset of pictures get into the tools that train detectors?"""
+"""How does a run's dataset of pictures or series get into the tools that learn from it?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pyarrow as pa
 
 from data.dataset import Dataset
 from data.errors import DataError
+from data.words import UNITS
 from flows.run import Run
 from flows.stages.publish import flagged, published_schema
 from flows.stages.shared import SPLIT, dataset, load_schema
 
 if TYPE_CHECKING:
     from data.export import Exported
+    from data.export_series import ExportedSeries
 
-To = Literal["coco", "yolo", "folder"]
+To = Literal["coco", "yolo", "folder", "wav", "audio", "long", "csv"]
+#: What each modality is written as.
+WAYS = {"image": ("coco", "yolo", "folder"), "series": ("wav", "audio", "long", "csv")}
 
 
 def export_run(
     name: str, runs: Path, *, to: To, out: Path | None, blocked: bool, force: bool, polygons: bool = False
-) -> Exported:
-    """Write the pictures of a run as COCO, YOLO or class folders, train apart from what must not train; what was written.
+) -> Exported | ExportedSeries:
+    """Write the pictures of a run as COCO, YOLO or class folders, its series as sounds or long tables, train apart from what
+    must not train; what was written.
 
-    Real pictures, where the plan includes them, stand in the part they had in the run, synthetic ones in train.
+    Real ones, where the plan includes them, stand in the part they had in the run, synthetic ones in train.
     polygons: YOLO labels are outlines of the masks, for segmentation, in place of boxes.
 
     Raises DataError for a run of a table, one without a verdict, and one that did not pass unless `blocked`."""
     from data.export import export
 
     run = Run.find(name, runs, having="decision.json")
-    if run.plan.modality != "image":
-        raise DataError(f"run {run.id} holds rows of a table; its dataset is Parquet already, and export is for pictures")
+    modality, folder = run.plan.modality, out or Path(f"{run.plan.name}-{to}")
+    if modality not in WAYS:
+        raise DataError(
+            f"run {run.id} holds rows of a table; its dataset is Parquet already, and export is for pictures and series"
+        )
+    if to not in WAYS[modality]:
+        raise DataError(f"--to {to}: {UNITS[modality]}s of run {run.id} are written as {', '.join(WAYS[modality])}")
     verdict = run.stages["judge"]["facts"]["verdict"]
     if verdict not in ("PASS", "WARN") and not blocked:
         raise DataError(
-            f"run {run.id} is {verdict}, so its pictures must not go out; add --blocked to look at them all the same"
+            f"run {run.id} is {verdict}, so its {UNITS[modality]}s must not go out; add --blocked to look at them all the same"
         )
-    folder = out or Path(f"{run.plan.name}-{to}")
+    if modality == "series":
+        from data.export_series import export_series
+
+        return export_series(lambda: rows_to_export(run), cast(Any, to), folder, schema=load_schema(run), force=force)
     done = export(
-        rows_to_export(run), to, folder, schema=published_schema(run), normal=normal_of(run), force=force,
+        rows_to_export(run), cast(Any, to), folder, schema=published_schema(run), normal=normal_of(run), force=force,
         shape="polygon" if polygons else "box", license=run.plan.publish.license,
     )  # fmt: skip
     return replace(done, folder=folder)

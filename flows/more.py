@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from data.errors import DataError
 from data.schema import Column, Schema
+from data.signals_out import long_batches, long_schema
 from flows.many import many_rows
 from flows.pipes import say
 from flows.run import Run
@@ -63,12 +64,15 @@ def more_rows(
     if not pictures and out is not None and out.suffix not in (".csv", ".parquet"):
         raise DataError(f"{out}: rows are written as .csv or .parquet, or as many .parquet into a folder; name such")
     remade = Remade(run, seed=seed)
-    batches = (remade.add(batch) for batch in model.sample(rows, where=wanted or None, seed=seed))
+    batches: Iterator[pa.RecordBatch] = (remade.add(batch) for batch in model.sample(rows, where=wanted or None, seed=seed))
+    written = remade.schema.arrow()
+    if run.plan.modality == "series" and (out is None or out.suffix == ".csv"):  # text has no windows: a row a reading
+        batches, written = long_batches(batches, schema), long_schema(schema)
     # The first rows are drawn before anything is opened: a condition that cannot be met leaves no half a file.
     drawn = chain([next(batches)], batches)
     beside = out.with_name(out.name + ".part") if out else None
     try:
-        with _writer(beside, out, remade.schema.arrow()) as writer:
+        with _writer(beside, out, written) as writer:
             for batch in drawn:
                 writer.write_batch(batch)
     except BaseException:

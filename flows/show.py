@@ -20,6 +20,7 @@ from flows.pipes import note, unread
 
 if TYPE_CHECKING:
     from data.export import Exported
+    from data.export_series import ExportedSeries
     from flows.doctor import Health
     from flows.run import Run
 
@@ -184,8 +185,19 @@ def show_relations(folder: Path) -> None:
     print(f"\nreport   {folder / 'relations.json'}\ntables   {folder / 'tables'}")
 
 
-def show_export(done: Exported) -> None:
-    """What lies in an exported folder: of each part and class how many real and synthetic pictures; then the folder."""
+def show_export(done: Exported | ExportedSeries) -> None:
+    """What lies in an exported folder: of each part and class how many pictures, real and synthetic, or windows; then where."""
+    from data.export_series import ExportedSeries
+
+    if isinstance(done, ExportedSeries):
+        windows = Table("split", "class", "windows", box=None, pad_edge=False, header_style="dim")
+        windows.columns[2].justify = "right"
+        for part, levels in done.parts.items():
+            for level, count in sorted(levels.items()):
+                windows.add_row(part, escape(level) or "-", f"{count:,}")
+        stdout().print(windows)
+        print(done.folder)
+        return
     table = Table("split", "class", "real", "synthetic", "where", box=None, pad_edge=False, header_style="dim")
     table.columns[2].justify = table.columns[3].justify = "right"
     for part, classes in done.parts.items():

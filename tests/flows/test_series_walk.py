@@ -106,3 +106,34 @@ def test_what_series_have_not_is_refused(desk: Path) -> None:
         assert said in done.stderr, done.stderr
     assert "tune judges by rows of one table, and these are series" in call(desk, "tune", plan, code=2).stderr
     assert "no windows" in call(desk, "score", "pump", plan, code=2).stderr
+
+
+def test_windows_leave_as_readings(desk: Path) -> None:
+    told = call(desk, "sample", "pump", "--rows", 2, "--where", "class=start").stdout
+    frame = pd.read_csv(io.StringIO(told))
+    assert len(frame) == 96 and set(frame["valve"]) <= set(pump.VALVE) and set(frame["class"]) == {"start"}
+    done = call(desk, "export", "pump", "--to", "csv", "--blocked", "--out", desk / "out")
+    assert "holdout" in done.stdout and "leak" in done.stdout
+    train = pd.read_csv(desk / "out/train.csv")
+    assert set(train["is_synthetic"]) == {True, False} and set(train["split"]) == {"train"}
+    assert "windows of run" in call(desk, "export", "pump", "--to", "coco", "--blocked", code=2).stderr
+    call(desk, "sample", "pump", "--rows", 30, "--out", "many")
+    assert sum(pq.read_metadata(path).num_rows for path in (desk / "many").glob("*.parquet")) == 30
+
+
+def test_init_writes_a_plan_for_readings_that_runs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(4000)
+    moments = pd.Timestamp("2026-01-05") + pd.to_timedelta(300 * t, unit="s")
+    heat = 60 + 5 * np.sin(2 * np.pi * t / 288) + np.convolve(rng.standard_normal(4000), np.ones(9) / 9, mode="same")
+    pd.DataFrame({"time": moments, "heat": heat.round(2), "load": (heat / 2 + rng.normal(0, 1, 4000)).round(2)}).to_csv(
+        tmp_path / "oven.csv", index=False
+    )
+    assert "oven.yaml" in call(tmp_path, "init", "oven.csv").output
+    text = (tmp_path / "oven.yaml").read_text()
+    assert "use: series" in text and "windows of heat, load" in text and "use: series." in text
+    said = call(tmp_path, "plan", "oven.yaml", "--no-measure").stdout
+    assert "windows of" in said and "one every 300 s" in said
+    places = ["-o", f"data.path={tmp_path / 'oven.csv'}", "-o", f"publish.root={tmp_path / 'out'}"]
+    done = runner.invoke(app, ["run", str(tmp_path / "oven.yaml"), "-q", "--runs", str(tmp_path / "runs"), *QUICK, *places])
+    assert done.exit_code in (0, 3, 4), (done.output, done.stderr)
