@@ -16,6 +16,8 @@ from generators.tabular._density_train import Density
 HIDDEN, SHOWN = 0.1, 0.3
 #: Most and least noise: times along the schedule.
 LAST, FIRST = 0.99, 0.01
+#: How much closer times lie where there is little noise: sensors' own noise is a few hundredths of what they read.
+WARP = 1.5
 WAVES = 8
 #: Heads of attention.
 HEADS = 4
@@ -117,7 +119,7 @@ class Net(Density):
         n = len(x)
         clean = self.prior.scaled(x, known)
         t = (torch.randperm(n, device=x.device) + torch.rand(n, device=x.device)) / n
-        t = FIRST + t * (LAST - FIRST)
+        t = times(t)
         alpha, sigma = rates(t)
         noise = torch.randn_like(clean) * known
         shown = some_shown(known, self.layout) & known
@@ -147,6 +149,11 @@ class Net(Density):
         return (first + unsure * self.unet(planes, told)) * there, unsure
 
 
+def times(even: Tensor) -> Tensor:
+    """Times along the schedule of numbers spread evenly over 0 to 1: closer together where there is little noise."""
+    return FIRST + even**WARP * (LAST - FIRST)
+
+
 def some_shown(known: Tensor, layout: Layout) -> Tensor:
     """Readings that are shown in some windows: a beginning, all but a stretch, scattered ones, or some channels alone."""
     n, _, side = known.shape
@@ -173,15 +180,15 @@ def draw(net: Net, asked: tuple[Tensor, ...], steps: int, guidance: float, chanc
     """Planes (n, planes, side) in the scale of the readings.
 
     asked: about, labels, none, there, shown and given of `Net.clean`, but `given` in the scale of the readings too; what is
-    shown of it is kept.  Source: Lu et al. 2022 (DPM-Solver++, arXiv 2211.01095), algorithm 2, in even steps of the angle."""
+    shown of it is kept.  Source: Lu et al. 2022 (DPM-Solver++, arXiv 2211.01095), algorithm 2, in the steps of `times`."""
     about, labels, none, there, shown, given = asked
     known = net.prior.scaled(given, shown)
     n, device = len(there), there.device
     steady = torch.randn(there.shape, generator=chance, device=there.device) * there
     x, before, gap = steady, None, 0.0
-    times = torch.linspace(LAST, FIRST, steps)
+    course = times(torch.linspace(1, 0, steps))
     hidden = torch.ones_like(none)
-    for i, t in enumerate(times):
+    for i, t in enumerate(course):
         at, (alpha, sigma) = t.to(device).expand(n), rates(t)
         # What is shown goes under the noise that it would have had.
         noisy = torch.where(shown, alpha * known + sigma * steady, x)
@@ -192,7 +199,7 @@ def draw(net: Net, asked: tuple[Tensor, ...], steps: int, guidance: float, chanc
         if i == steps - 1:
             x = clean
             break
-        after = rates(times[i + 1])
+        after = rates(course[i + 1])
         step = float(torch.log(after[0] / after[1]) - torch.log(alpha / sigma))
         ahead = clean if before is None else clean + (clean - before) * (0.5 * step / gap)
         x = float(after[1] / sigma) * noisy - float(after[0]) * math.expm1(-step) * ahead

@@ -8,7 +8,7 @@ import torch
 from data.dataset import Dataset
 from data.windows import SERIES, batch, readings, schema, windows
 from generators.base import GeneratorError, table
-from generators.series._diffusion_net import FIRST, LAST, Net, draw
+from generators.series._diffusion_net import Net, draw, times
 from generators.series._planes import Layout
 from generators.series.diffusion import Diffusion
 
@@ -84,7 +84,7 @@ def test_the_sampler_is_that_of_diffusers():
     steps = 12
     ours = draw(net, given, steps, 1.0, torch.Generator().manual_seed(3))
     peer = diffusers.DPMSolverMultistepScheduler(prediction_type="sample", algorithm_type="dpmsolver++", solver_order=2)
-    angles = 0.5 * np.pi * np.linspace(LAST, FIRST, steps)
+    angles = 0.5 * np.pi * times(torch.linspace(1, 0, steps)).numpy()
     peer.set_timesteps(steps)
     # It holds the ratio of noise to window.
     peer.sigmas = torch.tensor(np.append(np.tan(angles), 0.0))
