@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos bench-sizing bench-scale docs clean
+.PHONY: setup demo demo-images demo-signals test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos bench-sizing bench-scale docs clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -32,6 +32,9 @@ demo: $(VENV)/.app  ## breast cancer with 40 malignant rows, balanced, judged, p
 
 demo-images: $(VENV)/.image  ## drawn metal surfaces with 20 pictures of pits, filled up by painting pits, judged, published
 	@$(BIN)/counterpoise run configs/runs/surfaces.yaml
+
+demo-signals: $(VENV)/.app  ## a simulated pump with 24 windows of cavitation and 30 of leaks, filled up, judged, published
+	@$(BIN)/counterpoise run configs/runs/pump.yaml
 
 test: $(VENV)/.all  ## every test, the longest first, on as many cores as there are (up to four: each worker takes some 2 GB)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -22,6 +22,7 @@ from data.samples.surfaces import draw
 from data.schema import Column, Schema
 from tests.conftest import ROOT
 from tests.generators.test_dp import people
+from tests.readings import write_oven
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
@@ -35,6 +36,8 @@ def quicker(words: list[str]) -> tuple[str, ...]:
     """What makes a run of the README short."""
     if "generator.use=image.vae" in words:
         return ("-o", "generator.steps=30", "-o", "gate.utility=off")
+    if "oven.yaml" in words:
+        return ("-o", "generator.epochs=8", "-o", "generator.min_steps=20", "-o", "gate.utility=off")
     return () if "my_parts.yaml" in words else QUICK
 
 
@@ -51,6 +54,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data/samples").symlink_to(ROOT / "data/samples")
     draw_surfaces(folder / "my_parts")
     pacsv.write_csv(people(300).table, folder / "my_people.csv")
+    write_oven(folder / "oven.csv")
     return folder
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from data.samples import pump
 from data.windows import description
 from flows.cli import app
+from tests.readings import write_oven
 
 runner = CliRunner()
 QUICK = ["-o", "generator.epochs=3", "-o", "generator.min_steps=60", "-o", "gate.utility=off"]
@@ -122,13 +123,7 @@ def test_windows_leave_as_readings(desk: Path) -> None:
 
 
 def test_init_writes_a_plan_for_readings_that_runs(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    t = np.arange(4000)
-    moments = pd.Timestamp("2026-01-05") + pd.to_timedelta(300 * t, unit="s")
-    heat = 60 + 5 * np.sin(2 * np.pi * t / 288) + np.convolve(rng.standard_normal(4000), np.ones(9) / 9, mode="same")
-    pd.DataFrame({"time": moments, "heat": heat.round(2), "load": (heat / 2 + rng.normal(0, 1, 4000)).round(2)}).to_csv(
-        tmp_path / "oven.csv", index=False
-    )
+    write_oven(tmp_path / "oven.csv")
     assert "oven.yaml" in call(tmp_path, "init", "oven.csv").output
     text = (tmp_path / "oven.yaml").read_text()
     assert "use: series" in text and "windows of heat, load" in text and "use: series." in text
