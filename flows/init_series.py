@@ -13,7 +13,7 @@ from configs.plan import ChooseSpec
 from data.dataset import Dataset
 from data.errors import DataError
 from data.windows import SERIES, description
-from flows.init import NOTE, asked_to_see, nothing_asked, scalar, schema_reference, sizes_for
+from flows.init import NOTE, Sizes, asked_to_see, nothing_asked, scalar, schema_reference, sizes_for
 from flows.init_choice import family_lines, first_choice
 from flows.init_sources import as_named, plan_name
 from flows.stages.read import notices_of
@@ -60,7 +60,7 @@ def _text(
 ) -> str:
     counts = class_counts(rows)
     balanced = len(set(counts.values())) > 1
-    sizes = sizes_for(counts, rows.num_rows, balanced, wanted=JUDGED, most=DRAWN)
+    sizes = _sizes(rows, counts, balanced)
     kept = 1 - sizes.reference - sizes.holdout
     found = first_choice(rows, counts, stated, modality="series", balanced=balanced, kept=kept) if named else None
     column = rows.schema[SERIES]
@@ -101,6 +101,19 @@ def _text(
         "",
     ]
     return "\n".join(lines)
+
+
+def _sizes(rows: Dataset, counts: dict[Any, int], balanced: bool) -> Sizes:
+    """What fits so many windows: how many are judged is counted, as some fall out where parts meet."""
+    from data.split_series import split_windows
+
+    sizes = sizes_for(counts, rows.num_rows, balanced, wanted=JUDGED, most=DRAWN)
+    held = split_windows(rows, reference=sizes.reference, holdout=sizes.holdout, seed=0).holdout
+    top = max(counts.values(), default=0)
+    judged = [n for level, n in class_counts(held).items() if not balanced or counts[level] < top]
+    return sizes_for(
+        counts, rows.num_rows, balanced, judged=sum(judged) if counts else held.num_rows, wanted=JUDGED, most=DRAWN
+    )
 
 
 def _key(key: str, value: Any) -> str:
