@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -96,15 +97,7 @@ class Net(Density):
         n, t, _ = x.shape
         seen = F.pad(x * known, (0, 0, 1, 0))[:, :t]
         was = F.pad(known.float(), (0, 0, 1, 0))[:, :t]
-        usual, spread = past_of(seen.cumsum(dim=1), seen.square().cumsum(dim=1), was.cumsum(dim=1))
-        off = away(seen, usual, spread) * was
-        now = self.enter(torch.cat([seen, was, usual, spread.log(), off, self._places(first, t)], dim=-1))
-        answer = torch.zeros_like(now)
-        for layer, told, apart in zip(self.layers, self.told, self.apart, strict=True):
-            past = F.pad(now, (0, 0, apart, 0))[:, :t]
-            now, skip = layer(past, F.dropout(now, self.dropout, learning), told(about)[:, None])
-            answer = answer + skip
-        answer = F.silu(answer)
+        answer, usual, spread = self.answers(seen, was, about, first, learning)
         off = away(x, usual, spread) * known
         out = []
         for head, (count, a, b) in zip(self.heads, self.spans, strict=True):
@@ -115,6 +108,23 @@ class Net(Density):
                 each = -self._log_density(said, x[..., a], (seen[..., a], usual[..., a], spread[..., a]), a)
             out.append(each * known[..., a])
         return torch.stack(out, dim=-1)
+
+    def answers(
+        self, seen: Tensor, was: Tensor, about: Tensor, first: Tensor, learning: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the layers say of each moment, (n, t, width), and mean and deviation of all before it, (n, t, planes).
+
+        seen, was: (n, t, planes) the readings of the moment before each, and which of them are known."""
+        t = seen.shape[1]
+        usual, spread = past_of(seen.cumsum(dim=1), seen.square().cumsum(dim=1), was.cumsum(dim=1))
+        off = away(seen, usual, spread) * was
+        now = self.enter(torch.cat([seen, was, usual, spread.log(), off, self._places(first, t)], dim=-1))
+        answer = torch.zeros_like(now)
+        for layer, told, apart in zip(self.layers, self.told, self.apart, strict=True):
+            past = F.pad(now, (0, 0, apart, 0))[:, :t]
+            now, skip = layer(past, F.dropout(now, self.dropout, learning), told(about)[:, None])
+            answer = answer + skip
+        return F.silu(answer), usual, spread
 
     def begin(self, n: int, about: Tensor) -> Queue:
         """A queue with nothing in it, for n windows of which this is known."""
@@ -166,6 +176,27 @@ class Net(Density):
         return x.gather(1, places), known.gather(1, places), first.float()
 
 
+@dataclass(frozen=True)
+class Small:
+    """A layer as one step takes it. told (n, 2 width): what does not change; before, here (width, 2 width): of what it saw and
+    sees; on, skip (width, width), on_bias, skip_bias (width,): to the next layer, and to the answer."""
+
+    told: Tensor
+    before: Tensor
+    here: Tensor
+    on: Tensor
+    on_bias: Tensor
+    skip: Tensor
+    skip_bias: Tensor
+
+    @classmethod
+    def of(cls, layer: Layer, told: Tensor) -> Small:
+        width = layer.taps.in_features // 2
+        taps, out, bias = layer.taps.weight.t(), layer.out.weight.t(), layer.out.bias
+        parts = (layer.taps.bias + told, taps[:width], taps[width:], out[:, :width], bias[:width], out[:, width:], bias[width:])
+        return cls(*(part.detach().contiguous() for part in parts))
+
+
 class Queue:
     """Windows that are drawn reading by reading: of each layer what it saw as far back as it looks."""
 
@@ -173,6 +204,12 @@ class Queue:
         self.net, self.told, self.at = net, told, 0
         device = net.enter.weight.device
         self.past = [torch.zeros(apart, n, net.width, device=device) for apart in net.apart]
+        self.small = [Small.of(cast(Layer, layer), known) for layer, known in zip(net.layers, told, strict=True)]
+        # Into the answer goes what all layers have to say, by one product.
+        self.skip = torch.cat([small.skip for small in self.small])
+        self.skip_bias = torch.stack([small.skip_bias for small in self.small]).sum(dim=0)
+        self.both = torch.empty(n, 2 * net.width, device=device)
+        self.gated = torch.empty(n, len(self.small) * net.width, device=device)
         self.last = torch.zeros(n, net.layout.planes, device=device)
         self.known = torch.zeros(n, net.layout.planes, device=device)
         self.first = torch.zeros(n, device=device)
@@ -182,20 +219,12 @@ class Queue:
         """The planes of the next reading, (n, planes), drawn by uniform numbers (n, 2 channels); given, there (n, planes): what
         is known of it, which stays as it is."""
         net = self.net
-        place = net._places(self.first + self.at, 1)[:, 0]
+        place = net._places(self.first[:1] + self.at, 1)[:, 0].expand(len(self.last), -1)
         for held, more in zip(self.sums, (self.last, self.last.square(), self.known), strict=True):
             held += more
         usual, spread = past_of(*self.sums)
         off = away(self.last, usual, spread) * self.known
-        now = net.enter(torch.cat([self.last, self.known, usual, spread.log(), off, place], dim=-1))
-        answer = torch.zeros_like(now)
-        for layer, told, past in zip(net.layers, self.told, self.past, strict=True):
-            slot = self.at % len(past)
-            before = past[slot].clone()
-            past[slot] = now
-            now, skip = layer(before, now, told)
-            answer = answer + skip
-        answer = F.silu(answer)
+        answer = self._answer(net.enter(torch.cat([self.last, self.known, usual, spread.log(), off, place], dim=-1)))
         out = torch.zeros_like(self.last)
         for c, (head, (count, a, b)) in enumerate(zip(net.heads, net.spans, strict=True)):
             said = head(answer, torch.cat([out[:, :a], away(out[:, :a], usual[:, :a], spread[:, :a])], dim=-1))
@@ -207,6 +236,17 @@ class Queue:
                 out[:, a:b] = torch.where(there[:, a:b], given[:, a:b], out[:, a:b])
         self.last, self.known, self.at = out, torch.ones_like(out), self.at + 1
         return out
+
+    def _answer(self, now: Tensor) -> Tensor:
+        """What the layers say of a moment, by what they saw and see: (n, width) each."""
+        w, both = self.net.width, self.both
+        for i, (small, past) in enumerate(zip(self.small, self.past, strict=True)):
+            slot = past[self.at % len(past)]
+            torch.addmm(small.told, slot, small.before, out=both).addmm_(now, small.here)
+            slot.copy_(now)
+            z = torch.mul(both[:, :w].tanh_(), both[:, w:].sigmoid_(), out=self.gated[:, i * w : (i + 1) * w])
+            now = now.add_(small.on_bias).addmm_(z, small.on, beta=math.sqrt(0.5), alpha=math.sqrt(0.5))
+        return F.silu(torch.addmm(self.skip_bias, self.gated, self.skip))
 
     def _number(self, said: Tensor, a: int, past: tuple[Tensor, Tensor], chance: Tensor) -> Tensor:
         weights, middle, width = self.net.mixture(said, self.last[:, a], *past)
