@@ -160,7 +160,20 @@ def _tables(found: Sequence[dict[str, Any]]) -> list[str]:
         cells = [f"{np.mean(values):.3f}{_apart(values)}" for values in each]
         told = [str(round(float(np.mean([r[n] for r in own])))) for n in ("windows", "anomalous")]
         lines.append(f"| {' | '.join([key[0], str(key[1]), key[2], *told, *cells])} |")
-    return [*lines, ""]
+    return [*lines, "", *_where(found), ""]
+
+
+def _where(found: Sequence[dict[str, Any]]) -> list[str]:
+    """In how many comparisons the autoencoder was the best, in words."""
+    keys = list(dict.fromkeys((r["course"], r["length"], r["learned"], r["seed"]) for r in found))
+    said = []
+    for figure, name in (("auroc", "AUROC"), ("ap", "average precision")):
+        best = 0
+        for key in keys:
+            own = {r["way"]: r[figure] for r in found if (r["course"], r["length"], r["learned"], r["seed"]) == key}
+            best += own[OURS] == max(own.values())
+        said.append(f"by {name} in {best}")
+    return [f"Of {len(keys)} comparisons (a course, a length, a seed) the autoencoder was the best {' and '.join(said)}."]
 
 
 def _apart(values: Sequence[float]) -> str:
