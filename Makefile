@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: setup demo demo-images demo-signals test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos bench-sizing bench-scale docs clean
+.PHONY: setup demo demo-images demo-signals test check fix audit schema bench-families bench-tables bench-modes bench-relational bench-utility bench-privacy bench-audit bench-accountants bench-gate chaos bench-sizing bench-scale bench-signals docs clean
 
 setup: $(VENV)/.all  ## everything: the application, SDV, and the tools of development
 
@@ -92,6 +92,11 @@ bench-sizing: $(VENV)/.all  ## CPU seconds, memory and disk of whole runs, stage
 
 bench-scale: $(VENV)/.all  ## rows/s of one and two workers, of a Ray cluster and of processes, and what a hundred million rows would take: docs/benchmarks/scale.md (a quarter of an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scale
+
+bench-signals: $(VENV)/.all  ## anomalies in series beside a forest and a z-score, TimeGAN's scores, readings a second (an hour)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.series_anomalies
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.series_quality
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.series_speed
 
 docs: $(VENV)/.all  ## the site of docs/ in build/site; looked at with `python -m http.server -d build/site`
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
