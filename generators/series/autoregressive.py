@@ -58,7 +58,9 @@ class Autoregressive:
 
     modality: ClassVar[str] = "series"
     exact_conditions: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(kind="autoregressive", rows=50, rows_of_class=10, scores=True, fails=("slow", "privacy"))
+    traits: ClassVar[Traits] = Traits(
+        kind="autoregressive", rows=50, rows_of_class=10, scores=True, passes=100, fails=("slow", "privacy")
+    )
 
     epochs: int | None = None
     min_steps: int = 4000
