@@ -6,6 +6,7 @@ logistics, rounded as readings are); Paine et al. 2016 (what a layer saw is kept
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,6 +27,8 @@ CROP = 1024
 PLACES = 6
 #: Uniform numbers stay this far from 0 and 1, so that no reading is drawn from beyond what was ever seen.
 EDGE = 1e-4
+#: What a layer hands on is scaled by; moments ahead for which a queue knows what their places say.
+HALF, AHEAD = math.sqrt(0.5), 256
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Layer(nn.Module):
         What the next layer sees, and what goes into the answer."""
         a, b = (self.taps(torch.cat([past, now], dim=-1)) + told).chunk(2, dim=-1)
         on, skip = self.out(torch.tanh(a) * torch.sigmoid(b)).chunk(2, dim=-1)
-        return (now + on) * math.sqrt(0.5), skip
+        return (now + on) * HALF, skip
 
 
 class Head(nn.Module):
@@ -176,87 +179,128 @@ class Net(Density):
         return x.gather(1, places), known.gather(1, places), first.float()
 
 
-@dataclass(frozen=True)
-class Small:
-    """A layer as one step takes it. told (n, 2 width): what does not change; before, here (width, 2 width): of what it saw and
-    sees; on, skip (width, width), on_bias, skip_bias (width,): to the next layer, and to the answer."""
-
-    told: Tensor
-    before: Tensor
-    here: Tensor
-    on: Tensor
-    on_bias: Tensor
-    skip: Tensor
-    skip_bias: Tensor
-
-    @classmethod
-    def of(cls, layer: Layer, told: Tensor) -> Small:
-        width = layer.taps.in_features // 2
-        taps, out, bias = layer.taps.weight.t(), layer.out.weight.t(), layer.out.bias
-        parts = (layer.taps.bias + told, taps[:width], taps[width:], out[:, :width], bias[:width], out[:, width:], bias[width:])
-        return cls(*(part.detach().contiguous() for part in parts))
-
-
 class Queue:
-    """Windows that are drawn reading by reading: of each layer what it saw as far back as it looks."""
+    """Windows that are drawn reading by reading: of each layer what it saw as far back as it looks.
+
+    A step is few products into buffers that are there: what does not change is added up beforehand. The gate is written by
+    tanh alone, sigmoid(b) = (1 + tanh(b / 2)) / 2, and what the biases add from layer to layer, the same at every moment,
+    is left out of what is kept and counted among what is told."""
 
     def __init__(self, net: Net, n: int, told: list[Tensor]) -> None:
-        self.net, self.told, self.at = net, told, 0
-        device = net.enter.weight.device
-        self.past = [torch.zeros(apart, n, net.width, device=device) for apart in net.apart]
-        self.small = [Small.of(cast(Layer, layer), known) for layer, known in zip(net.layers, told, strict=True)]
+        self.net, self.at, self.rows = net, 0, n
+        device, w, planes = net.enter.weight.device, net.width, net.layout.planes
+        self._fold(told)
+        self.both = torch.empty(len(net.layers), n, 2 * w, device=device)
+        self.seen = torch.empty(len(net.layers), n, w, device=device)
+        self.gated = torch.empty(n, len(net.layers) * w, device=device)
+        self.gates = [self.gated[:, i * w : (i + 1) * w] for i in range(len(net.layers))]
+        # Before a window begins a layer sees nothing, not its biases: that is what stands for zero here.
+        self.past = [
+            list((-own).expand(apart, n, w).contiguous().unbind()) for apart, own in zip(net.apart, self.biases, strict=True)
+        ]
+        self.sums, self.squares = (torch.zeros(n, planes, device=device) for _ in range(2))
+        self.features = torch.zeros(n, 5 * planes, device=device)
+        self.views = self.features.chunk(5, dim=1)
+        self.first = torch.zeros(1, device=device)
+
+    def _fold(self, told: list[Tensor]) -> None:
+        """The weights as a step takes them: turned, halved where a gate is, and with what is told and the biases added up."""
+        net = self.net
+        w, planes = net.width, net.layout.planes
+        entering = net.enter.weight.detach()
+        self.entering, self.placing = entering[:, : 5 * planes].t().contiguous(), entering[:, 5 * planes :].t().contiguous()
+        gate = torch.cat([torch.ones(w), torch.full((w,), 0.5)]).to(entering.device)
+        self.biases, own = [], torch.zeros(w, device=entering.device)
+        beside, before, self.here, self.on, skip = [], [], [], [], []
+        self.skip_bias = torch.zeros_like(own)
+        for layer, known in zip(cast(Iterable[Layer], net.layers), told, strict=True):
+            taps, out, bias = layer.taps.weight.detach().t(), layer.out.weight.detach().t(), layer.out.bias.detach()
+            self.biases.append(own)
+            beside.append((layer.taps.bias.detach() + known.detach() + own @ taps[:w] + own @ taps[w:]) * gate)
+            before.append(taps[:w] * gate)
+            self.here.append((taps[w:] * gate).contiguous())
+            self.on.append((out[:, :w] * 0.5).contiguous())
+            skip.append(out[:, w:] * 0.5)
+            self.skip_bias = self.skip_bias + bias[w:]
+            own = (own + bias[:w]) * HALF
+        self.told, self.before = torch.stack(beside).contiguous(), torch.stack(before).contiguous()
         # Into the answer goes what all layers have to say, by one product.
-        self.skip = torch.cat([small.skip for small in self.small])
-        self.skip_bias = torch.stack([small.skip_bias for small in self.small]).sum(dim=0)
-        self.both = torch.empty(n, 2 * net.width, device=device)
-        self.gated = torch.empty(n, len(self.small) * net.width, device=device)
-        self.last = torch.zeros(n, net.layout.planes, device=device)
-        self.known = torch.zeros(n, net.layout.planes, device=device)
-        self.first = torch.zeros(n, device=device)
-        self.sums = [torch.zeros_like(self.last) for _ in range(3)]
+        self.skip = torch.cat(skip).contiguous()
+        heads = [cast(Head, head) for head in net.heads]
+        self.asking = torch.cat([head.enter.weight.detach()[:, :w] for head in heads]).t().contiguous()
+        self.asked = torch.cat([head.enter.bias.detach() for head in heads])
+        self.behind = [head.enter.weight.detach()[:, w:].t().contiguous() for head in heads]
+        self.leaving = [(head.leave.bias.detach(), head.leave.weight.detach().t().contiguous()) for head in heads]
 
     def step(self, chance: Tensor, given: Tensor | None = None, there: Tensor | None = None) -> Tensor:
         """The planes of the next reading, (n, planes), drawn by uniform numbers (n, 2 channels); given, there (n, planes): what
         is known of it, which stays as it is."""
-        net = self.net
-        place = net._places(self.first[:1] + self.at, 1)[:, 0].expand(len(self.last), -1)
-        for held, more in zip(self.sums, (self.last, self.last.square(), self.known), strict=True):
-            held += more
-        usual, spread = past_of(*self.sums)
-        off = away(self.last, usual, spread) * self.known
-        answer = self._answer(net.enter(torch.cat([self.last, self.known, usual, spread.log(), off, place], dim=-1)))
-        out = torch.zeros_like(self.last)
-        for c, (head, (count, a, b)) in enumerate(zip(net.heads, net.spans, strict=True)):
-            said = head(answer, torch.cat([out[:, :a], away(out[:, :a], usual[:, :a], spread[:, :a])], dim=-1))
+        net, (last, _, usual, rough, off) = self.net, self.views
+        self.sums.add_(last)
+        self.squares.addcmul_(last, last)
+        torch.div(self.sums, max(self.at, 1), out=usual)
+        spread = torch.addcmul(self.squares, self.sums, usual, value=-1).clamp_(min=0)
+        spread = spread.add_(FIRST).div_(self.at + FIRST).sqrt_()
+        torch.log(spread, out=rough)
+        torch.div(last - usual, spread, out=off).clamp_(-FAR, FAR)
+        answer = self._answer(torch.addmm(self._place(), self.features, self.entering))
+        asked = torch.addmm(self.asked, answer, self.asking).chunk(len(net.heads), dim=1)
+        out, far = torch.empty_like(last), torch.empty_like(last)
+        normal = torch.logit(chance[:, 1::2].clamp(EDGE, 1 - EDGE))
+        for c, (count, a, b) in enumerate(net.spans):
+            inner = asked[c]
+            if a:
+                inner = inner.addmm(out[:, :a], self.behind[c][:a]).addmm_(far[:, :a], self.behind[c][a:])
+            said = torch.addmm(self.leaving[c][0], F.silu(inner), self.leaving[c][1])
             if count:
                 out[:, a:b] = _level(said, chance[:, 2 * c])
             else:
-                out[:, a] = self._number(said, a, (usual[:, a], spread[:, a]), chance[:, 2 * c : 2 * c + 2])
+                past = last[:, a], usual[:, a], spread[:, a], rough[:, a]
+                out[:, a] = self._number(said, a, past, chance[:, 2 * c], normal[:, c])
             if given is not None and there is not None:
                 out[:, a:b] = torch.where(there[:, a:b], given[:, a:b], out[:, a:b])
-        self.last, self.known, self.at = out, torch.ones_like(out), self.at + 1
+            if b < net.layout.planes:
+                far[:, a:b] = away(out[:, a:b], usual[:, a:b], spread[:, a:b])
+        last.copy_(out)
+        self.views[1].fill_(1.0)
+        self.at += 1
         return out
+
+    def _place(self) -> Tensor:
+        """What the place in the window adds to what enters the layers, (1, width), made for many moments at a time."""
+        at = self.at % AHEAD
+        if not at:
+            places = self.net._places(self.first + self.at, AHEAD)[0]
+            self.ahead = torch.addmm(self.net.enter.bias.detach(), places, self.placing)
+        return self.ahead[at : at + 1]
 
     def _answer(self, now: Tensor) -> Tensor:
         """What the layers say of a moment, by what they saw and see: (n, width) each."""
-        w, both = self.net.width, self.both
-        for i, (small, past) in enumerate(zip(self.small, self.past, strict=True)):
-            slot = past[self.at % len(past)]
-            torch.addmm(small.told, slot, small.before, out=both).addmm_(now, small.here)
-            slot.copy_(now)
-            z = torch.mul(both[:, :w].tanh_(), both[:, w:].sigmoid_(), out=self.gated[:, i * w : (i + 1) * w])
-            now = now.add_(small.on_bias).addmm_(z, small.on, beta=math.sqrt(0.5), alpha=math.sqrt(0.5))
+        w, slots = self.net.width, [past[self.at % len(past)] for past in self.past]
+        # What lies behind is known to all layers at once; what they see now is not.
+        torch.stack(slots, out=self.seen)
+        torch.baddbmm(self.told, self.seen, self.before, out=self.both)
+        slots[0].copy_(now)
+        for i, (both, z) in enumerate(zip(self.both, self.gates, strict=True)):
+            both.addmm_(now, self.here[i]).tanh_()
+            torch.addcmul(both[:, :w], both[:, :w], both[:, w:], out=z)
+            if i + 1 < len(slots):
+                now = torch.addmm(now, z, self.on[i], beta=HALF, alpha=HALF, out=slots[i + 1])
         return F.silu(torch.addmm(self.skip_bias, self.gated, self.skip))
 
-    def _number(self, said: Tensor, a: int, past: tuple[Tensor, Tensor], chance: Tensor) -> Tensor:
-        weights, middle, width = self.net.mixture(said, self.last[:, a], *past)
-        which = _place(weights.exp(), chance[:, 0])[:, None]
-        u = chance[:, 1].clamp(EDGE, 1 - EDGE)
-        drawn = middle.gather(1, which)[:, 0] + width.gather(1, which)[:, 0].exp() * torch.logit(u)
+    def _number(
+        self, said: Tensor, a: int, past: tuple[Tensor, Tensor, Tensor, Tensor], chance: Tensor, normal: Tensor
+    ) -> Tensor:
+        """A reading of the plane `a` from one logistic of `Net.mixture`, (n,); normal: the logit of a uniform number."""
+        last, usual, spread, rough = past
+        which = _place(said[:, :MIXED].softmax(dim=-1), chance)[:, None, None].expand(-1, 4, 1)
+        _, middle, width, stays = said.view(-1, 4, MIXED).gather(2, which)[:, :, 0].unbind(dim=1)
+        middle = torch.addcmul(usual, middle, spread).addcmul_(torch.sigmoid(stays + 1.0), last - usual)
+        drawn = middle.addcmul_((width.clamp(-4.0, 3.0) + rough).clamp_(min=NARROW).exp_(), normal)
         rounded, place = self.net.rounded, self.net.layout.numbers.index(a)
         if step := rounded.steps[place]:
-            drawn = rounded.least[place] + torch.round((drawn - rounded.least[place]) / step) * step
-        return drawn.clamp(rounded.least[place], rounded.most[place])
+            drawn = drawn.sub_(rounded.least[place]).div_(step).round_().mul_(step).add_(rounded.least[place])
+        return drawn.clamp_(rounded.least[place], rounded.most[place])
 
 
 def past_of(sums: Tensor, squares: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
