@@ -10,9 +10,8 @@ import numpy as np
 from validators._pictures_features import Measured, judged_rows
 from validators._pictures_words import in_pictures
 from validators.base import Evidence, Finding
-from validators.points import MOST, Scaled, nearest
 from validators.sides import Sides, sides
-from validators.spread import NEIGHBOURS, TIMES, Shrinkage, SpreadCheck, _finding, _measured, _points_of, _scopes
+from validators.spread import Shrinkage, SpreadCheck, _clouds, _distances, _drawn, _finding, _measured, _scopes
 
 Array = np.ndarray[Any, Any]
 
@@ -47,23 +46,11 @@ def _by_groups(evidence: Evidence, at: Sides, place: int, name: str, r: Array, h
     if not found:
         return []
     held: dict[str, Measured] = evidence.memo["features"]
-    # The same rows as the check has drawn.
-    rng = np.random.default_rng([at.intent.seed, 31, place])
-    r, h = (np.sort(rng.permutation(side)[:MOST]) for side in (r, h))
-    s = np.sort(rng.permutation(s)[: min(TIMES * len(h), 2 * MOST)])
+    r, h, s = _drawn(at, place, r, h, s)  # the same rows as the check has drawn
     unseen = held["holdout"].groups[judged_rows(evidence, evidence.holdout)[h]]
     made = held["synthetic"].groups[at.places[s]]
-    names = [c.name for c in at.reference.schema.learned if c.name != at.reference.schema.target]
-    rows = [_points_of(names, data, places) for data, places in ((at.reference, r), (at.holdout, h), (at.sample, s))]
-    space = Scaled.fit(rows[0], with_target=False)
-    cloud, *clouds = (space.points(each, np.arange(each.num_rows)) for each in rows)
-    k, middle = min(NEIGHBOURS, len(cloud) - 1), cloud.mean(axis=0)
-    near = [nearest(side, cloud, k)[0].mean(axis=1) for side in clouds]
-    radius = [np.linalg.norm(side - middle, axis=1) for side in clouds]
-    return [
-        replace(each, p=max(each.p, clustered(pair[0], pair[1], unseen, made)))
-        for each, pair in zip(found, (near, radius), strict=True)
-    ]  # fmt: skip
+    pairs = [pair for _, *clouds in _clouds(at, r, h, s) for pair in _distances(*clouds)]
+    return [replace(each, p=max(each.p, clustered(*pair, unseen, made))) for each, pair in zip(found, pairs, strict=True)]
 
 
 def clustered(real: Array, made: Array, real_groups: Array, made_groups: Array) -> float:

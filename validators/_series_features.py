@@ -237,6 +237,17 @@ def mode_tables(looks: Mapping[str, Dataset], shown: Mapping[str, Dataset]) -> d
     return out
 
 
+def use_tables(
+    sides: Mapping[str, Measured], looks: Mapping[str, Dataset], attributes: tuple[Column, ...]
+) -> dict[str, Dataset]:
+    """What models learn from: all looks beside what a person can read, with the entity, of which each stays in one fold."""
+    out = {}
+    for name, side in sides.items():
+        seen = {c: looks[name].table.column(c).to_numpy() for c in looks[name].schema.names if c.startswith("look ")}
+        out[name] = table({**seen, **side.read}, side, attributes, entity=True)
+    return out
+
+
 def trace_tables(sides: Mapping[str, Measured], judged: Array) -> dict[str, Dataset]:
     """The table of traces of each side; see `look_tables`."""
     fit, weights = _fitted_on(sides["train"], judged)

@@ -16,9 +16,11 @@ Array = np.ndarray[Any, Any]
 COLUMNS, PAIRS = 48, 10
 #: Measures of a channel of numbers, the most telling first; with many channels each has but the first of them.
 MEASURES = (
-    "mean of {}", "deviation of {}", "roughness of {}", "trend of {}", "autocorrelation of {}", "greatest {}", "least {}",
-    "period of {}", "periodic share of {}",
+    "mean of {}", "deviation of {}", "roughness of {}", "trend of {}", "level shift of {}", "autocorrelation of {}",
+    "greatest {}", "least {}", "period of {}", "periodic share of {}",
 )  # fmt: skip
+#: Level shifts are those between the means of parts of a window of this share of it.
+SHIFT = 8
 #: Readings that a window needs for its spectrum to be told.
 LEAST_SPECTRUM = 8
 #: Deviations below this share of the largest reading are those of rounding.
@@ -114,10 +116,29 @@ def _of_numbers(read: Array, lengths: Array, name: str) -> dict[str, Array]:
         f"least {name}": np.where(known, read, np.inf).min(axis=1, initial=np.inf),
         f"greatest {name}": np.where(known, read, -np.inf).max(axis=1, initial=-np.inf),
         f"trend of {name}": slope * lengths,
+        f"level shift of {name}": _shift(np.where(known, apart, 0), known, lengths),
         f"roughness of {name}": step,
         f"autocorrelation of {name}": np.where(flat, 0.0, lagged / np.maximum(whole, 1e-300)),
     }
     return {key: np.where(some, values, np.nan) for key, values in found.items()}
+
+
+def _shift(apart: Array, known: Array, lengths: Array) -> Array:
+    """The largest difference between the means of an eighth of a window and of the eighth before it, which tells what broke
+    from what crept: (n, t), (n, t) bool, (n,) -> (n,). The level shift of Hyndman, Wang and Laptev 2015, at this width."""
+    n, t = apart.shape
+    total, count = (np.concatenate([np.zeros((n, 1)), np.cumsum(side, axis=1)], axis=1) for side in (apart, known))
+    out = np.zeros(n)
+    for width in np.unique(np.maximum(lengths // SHIFT, 1)):
+        rows = np.flatnonzero(np.maximum(lengths // SHIFT, 1) == width)
+        if t < 2 * width:
+            continue
+        sums, many = (side[rows, width:] - side[rows, :-width] for side in (total, count))
+        means = np.divide(sums, many, out=np.full_like(sums, np.nan), where=many > 0)
+        apart_by = np.abs(means[:, width:] - means[:, :-width])
+        ends = np.arange(apart_by.shape[1])[None, :] + 2 * width
+        out[rows] = np.where(np.isfinite(apart_by) & (ends <= lengths[rows, None]), apart_by, 0).max(axis=1)
+    return out
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Table:
     """Every cell that is counted, one entry each: (k,) arrays.
 
     h, s, r: holdout, synthetic and reference rows in it; n, m, of: those of its scope; share: intended share of a class,
-    NaN for counted cells."""
+    NaN for counted cells; alike: rows that bear witness as one would, None where each does."""
 
     family: Array
     cell: Array
@@ -42,10 +42,11 @@ class Table:
     n: Array
     m: Array
     share: Array
+    alike: Array | None = None
 
     def log_p(self, rho: float) -> Array:
         """Log of P(at most s synthetic rows here) if the cell had rho times its real share."""
-        return log_binomial_tail(self.s, self._trials, self._chance(rho))
+        return log_binomial_tail(self._seen[1], self._trials, self._chance(rho))
 
     def log_least(self, rho: float) -> Array:
         """Log of the least p that a cell of this total could reach: no synthetic row in it at all."""
@@ -68,7 +69,19 @@ class Table:
 
     @property
     def _trials(self) -> Array:
-        return np.where(self.fixed, self.m, self.h + self.s)
+        return np.where(self.fixed, self.m, sum(self._seen))
+
+    @property
+    def witnesses(self) -> Array:
+        """How many rows bear witness as one would: (k,), 1 or more."""
+        return np.ones(len(self.h)) if self.alike is None else np.asarray(self.alike)
+
+    @property
+    def _seen(self) -> tuple[Array, Array]:
+        """Holdout and synthetic rows that bear witness; a share of one on the real side is none."""
+        if self.alike is None:
+            return self.h, self.s
+        return np.floor(self.h / self.alike), np.where(self.fixed, self.s, np.ceil(self.s / self.alike))
 
     def _chance(self, rho: float) -> Array:
         mixed = rho * self.m / np.maximum(rho * self.m + self.n, 1)

@@ -59,7 +59,12 @@ class ModesCheck:
         grid = _grid(at, _floors(rows, evidence.intent))
         placed = placed_rows(grid, at)
         found = search(at, grid, placed)
-        return _finding(count(grid, at, rows, found, placed), grid, at, rows, found, placed)
+        table = self._counted(evidence, grid, count(grid, at, rows, found, placed), found, placed)
+        return _finding(table, grid, at, rows, found, placed)
+
+    def _counted(self, evidence: Evidence, grid: Grid, table: Table, found: Found | None, placed: Mapping[str, Codes]) -> Table:
+        """The table by which cells are judged."""
+        return table
 
 
 def _sizes(at: Sides) -> dict[int | None, tuple[int, int]]:
@@ -141,7 +146,7 @@ def _drift(table: Table, classes: bool) -> int | None:
     places = np.flatnonzero(table.plain == (WITHIN if classes else SINGLE))
     if not len(places):
         return None
-    h, n, r, of = (column[places].astype(float) for column in (table.h, table.n, table.r, table.of))
+    h, n, r, of = ((column / table.witnesses)[places] for column in (table.h, table.n, table.r, table.of))
     log_p = np.minimum(
         log_binomial_tail(h, h + r, DRIFT * n / (DRIFT * n + of)), log_binomial_tail(r, h + r, DRIFT * of / (DRIFT * of + n))
     )

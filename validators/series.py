@@ -11,13 +11,36 @@ from data.dataset import Dataset
 from data.errors import DataError
 from data.schema import Column
 from data.windows import Windows, attributes_of, is_series, windows
-from validators._series_checks import MODES, SeriesCoverageCheck, SeriesDuplicatesCheck, SeriesLabelsCheck, SeriesModesCheck
+from validators._pictures_features import judged_rows
+from validators._series_checks import (
+    MODES,
+    USE,
+    WHOSE,
+    SeriesCoverageCheck,
+    SeriesDuplicatesCheck,
+    SeriesLabelsCheck,
+    SeriesModesCheck,
+    SeriesUtilityCheck,
+)
 from validators._series_copies import TRACES, SeriesCopiesCheck
-from validators._series_features import Measured, keys, look_tables, measure, mode_tables, shown_tables, trace_tables
+from validators._series_features import (
+    Measured,
+    keys,
+    look_tables,
+    measure,
+    mode_tables,
+    shown_tables,
+    trace_tables,
+    use_tables,
+)
+from validators._series_fidelity import SeriesFidelityCheck
+from validators._series_fidelity import check_limits as of_fidelity
 from validators._series_looks import MEMO as LOOKS
 from validators._series_looks import SeriesLooksCheck, Wanted, look
 from validators._series_spread import SeriesSpreadCheck
+from validators._series_witnesses import entities
 from validators.base import Check, Intent
+from validators.fidelity import CHECK as FIDELITY
 from validators.judge import Prepared
 from validators.mix import intended
 from validators.yardstick import MOST
@@ -77,7 +100,11 @@ def evidence_of(
 
     out = sides(looks)
     _refuse_unseen(out, judged)
-    out.memo.update({MODES: sides(mode_tables(looks, shown)), TRACES: sides(traces), SHOWN: sides(shown)})
+    modes = sides(mode_tables(looks, shown))
+    names = [measured[role].entities[judged_rows(out, looks[role])] for role in ("reference", "holdout")]
+    modes.memo[WHOSE] = entities(*names)
+    out.memo[USE] = sides(use_tables(measured, looks, attributes))
+    out.memo.update({MODES: modes, TRACES: sides(traces), SHOWN: sides(shown)})
     out.memo["features"] = dict(measured)
     return out
 
@@ -88,17 +115,18 @@ def series_checks(*, utility: Utility = "quick") -> list[Check]:
     utility: how far to look, or "off"."""
     if utility not in get_args(Utility):
         raise DataError(f"utility must be one of {', '.join(get_args(Utility))}, not {utility!r}")
-    return [
+    found: list[Check] = [
         SeriesLooksCheck(), SeriesModesCheck(), SeriesCopiesCheck(), SeriesSpreadCheck(), SeriesLabelsCheck(),
-        SeriesDuplicatesCheck(), SeriesCoverageCheck(),
+        SeriesDuplicatesCheck(), SeriesCoverageCheck(), SeriesFidelityCheck(),
     ]  # fmt: skip
+    return found if utility == "off" else [*found, SeriesUtilityCheck(depth=utility)]
 
 
 def check_limits(limits: Mapping[str, Mapping[str, float]]) -> None:
     """Raises DataError for a limit on a figure, or of a check, that does not exist for series."""
     from validators.utility import check_limits as of_utility
 
-    known = {"utility": of_utility}
+    known = {FIDELITY: of_fidelity, "utility": of_utility}
     for name, stated in limits.items():
         if name not in known:
             raise DataError(f"limits.{name}: there are no limits to set for this check; they are for {' and '.join(known)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -80,21 +81,34 @@ def _scopes(at: Sides) -> list[tuple[str, Array, Array, Array]]:
 def _measured(at: Sides, place: int, name: str, r: Array, h: Array, s: Array) -> list[Shrinkage]:
     if min(len(r), len(h), len(s)) < LEAST_ROWS:
         return []
+    middle = f"to the middle of {'the class' if at.names else 'the set'}"
+    out = []
+    for what, *clouds in _clouds(at, *_drawn(at, place, r, h, s)):
+        near, radius = _distances(*clouds)
+        out.append(_shrinkage(name, f"to the nearest reference rows{what}", *near))
+        out.append(_shrinkage(name, middle + what, *radius))
+    return out
+
+
+def _drawn(at: Sides, place: int, r: Array, h: Array, s: Array) -> tuple[Array, Array, Array]:
+    """The rows of a scope that are measured: positions in reference, holdout and sample."""
     rng = np.random.default_rng([at.intent.seed, 31, place])
     r, h = (np.sort(rng.permutation(side)[:MOST]) for side in (r, h))
-    s = np.sort(rng.permutation(s)[: min(TIMES * len(h), 2 * MOST)])
+    return r, h, np.sort(rng.permutation(s)[: min(TIMES * len(h), 2 * MOST)])
+
+
+def _clouds(at: Sides, r: Array, h: Array, s: Array) -> Iterator[tuple[str, Array, Array, Array]]:
+    """By all columns, and by numbers alone where there are words beside them: what is said of it, and the points (n, d) of
+    reference, holdout and synthetic rows."""
     schema = at.reference.schema
     every = [c.name for c in schema.learned if c.name != schema.target]
     numbers = [name for name in every if not schema[name].discrete]
-    out = []
-    middle = f"to the middle of {'the class' if at.names else 'the set'}"
     for names, what in ((every, ""), (numbers, " by its numbers")):
         if names and (names is every or len(names) < len(every)):
             rows = [_points_of(names, data, places) for data, places in ((at.reference, r), (at.holdout, h), (at.sample, s))]
             space = Scaled.fit(rows[0], with_target=False)
-            cloud, *clouds = (space.points(each, np.arange(each.num_rows)) for each in rows)
-            out += _measures(name, (f"to the nearest reference rows{what}", middle + what), cloud, *clouds)
-    return out
+            cloud, real, made = (space.points(each, np.arange(each.num_rows)) for each in rows)
+            yield what, cloud, real, made
 
 
 def _points_of(names: list[str], data: Dataset, places: Array) -> Dataset:
@@ -102,11 +116,12 @@ def _points_of(names: list[str], data: Dataset, places: Array) -> Dataset:
     return Dataset(some.table.select(names), some.schema.select(names))
 
 
-def _measures(name: str, what: tuple[str, str], cloud: Array, real: Array, made: Array) -> list[Shrinkage]:
+def _distances(cloud: Array, real: Array, made: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Of real and made points, to the nearest of the cloud and to its middle."""
     k, middle = min(NEIGHBOURS, len(cloud) - 1), cloud.mean(axis=0)
     near = [nearest(side, cloud, k)[0].mean(axis=1) for side in (real, made)]
     radius = [np.linalg.norm(side - middle, axis=1) for side in (real, made)]
-    return [_shrinkage(name, what[0], *near), _shrinkage(name, what[1], *radius)]
+    return (near[0], near[1]), (radius[0], radius[1])
 
 
 def _shrinkage(name: str, what: str, real: Array, made: Array) -> Shrinkage:

@@ -141,7 +141,12 @@ def _mappings(values: Any) -> list[Mapping[str, Any]]:
 
 
 def _likeness(details: Mapping[str, Any]) -> list[tuple[str, str]]:
-    names = {"column_shapes": "column shapes", "pair_trends": "pair trends", "c2st_auc": "C2ST AUC", "mmd": "MMD"}
+    names = {
+        "column_shapes": "column shapes", "pair_trends": "pair trends", "c2st_auc": "C2ST AUC", "mmd": "MMD",
+        "predictive": "error of the next reading, over real", "marginals": "readings (KS, TV)",
+        "autocorrelation": "autocorrelations apart", "cross_correlation": "correlations of channels apart",
+        "spectrum": "spectra apart, powers of ten",
+    }  # fmt: skip
     sides = [details.get(side) for side in ("synthetic", "real")]
     made, real = (side if isinstance(side, Mapping) else {} for side in sides)
     return [
