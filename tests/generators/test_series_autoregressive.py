@@ -121,3 +121,41 @@ def test_windows_longer_than_a_crop_are_learned_by_stretches(monkeypatch: pytest
     rows = waves(1).schema
     held = windows(Dataset(table(model.sample(3, seed=0), rows.arrow()), rows))
     assert held.values.shape == (3, 3, 300) and np.isfinite(held.values).all()
+
+
+def quiet_and_loud(n: int = 96, length: int = 48, *, flawed: int = 0, seed: int = 0) -> Dataset:
+    """A wave of twelve readings, of deviation 0.05 in one class and 2 in the other; `flawed` of them hold a burst of noise."""
+    rng = np.random.default_rng(seed)
+    names = ["quiet" if i % 2 else "loud" for i in range(n)]
+    size = np.where([name == "quiet" for name in names], 0.05, 2.0)[:, None]
+    wave = np.sqrt(2) * np.sin(2 * np.pi * np.arange(length) / 12 + rng.uniform(0, 6.28, (n, 1)))
+    wave += 0.1 * rng.standard_normal((n, length))
+    wave[:flawed, 20:32] = 2 * rng.standard_normal((flawed, 12))
+    rows = schema(["x"], ["quiet", "loud"])
+    made = batch(rows, np.round(size * wave, 3).astype(np.float32)[:, None], np.full(n, length), classes=names)
+    return Dataset(pa.Table.from_batches([made]), rows)
+
+
+@pytest.fixture(scope="module")
+def seasonal() -> Autoregressive:
+    return Autoregressive(width=24, layers=5, min_steps=500).fit(quiet_and_loud(), seed=0)
+
+
+@pytest.mark.parametrize(("name", "size"), [("quiet", 0.05), ("loud", 2.0)])
+def test_a_season_comes_back_and_what_is_quiet_stays_quiet_beside_what_is_loud(
+    seasonal: Autoregressive, name: str, size: float
+) -> None:
+    rows = quiet_and_loud(2).schema
+    held = windows(Dataset(table(seasonal.sample(100, where={"class": name}, seed=1), rows.arrow()), rows)).values[:, 0]
+    assert size / 1.6 < held.std() < size * 1.6
+    assert abs(held.mean()) < 0.3 * size
+    apart = [np.corrcoef(held[:, :-k].ravel(), held[:, k:].ravel())[0, 1] for k in (6, 12)]
+    assert apart[0] < -0.5 and apart[1] > 0.5, "half a season and a whole one later"
+    assert np.allclose(held, np.round(held, 3), atol=1e-6), "readings have the digits of the data"
+
+
+def test_a_burst_of_noise_is_found_by_the_likelihood(seasonal: Autoregressive) -> None:
+    loud = np.arange(0, 96, 2)  # of one class, else what is told apart is the class
+    scores = seasonal.score(quiet_and_loud(flawed=48, seed=7).take(loud.tolist()))
+    chance = (scores[:24, None] > scores[None, 24:]).mean()
+    assert chance > 0.9, "the chance that a flawed window scores above another"
