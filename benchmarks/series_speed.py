@@ -1,6 +1,6 @@
 """How much sound does a WaveNet of ours draw in a second, beside one that keeps nothing of the past, and beside real time?
 
-    OMP_NUM_THREADS=1 python -m benchmarks.series_speed --width 32 --layers 10 --streams 1 16 256 --processes 2
+    OMP_NUM_THREADS=1 python -m benchmarks.series_speed --width 16 32 --streams 1 16 64 256 --processes 1 2
 
 One channel of numbers at 16 kHz, random weights: what is drawn does not matter for the time it takes. `kept` draws through the
 queue (Paine et al. 2016), `anew` does all convolutions again for each reading over all that it sees, as before that paper. Both
@@ -10,10 +10,16 @@ draw in one run, one after the other, the middle of three turns counts. With `--
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import multiprocessing
+import os
+import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +32,8 @@ from generators.tabular._table import one_thread
 #: Readings a second of the sound.
 RATE = 16_000
 TURNS = 3
+#: Seconds of the clock, and of the processor.
+Spent = tuple[float, float]
 
 
 def network(width: int, layers: int, seconds: float = 1.0) -> Net:
@@ -56,63 +64,135 @@ def answering(net: Net, about: Tensor, out: Tensor) -> Callable[[Tensor], Tensor
 
 
 @torch.no_grad()
-def kept(net: Net, streams: int, readings: int) -> float:
-    """Seconds for so many readings of each of the streams, through the queue."""
+def kept(net: Net, streams: int, readings: int) -> Spent:
+    """What so many readings of each of the streams take, through the queue."""
     queue = net.begin(streams, torch.zeros(streams, 0))
     chances = torch.from_numpy(np.random.default_rng(0).random((readings, streams, 2), dtype=np.float32))
-    began = time.perf_counter()
+    began = now()
     for chance in chances:
         queue.step(chance)
-    return time.perf_counter() - began
+    return since(began)
 
 
 @torch.no_grad()
-def anew(net: Net, streams: int, readings: int) -> float:
-    """Seconds for so many readings of each of the streams once all that the layers see is there, without the queue."""
+def anew(net: Net, streams: int, readings: int) -> Spent:
+    """What so many readings of each of the streams take once all that the layers see is there, without the queue."""
     about, reach = torch.zeros(streams, 0), sum(net.apart) + 1
     queue, out = net.begin(streams, about), torch.randn(streams, reach, 1)
-    began = time.perf_counter()
+    began = now()
     for chance in torch.rand(readings, streams, 2):
         setattr(queue, "_answer", answering(net, about, out))  # noqa: B010  a method of one object
         out = torch.cat([out[:, 1:], queue.step(chance)[:, None]], dim=1)
-    return time.perf_counter() - began
+    return since(began)
 
 
-def rate(way: Callable[[Net, int, int], float], net: Net, streams: int, readings: int) -> float:
-    """Seconds of sound drawn in a second, all streams together: the middle of TURNS turns."""
+def now() -> Spent:
+    """Seconds of the clock on the wall, and of this process's processor."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: Spent) -> Spent:
+    """How many of both went by."""
+    clock, processor = now()
+    return clock - began[0], processor - began[1]
+
+
+def rate(way: Callable[[Net, int, int], Spent], net: Net, streams: int, readings: int) -> Spent:
+    """Seconds of sound drawn in a second of the clock and of the processor, all streams together: the middle of TURNS turns."""
     with one_thread():
-        return streams * readings / RATE / statistics.median(way(net, streams, readings) for _ in range(TURNS))
+        turns = [way(net, streams, readings) for _ in range(TURNS)]
+    clock, processor = (streams * readings / RATE / statistics.median(each) for each in zip(*turns, strict=True))
+    return clock, processor
 
 
-def work(given: tuple[int, int, int, int]) -> float:
+def work(given: tuple[int, int, int, int]) -> Spent:
     """What one of several processes draws at once."""
     width, layers, streams, readings = given
     return rate(kept, network(width, layers), streams, readings)
 
 
+def measured(width: int, layers: int, streams: int, readings: int, processes: int) -> dict[str, float]:
+    """One line of the record: what so many processes draw together, each of so many streams, and what one draws anew."""
+    net = network(width, layers)
+    if processes > 1:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            all_of_them = pool.map(work, [(width, layers, streams, readings)] * processes)
+    else:
+        all_of_them = [rate(kept, net, streams, readings)]
+    clock, processor = (sum(each) for each in zip(*all_of_them, strict=True))
+    slow = rate(anew, net, streams, max(2, min(40, 400 // streams)))[1]
+    return {
+        "width": width,
+        "layers": layers,
+        "sees": sum(net.apart) + 1,
+        "processes": processes,
+        "streams": streams * processes,
+        "kept_clock": round(clock, 3),
+        "kept_cpu": round(processor, 3),
+        "anew_cpu": round(slow, 5),
+        "times": round(processor / processes / slow),
+        # What the network itself multiplies for a reading, of each layer the taps and what goes on and out.
+        "gflops": round(processor * RATE * layers * 2 * (4 * width**2 + 2 * width**2) / 1e9, 2),
+        "queue_mib": round(4 * width * streams * processes * sum(net.apart) / 2**20, 1),
+    }
+
+
+def page(lines: Sequence[Mapping[str, float]], command: str, remark: str) -> str:
+    """The record in Markdown."""
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__}"
+    titles = {
+        "width": "width",
+        "layers": "layers",
+        "sees": "sees",
+        "processes": "processes",
+        "streams": "streams",
+        "kept_clock": "kept, by the clock",
+        "kept_cpu": "kept, by the processor",
+        "anew_cpu": "anew, one process",
+        "times": "times",
+        "gflops": "GFLOP/s",
+        "queue_mib": "queue, MiB",
+    }
+    head = [
+        "# How quickly a WaveNet draws sound",
+        "",
+        f"    {command}",
+        "",
+        f"{machine}, one thread a process. {remark}".rstrip(),
+        "",
+        "Seconds of 16 kHz mono drawn in a second, all streams together: as multiples of real time. Weights are random, which",
+        "changes nothing about the time. *Kept* draws through the queue, *anew* does every convolution again for each reading,",
+        "in the same run. By the processor: in seconds of its own time, of all processes together what they would draw with a",
+        "core each. GFLOP/s, in the same time, are of the layers' products alone; the queue is what is kept of the past.",
+        "",
+        "| " + " | ".join(titles.values()) + " |",
+        "|" + "---:|" * len(titles),
+    ]
+    return "\n".join([*head, *("| " + " | ".join(f"{line[key]}" for key in titles) + " |" for line in lines), ""])
+
+
 def main() -> None:
-    """Print a line for each number of streams."""
+    """Print a table, a line for each width, number of processes and of streams; with --out, write it and a JSON beside it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--width", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--layers", type=int, default=10)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 256])
-    parser.add_argument("--readings", type=int, default=2000, help="of each stream in a turn")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64, 256], help="of each process")
+    parser.add_argument("--readings", type=int, default=500, help="of each stream in a turn")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--remark", default="", help="of the state of the machine, for the page")
+    parser.add_argument("--out", type=Path, help="the page, e.g. docs/benchmarks/series_speed.md")
     args = parser.parse_args()
-    net = network(args.width, args.layers)
-    print(
-        f"width {args.width}, {args.layers} layers, sees {sum(net.apart) + 1} readings, {RATE} a second, one thread a process"
-    )
-    print("| streams | kept, x real time | anew, x real time | times as fast |")
-    print("|---:|---:|---:|---:|")
-    for streams in args.streams:
-        if args.processes > 1:
-            with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
-                quick = sum(pool.map(work, [(args.width, args.layers, streams, args.readings)] * args.processes))
-        else:
-            quick = rate(kept, net, streams, args.readings)
-        slow = rate(anew, net, streams, max(2, min(40, 400 // streams)))
-        print(f"| {streams * args.processes} | {quick:.3f} | {slow:.5f} | {quick / args.processes / slow:.0f} |", flush=True)
+    lines = []
+    for width, processes, streams in itertools.product(args.width, args.processes, args.streams):
+        lines.append(measured(width, args.layers, streams, args.readings, processes))
+        print(lines[-1], file=sys.stderr, flush=True)
+    several = {name: " ".join(map(str, getattr(args, name))) for name in ("width", "streams", "processes")}
+    command = "OMP_NUM_THREADS=1 python -m benchmarks.series_speed " + " ".join(f"--{k} {v}" for k, v in several.items())
+    text = page(lines, f"{command} --layers {args.layers} --readings {args.readings}", args.remark)
+    print(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+        args.out.with_suffix(".json").write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
