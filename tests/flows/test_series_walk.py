@@ -71,6 +71,7 @@ def test_a_run_of_series_is_drawn_judged_and_told_of_as_windows(desk: Path) -> N
     assert not [f for f in report["findings"] if f["verdict"] == "ERROR"], report["findings"]
     page = (folder / "report.html").read_text()
     assert "<svg" in page and "window" in page
+    assert '<section id="courses"' in page and "pressure in windows of class leak" in page
 
 
 def _read() -> Any:

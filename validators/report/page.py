@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from validators._pictures_words import spoken as say
 from validators.base import Evidence
-from validators.report import benefit, classes, confusion, gallery, sets, training, verdict
+from validators.report import benefit, classes, confusion, gallery, series, sets, training, verdict
 from validators.report import choice as choices
 from validators.report import gauges as draw
 from validators.report.text import clean, crop, figure, listed, sentence, share
@@ -31,6 +31,8 @@ BRIEF: Mapping[str, str] = {"run": "run", "model": "model", "seed": "seed", "dat
 #: What stands there for files judged without a run.
 FILES = ("train", "holdout", "synthetic")
 HASH = 10
+# Every row, also in a label of a chart, where `data.words.spoken` would leave what follows a quote.
+_ROW, _TITLE = re.compile(r"\brow(s?)\b"), re.compile(r"\bRow(s?)\b")
 
 
 def build(
@@ -44,7 +46,7 @@ def build(
 ) -> View:
     """Everything the template needs, drawn and worded."""
     flagged = verdict.worst(decision.findings)
-    unit = "picture" if gallery.pictorial(evidence) else "row"
+    unit = "picture" if gallery.pictorial(evidence) else "window" if series.serial(evidence) else "row"
     pictures = sets.pictures(evidence, flagged, fewest=fewest)
     view = {
         **head(decision, title),
@@ -67,17 +69,18 @@ def build(
         **pictures.views,
     }
     # Checks and charts speak of rows; images and names of classes are left as they are.
-    spoken = _in_pictures(view) if unit == "picture" else view
-    return {**spoken, "unit": unit, **gallery.sections(evidence, decision.findings, bins_only=fewest > 1)}
+    told = view if unit == "row" else _in_units(view, unit)
+    looks = gallery.sections(evidence, decision.findings, bins_only=fewest > 1)
+    return {**told, "unit": unit, **looks, **series.sections(evidence, decision.findings, fewest=fewest)}
 
 
-def _in_pictures(view: Any) -> Any:
-    """The view with its rows called pictures."""
+def _in_units(view: Any, unit: str) -> Any:
+    """The view with its rows called what they are."""
     if isinstance(view, dict):
-        return {key: value if key == "shots" else _in_pictures(value) for key, value in view.items()}
+        return {key: value if key == "shots" else _in_units(value, unit) for key, value in view.items()}
     if isinstance(view, (list, tuple)):
-        return type(view)(_in_pictures(value) for value in view)
-    return type(view)(say(view)) if isinstance(view, str) else view
+        return type(view)(_in_units(value, unit) for value in view)
+    return type(view)(_ROW.sub(rf"{unit}\1", _TITLE.sub(rf"{unit.title()}\1", view))) if isinstance(view, str) else view
 
 
 def head(decision: Decision, title: str | None = None) -> View:

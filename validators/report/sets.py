@@ -15,6 +15,7 @@ from validators.report import gauges as draw
 from validators.report.lowest import lowest
 from validators.report.members import CELLS
 from validators.report.rows import Drawn, Rows, gather
+from validators.report.series import serial
 from validators.report.text import clean, crop, figure, many, share
 
 View = dict[str, Any]
@@ -40,8 +41,8 @@ def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit
     rows = None if evidence is None else gather(evidence)
     if evidence is None or rows is None:
         return Pictures()
-    looked_at = gallery.pictorial(evidence)
-    # Of pictures, columns show what a person can read, and copies are looked for in a space of their own.
+    looked_at = gallery.pictorial(evidence) or serial(evidence)
+    # Of pictures and series, columns show what a person can read, and copies are looked for in a space of their own.
     plain = gather(evidence.memo[gallery.SHOWN]) or rows if looked_at else rows
     near_rows = gather(evidence.memo[gallery.TRACES]) if looked_at else rows
     real, again, fake = plain.reference, plain.holdout, plain.synthetic
@@ -53,11 +54,20 @@ def pictures(evidence: Evidence | None, flagged: Sequence[tuple[Finding, Culprit
     views = {
         "columns": _columns(evidence, bars, shown[LAST:], plain),
         "trends": None if looked_at else _trends([b.column for b in bars], real, fake, target=real.rows.schema.target),
-        "scatter": _scatter(evidence, rows.reference, rows.synthetic, regions, fewest),
+        "scatter": _mapped(evidence, rows, regions, fewest),
         "nearness": _nearness(near_rows, fewest),
     }
     few, known = WORST - len(flagged), {culprit.cell for _, culprit in flagged}
     return Pictures(views, lowest(bars, again, fake, count=few, known=known, fewest=fewest) if few > 0 else ())
+
+
+def _mapped(evidence: Evidence, rows: Rows, regions: Sequence[Culprit], fewest: int) -> View | None:
+    """The map; that of series is drawn of what modes are judged by, as its columns have names that a person can read."""
+    if not serial(evidence):
+        return _scatter(evidence, rows.reference, rows.synthetic, regions, fewest)
+    judged = evidence.memo[MODES]
+    own = gather(judged)
+    return None if own is None else _scatter(judged, own.reference, own.synthetic, regions, fewest)
 
 
 def _columns(evidence: Evidence, bars: Sequence[columns.Bars], unnamed: Sequence[Column], rows: Rows) -> View:
