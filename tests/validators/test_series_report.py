@@ -169,6 +169,13 @@ def test_a_spike_survives_thinning() -> None:
     assert len(heights) <= 80 and min(heights) == pytest.approx(courses.TOP + courses.ROOM)
 
 
+def test_an_end_of_a_scale_next_to_nothing_reads_as_nothing() -> None:
+    read = np.array([[8e-7, 1.0, 2.0]])
+    drawn = courses.panel(read, [0], courses.Axis(8e-7, 2.0, 3, 1.0), "real", "flow", 80, None)
+    ends = re.findall(r'text-anchor="end">([^<]*)<', drawn)
+    assert ends == ["0", "2", "3 s"]
+
+
 def test_a_page_of_findings_alone_has_no_courses() -> None:
     done = Finding("modes", "PASS", value=1.0, limit=0.5, summary="all well")
     html = render_html(decide([done], intent=PLAIN))

@@ -62,7 +62,7 @@ def panel(read: Array, shown: Sequence[int], axis: Axis, css: str, label: str, p
     """A channel of numbers over time: (n, t) readings as band and mean, a few windows, and the mean of `beside`, dashed.
 
     fewest: windows that must lie on each side of the band and in a mean."""
-    parts = [*_grid([tick(axis.low), tick(axis.high)], axis), *_band(read, axis, css, points, fewest)]
+    parts = [*_grid([_end(axis.low, axis), _end(axis.high, axis)], axis), *_band(read, axis, css, points, fewest)]
     parts += [piece for i in shown for piece in _pieces(read[i], axis, f"course {css}", points)]
     if beside is not None:
         parts += _pieces(mean_of(beside, fewest), axis, "course mean real", points)
@@ -191,6 +191,11 @@ def _grid(names: Sequence[str], axis: Axis) -> list[Markup | str]:
     parts: list[Markup | str] = [svg.line(LEFT, y, WIDTH, y, "grid") for y in (TOP, (TOP + BOTTOM) / 2, BOTTOM)]
     marks = [svg.words(LEFT - 5, y, text, anchor="end") for text, y in zip(names, (BOTTOM, TOP + 8), strict=True)]
     return [*parts, *marks, *_times(axis)]
+
+
+def _end(value: float, axis: Axis) -> str:
+    """The end of a scale in words; what is next to nothing on it is nothing."""
+    return tick(value) if abs(value) > 1e-3 * (axis.high - axis.low) else "0"
 
 
 def _times(axis: Axis) -> list[Markup | str]:
