@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from data.dataset import Dataset
 from data.errors import DataError
 from data.samples.pump import mode
+from data.windows import READINGS
 from tests.validators.series_sets import blocked, changed, findings, joined, kept, prepared, pumps
 from validators._series_witnesses import effects, entities
 
@@ -106,7 +108,7 @@ def test_windows_with_another_number_of_channels_are_named(train: Dataset, holdo
     column = fresh.table.column("series").to_pylist()
     column[9] = column[9][:4]
     place = fresh.table.schema.get_field_index("series")
-    odd = Dataset(fresh.table.set_column(place, fresh.table.schema.field("series"), [column]), fresh.schema)
+    odd = Dataset(fresh.table.set_column(place, "series", pa.array(column, READINGS)), fresh.schema)
     found = findings(prepared(train, holdout, odd), "schema")["schema"]
     assert found.verdict == "BLOCK" and "another number of channels" in found.summary and "numbers 9" in found.summary
 
