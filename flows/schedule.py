@@ -12,17 +12,18 @@ from zoneinfo import available_timezones
 from data.errors import UserError
 from flows.away import address_of
 from flows.begin import loaded
+from flows.cut_off import keep, let_go
 from flows.metrics import listen
 from flows.notify import check_notify
 from flows.pipes import note
 from flows.synthesize import server
 
 # isort: split
-from prefect import serve as keep
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron, Schedule
+from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
 #: Nights that may run at once on this machine, whatever their datasets.
@@ -56,8 +57,16 @@ def serve(plans: Sequence[Path], night: Night, *, quiet: bool, metrics: str | No
     if not quiet:
         when = f"{night.cron} ({night.timezone})"
         note(f"schedule {when} for {', '.join(map(str, plans))}{told}; Ctrl-C stops it")
+    own = not PREFECT_API_URL.value()
     with server():
-        keep(*kept, limit=AT_ONCE, print_starting_message=False)
+        if own:  # a schedule that was killed took its server along: nights of it that count as running are over
+            let_go(names)
+        try:
+            keep(*kept, limit=AT_ONCE)
+        finally:
+            cut = let_go(names)
+            if not quiet:
+                note(f"stopped{''.join(f'; the night of {name} was cut off, and the next goes on from there' for name in cut)}")
 
 
 def deployment(plan: Path, night: Night) -> RunnerDeployment:

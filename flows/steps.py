@@ -75,6 +75,10 @@ def _do(folder: str, stage: str, quiet: bool) -> dict[str, Any]:
         return told(run, stage, tellers)
 
 
+#: Seconds for which a device stays taken by a process that was killed.
+LEASE = 60
+
+
 def _on_device(device: str) -> str:
     """One fit at a time on a device: make sure that the limit is there, since a strict lock needs it."""
     name = f"counterpoise-{device.replace(':', '-')}"
@@ -114,13 +118,13 @@ def split(folder: str, quiet: bool = False) -> dict[str, Any]:
 @task(name="fit", retries=1, retry_delay_seconds=5, retry_condition_fn=_worth_retrying)
 def fit(folder: str, quiet: bool = False) -> dict[str, Any]:
     # A second try goes on from the last checkpoint.
-    with concurrency(_on_device(Run(Path(folder)).plan.device), strict=True):
+    with concurrency(_on_device(Run(Path(folder)).plan.device), strict=True, lease_duration=LEASE):
         return _do(folder, "fit", quiet)
 
 
 @task(name="sample")
 def sample(folder: str, quiet: bool = False) -> dict[str, Any]:
-    with concurrency(_on_device(Run(Path(folder)).plan.device), strict=True):
+    with concurrency(_on_device(Run(Path(folder)).plan.device), strict=True, lease_duration=LEASE):
         return _do(folder, "sample", quiet)
 
 

@@ -29,6 +29,10 @@ _SETTINGS = {
     # A server that is away for longer is done without: 6 s (2 + 4) for each of the calls that a task makes, where Prefect's own
     # five attempts more would be a minute for each.
     "PREFECT_CLIENT_MAX_RETRIES": "2",
+    # Who holds a limit is kept in files, and for a minute: in memory it would be forgotten with a server that is killed, and
+    # what it held would stay taken for good.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
