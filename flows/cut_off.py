@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -68,4 +66,5 @@ def keep(*deployments: RunnerDeployment, limit: int) -> None:
 
 
 def _interrupt(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    # Not by SIGINT, which a process that a script has put into the background ignores.
+    raise KeyboardInterrupt
