@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +111,28 @@ def compared(evidence: Evidence, found: Classes | None) -> tuple[Array, Array | 
         return h, None
     made = np.unique(found.synthetic[found.synthetic >= 0])
     return h[np.isin(found.holdout, made)], thin(found.holdout, found.synthetic, evidence.intent.seed)
+
+
+def judged(classes: Sequence[str], intent: Intent) -> Array:
+    """Positions of the classes under judgement: all, or those with a share in the intended mix."""
+    if intent.mix is None:
+        return np.arange(len(classes))
+    shares = {str(level).strip(): float(share) for level, share in intent.mix.items()}
+    return np.flatnonzero([shares.get(name.strip(), 0.0) > 0 for name in classes])
+
+
+def refuse_unseen(evidence: Evidence, under: Array, unit: str) -> None:
+    """Raises DataError for a class under judgement, by its position, of which there is no real picture or window (`unit`)."""
+    if evidence.intent.mix is None:
+        return
+    for role in ("reference", "holdout"):
+        labels = getattr(evidence, role).labels()
+        for k in under:
+            if not (labels == k).any():
+                name = evidence.reference.schema.classes()[int(k)]
+                raise DataError(
+                    f"class {name!r} has a share in the intended mix but no {role} {unit}s; add some, or give it no share"
+                )
 
 
 def _draw(rng: np.random.Generator, rows: Array, count: int) -> Array:

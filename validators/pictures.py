@@ -29,7 +29,7 @@ from validators.kid import PictureFidelityCheck
 from validators.kid import check_limits as of_fidelity
 from validators.looks import MEMO as LOOKS
 from validators.looks import LooksCheck, Wanted, look
-from validators.mix import intended
+from validators.mix import intended, judged, refuse_unseen
 from validators.stats import listed
 from validators.yardstick import MOST
 
@@ -80,8 +80,8 @@ def evidence_of(measured: Mapping[str, Measured], intent: Intent, notices: Seque
     """Evidence of what was measured of the pictures of each side; without the pictures themselves.
 
     Raises DataError for an intended mix with classes of which there are no real pictures."""
-    judged = _judged(measured["train"].classes, intent)
-    looks, traces, shown = (make(measured, judged) for make in (look_tables, trace_tables, shown_tables))
+    under = judged(measured["train"].classes, intent)
+    looks, traces, shown = (make(measured, under) for make in (look_tables, trace_tables, shown_tables))
     same = measured["reference"] is measured["train"]
 
     def sides(tables: Mapping[str, Dataset]) -> Prepared:
@@ -92,7 +92,7 @@ def evidence_of(measured: Mapping[str, Measured], intent: Intent, notices: Seque
         )  # fmt: skip
 
     out = sides(looks)
-    _refuse_unseen(out, judged)
+    refuse_unseen(out, under, "picture")
     views = {MODES: sides(mode_tables(looks, shown)), TRACES: sides(traces), SHOWN: sides(shown)}
     out.memo.update({**views, "features": dict(measured)})
     return out
@@ -151,29 +151,6 @@ def _refuse(real: Mapping[str, Pictures], train: Dataset, intent: Intent) -> Non
     intended(intent, train.schema)
 
 
-def _judged(classes: tuple[str, ...], intent: Intent) -> Array:
-    """Positions of the classes under judgement."""
-    shares = [1.0 if intent.mix is None else _share(intent.mix, name) for name in classes]
-    return np.flatnonzero(np.array(shares) > 0)
-
-
-def _share(mix: Mapping[Any, float], name: str) -> float:
-    return float(next((share for level, share in mix.items() if str(level).strip() == name.strip()), 0.0))
-
-
-def _refuse_unseen(evidence: Prepared, judged: Array) -> None:
-    if evidence.intent.mix is None:
-        return
-    for role in ("reference", "holdout"):
-        labels = getattr(evidence, role).labels()
-        for k in judged:
-            if not (labels == k).any():
-                name = evidence.reference.schema.classes()[int(k)]
-                raise DataError(
-                    f"class {name!r} has a share in the intended mix but no {role} pictures; add some, or give it no share"
-                )
-
-
 def _apart(known: Pictures, holdout: Pictures, role: str) -> tuple[Pictures, list[str]]:
     """The holdout without pictures that are training (or reference) pictures too, and the sentence that says so.
 
@@ -201,8 +178,8 @@ def _compared(chosen: extractors.Extractor) -> str:
 
 
 def _seen(seen: Seen, intent: Intent, train: Pictures) -> Iterator[str]:
-    judged = [train.classes[k] for k in _judged(train.classes, intent)]
-    marked, whole = ([name for name in judged if (name in seen.by_marks) == by] for by in (True, False))
+    known = [train.classes[k] for k in judged(train.classes, intent)]
+    marked, whole = ([name for name in known if (name in seen.by_marks) == by] for by in (True, False))
     if marked:
         boxes = ", of which only the boxes count" if set(marked) <= seen.as_boxes else ""
         rest = f", those of {listed(whole)} as a whole" if whole else ""

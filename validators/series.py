@@ -42,7 +42,7 @@ from validators._series_witnesses import entities
 from validators.base import Check, Intent
 from validators.fidelity import CHECK as FIDELITY
 from validators.judge import Prepared
-from validators.mix import intended
+from validators.mix import intended, judged, refuse_unseen
 from validators.yardstick import MOST
 
 Array = np.ndarray[Any, Any]
@@ -86,9 +86,10 @@ def evidence_of(
     """Evidence of what was measured of the windows of each side; without the windows themselves.
 
     Raises DataError for an intended mix with classes of which there are no real windows."""
-    judged = _judged(measured["train"].classes, intent)
-    looks, shown = look_tables(measured, judged, attributes), shown_tables(measured, attributes)
-    traces = trace_tables(measured, judged)
+    classes = measured["train"].classes
+    under = judged(classes, intent) if classes else np.zeros(1, dtype=np.int64)
+    looks, shown = look_tables(measured, under, attributes), shown_tables(measured, attributes)
+    traces = trace_tables(measured, under)
     same = measured["reference"] is measured["train"]
 
     def sides(tables: Mapping[str, Dataset]) -> Prepared:
@@ -99,7 +100,7 @@ def evidence_of(
         )  # fmt: skip
 
     out = sides(looks)
-    _refuse_unseen(out, judged)
+    refuse_unseen(out, under, "window")
     modes = sides(mode_tables(looks, shown))
     names = [measured[role].entities[judged_rows(out, looks[role])] for role in ("reference", "holdout")]
     modes.memo[WHOSE] = entities(*names)
@@ -162,31 +163,6 @@ def _refuse(real: Mapping[str, Windows], train: Dataset, intent: Intent) -> None
         raise DataError("detect must lie in (0, 1], alpha in (0, 1), and attempt must be 1 or more")
     check_limits(intent.limits)
     intended(intent, train.schema)
-
-
-def _judged(classes: tuple[str, ...], intent: Intent) -> Array:
-    """Positions of the classes under judgement."""
-    if not classes:
-        return np.zeros(1, dtype=np.int64)
-    shares = [1.0 if intent.mix is None else _share(intent.mix, name) for name in classes]
-    return np.flatnonzero(np.array(shares) > 0)
-
-
-def _share(mix: Mapping[Any, float], name: str) -> float:
-    return float(next((share for level, share in mix.items() if str(level).strip() == name.strip()), 0.0))
-
-
-def _refuse_unseen(evidence: Prepared, judged: Array) -> None:
-    if evidence.intent.mix is None:
-        return
-    for role in ("reference", "holdout"):
-        labels = getattr(evidence, role).labels()
-        for k in judged:
-            if not (labels == k).any():
-                name = evidence.reference.schema.classes()[int(k)]
-                raise DataError(
-                    f"class {name!r} has a share in the intended mix but no {role} windows; add some, or give it no share"
-                )
 
 
 def _apart(known: Windows, holdout: Windows, role: str) -> tuple[Windows, list[str]]:
